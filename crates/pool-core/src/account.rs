@@ -1,0 +1,146 @@
+//! Who serves: accounts, their identity, their credentials.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::secret::Secret;
+use crate::time::UnixMs;
+
+/// Whose protocol a request speaks and whose accounts can serve it: `codex`, `claude`, `gemini`. The registry of
+/// `pool-providers` says which ids exist; the core only compares them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct ProviderId(pub &'static str);
+
+impl fmt::Display for ProviderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// The stable public id of an account: its provider and twelve hex digits of the hash of its [`Identity`], as in
+/// `codex-1f0a33bc9d2e`. It survives token rotation, renaming and moving of the file (where the file names its owner).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AccountId(pub Arc<str>);
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What makes two files the same account.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Identity {
+    /// The provider's own user id and workspace, organisation or project id (empty if it has none).
+    Claims { user: String, workspace: String },
+    /// A file without such claims: its path below the pool folder.
+    File(String),
+}
+
+impl Identity {
+    pub fn account_id(&self, provider: ProviderId) -> AccountId {
+        let mut hash = Sha256::new();
+        match self {
+            Self::Claims { user, workspace } => {
+                for part in ["claims", provider.0, user, workspace] {
+                    hash.update((part.len() as u64).to_be_bytes());
+                    hash.update(part);
+                }
+            }
+            Self::File(path) => {
+                for part in ["file", provider.0, path] {
+                    hash.update((part.len() as u64).to_be_bytes());
+                    hash.update(part);
+                }
+            }
+        }
+        let digest = hash.finalize();
+        let hex: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        AccountId(format!("{provider}-{hex}").into())
+    }
+}
+
+/// How an account pays: a plan's windows, or by use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountKind {
+    Subscription,
+    ApiKey,
+}
+
+/// The optional pool keys that stand in the credential file beside the provider's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Settings {
+    /// Shown in place of the file's name.
+    pub name: Option<String>,
+    /// Taken out by hand; the pages say *paused*.
+    pub disabled: bool,
+    /// Higher first; 0 unless told.
+    pub priority: i32,
+    /// May friends use it? `None`: the pool's default.
+    pub share: Option<bool>,
+}
+
+/// One credential set of one provider, as its file describes it. Never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Account {
+    pub id: AccountId,
+    pub provider: ProviderId,
+    pub kind: AccountKind,
+    /// What people call it: `settings.name`, else the file's name without folder and ending.
+    pub name: String,
+    /// Path below the pool folder, with `/`.
+    pub file: String,
+    /// The provider's own word for the plan, as `plus` or `default_claude_max_5x`.
+    pub plan: Option<String>,
+    /// Masked for display, as `m…@example.com`.
+    pub email: Option<String>,
+    pub settings: Settings,
+}
+
+/// What is sent to the provider for an account, and what renews it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The bearer token or API key.
+    pub access: Secret,
+    /// Absent: nothing can be renewed (API keys, setup tokens).
+    pub refresh: Option<Secret>,
+    /// When `access` ends; `None`: it does not say.
+    pub expires_at: Option<UnixMs>,
+    /// When it was last renewed, where the file says so and `access` does not tell its end.
+    pub refreshed_at: Option<UnixMs>,
+    /// Values that belong to this account and travel with it (workspace id header, project, …). Keys are the provider
+    /// folder's own.
+    pub bound: BTreeMap<&'static str, String>,
+}
+
+impl Credentials {
+    /// Has the access token passed its end?
+    pub fn is_expired(&self, now: UnixMs) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identity_is_not_fooled_by_where_the_parts_meet() {
+        let provider = ProviderId("codex");
+        let id = |user: &str, workspace: &str| {
+            Identity::Claims { user: user.into(), workspace: workspace.into() }.account_id(provider)
+        };
+        assert_eq!(id("u1", "w1"), id("u1", "w1"));
+        assert_ne!(id("u1", "w1"), id("u1w", "1"));
+        assert_ne!(id("u1", "w1"), id("u1", "w2"));
+        assert_ne!(id("a.json", ""), Identity::File("a.json".into()).account_id(provider));
+        assert!(id("u1", "w1").0.starts_with("codex-"));
+    }
+}

@@ -1,0 +1,23 @@
+//! Everything that codex-pool decides, and nothing that it does.
+//!
+//! This crate is pure: no clock, no randomness, no files, no sockets, no logging. The time is always a parameter
+//! ([`UnixMs`]), a result is always a value. The server feeds it events and asks it questions; the simulator does the same
+//! on a virtual clock.
+
+pub mod account;
+pub mod demand;
+pub mod quota;
+pub mod scan;
+pub mod secret;
+pub mod standing;
+pub mod time;
+pub mod usage;
+pub mod verdict;
+
+pub use account::{Account, AccountId, AccountKind, Credentials, ProviderId, Settings};
+pub use demand::{Client, Demand, SessionKey};
+pub use quota::{Fraction, QuotaWindow, Scope, Source};
+pub use secret::Secret;
+pub use time::{Span, UnixMs};
+pub use usage::{TokenCounts, UsageRecord};
+pub use verdict::{Judgement, Verdict};

@@ -1,0 +1,1 @@
+//! Editing bytes at found places.

@@ -1,0 +1,1 @@
+//! Cutting event streams into events.

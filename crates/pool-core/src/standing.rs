@@ -1,0 +1,89 @@
+//! The pool as one account: what it has left for a caller, and why it cannot serve.
+
+use serde::Serialize;
+
+use crate::account::{AccountId, ProviderId};
+use crate::quota::{Fraction, Scope};
+use crate::time::{Span, UnixMs};
+use crate::verdict::Cause;
+
+/// All accounts of a provider that may serve a demand, told as one: what limit headers and usage answers say to clients.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Standing {
+    /// Accounts that may serve this client at all, whatever their state.
+    pub accounts: usize,
+    /// Of them: ready now.
+    pub ready: usize,
+    /// One entry a window name, longest span last. Windows that nobody has reported are absent.
+    pub windows: Vec<StandingWindow>,
+}
+
+/// One kind of window over all accounts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StandingWindow {
+    pub name: String,
+    pub scope: Scope,
+    pub span: Option<Span>,
+    /// Mean used share of the accounts that report this window; an account that cannot serve counts as spent.
+    pub used: Fraction,
+    /// The first reset that frees capacity.
+    pub resets_at: Option<UnixMs>,
+}
+
+/// Why no account takes a request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Refusal {
+    pub provider: ProviderId,
+    pub model: Option<String>,
+    pub why: RefusalWhy,
+    /// Every account that was considered, with its reason.
+    pub considered: Vec<(AccountId, Ineligible)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalWhy {
+    /// There is no account of this provider.
+    NoAccounts,
+    /// There are accounts, but none of a kind that may serve this client on this route.
+    NoneOfThisKind,
+    /// All that may serve are waiting for a person (sign in again, paused, plan without this model).
+    NeedsPerson,
+    /// All that may serve are at their limit.
+    AllSpent {
+        /// The first moment when one can serve again; `None`: the provider did not say.
+        resets_at: Option<UnixMs>,
+        /// The window that frees first: `5h`, `week`, …
+        window: Option<String>,
+        /// Its length.
+        span: Option<Span>,
+    },
+    /// Those that may serve are cooling down after trouble (overload, failures): try again soon.
+    Trouble { until: Option<UnixMs>, cause: Cause },
+}
+
+/// Why one account cannot take a request now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ineligible {
+    /// A subscription serves only its provider's own client; some routes take API keys only.
+    Kind,
+    Paused,
+    NeedsLogin {
+        why: String,
+    },
+    Cooling {
+        cause: Cause,
+        scope: Scope,
+        until: UnixMs,
+    },
+    WindowSpent {
+        window: String,
+        span: Option<Span>,
+        resets_at: Option<UnixMs>,
+    },
+    /// Already tried for this request.
+    Tried,
+    /// The conversation leans on state that another account holds.
+    BoundElsewhere,
+}

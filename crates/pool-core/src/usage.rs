@@ -1,0 +1,65 @@
+//! What a request cost, in disjoint classes of tokens.
+
+use serde::{Deserialize, Serialize};
+
+use crate::account::AccountId;
+use crate::time::UnixMs;
+
+/// Tokens by class. The classes do not overlap: their sum is all that was processed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenCounts {
+    /// Prompt tokens that came from no cache.
+    pub input: u64,
+    pub cache_read: u64,
+    pub cache_write_5m: u64,
+    pub cache_write_1h: u64,
+    /// Answer without reasoning (where the provider tells them apart).
+    pub output: u64,
+    pub reasoning: u64,
+}
+
+impl TokenCounts {
+    pub fn total(&self) -> u64 {
+        [self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h, self.output, self.reasoning]
+            .into_iter()
+            .fold(0, u64::saturating_add)
+    }
+}
+
+/// How a delivered request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// The answer came to its own end.
+    Complete,
+    /// Upstream broke off, or ended without its terminal event.
+    Incomplete,
+    /// The client went away.
+    Aborted,
+    /// The answer was an error that was passed on.
+    Failed,
+}
+
+/// One delivered request. No prompt, no answer, no address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageRecord {
+    /// The id in the `x-pool-request` reply header.
+    pub request_id: String,
+    pub at: UnixMs,
+    pub provider: String,
+    pub account: AccountId,
+    /// As the request named it, or as the answer did if the request named none.
+    pub model: Option<String>,
+    /// User agent's first word and version, as `codex_exec/0.169.0`.
+    pub client: Option<String>,
+    /// Short hash of the conversation.
+    pub session: Option<String>,
+    pub status: u16,
+    pub ending: Ending,
+    /// `None`: the answer did not tell.
+    pub tokens: Option<TokenCounts>,
+    pub attempts: u32,
+    /// Milliseconds from the request's arrival to the first byte sent and to the last.
+    pub first_byte_ms: u64,
+    pub total_ms: u64,
+}

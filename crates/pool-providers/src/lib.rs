@@ -1,0 +1,12 @@
+//! What codex-pool knows of each provider: its credential files, its requests, its replies. Pure: builds requests and
+//! reads replies, sends nothing.
+//!
+//! One folder a provider. Everything outside meets a provider only through [`Provider`] and the one route table
+//! ([`routes`]); a fourth provider is one more folder and one line in [`Registry::new`].
+
+pub mod provider;
+pub mod reply;
+pub mod request;
+pub mod routes;
+
+pub use provider::{Provider, Registry};

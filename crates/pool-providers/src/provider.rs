@@ -1,0 +1,212 @@
+//! The one interface between the house and a provider's folder.
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use pool_core::account::Identity;
+use pool_core::quota::QuotaWindow;
+use pool_core::standing::Standing;
+use pool_core::{Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, Settings, UnixMs};
+
+use crate::reply::{Failure, Reader, Reply};
+use crate::request::{Bases, Body, Call, Head, Outbound};
+use crate::routes::Route;
+
+/// What a credential file holds.
+#[derive(Clone, Debug)]
+pub struct FileContent {
+    pub kind: AccountKind,
+    pub identity: Option<(String, String)>,
+    pub plan: Option<String>,
+    /// Masked.
+    pub email: Option<String>,
+    pub settings: Settings,
+    pub credentials: Credentials,
+    /// Something the operator should know though the file is usable.
+    pub warning: Option<String>,
+}
+
+impl FileContent {
+    pub fn identity(&self, file: &str) -> Identity {
+        match &self.identity {
+            Some((user, workspace)) => Identity::Claims { user: user.clone(), workspace: workspace.clone() },
+            None => Identity::File(file.to_owned()),
+        }
+    }
+}
+
+/// What is wrong with a credential file: what, where, how to mend it. Never holds any of its content.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}; {mend}")]
+pub struct FileFault {
+    pub what: String,
+    pub mend: String,
+}
+
+/// The answer to a refresh call.
+#[derive(Clone, Debug)]
+pub enum Refreshed {
+    /// The new credentials, complete (what the answer did not tell is kept from the old ones).
+    Renewed(Credentials),
+    /// The refresh token is of no use any more: the reason in plain words. Only a new sign-in helps.
+    Dead { why: String },
+    /// Try again later.
+    Later { why: String },
+}
+
+/// The answer to a probe.
+#[derive(Clone, Debug, Default)]
+pub struct Probed {
+    pub windows: Vec<QuotaWindow>,
+    pub plan: Option<String>,
+    /// Values learned that belong into [`Credentials::bound`] (Gemini's `project`).
+    pub bound: Vec<(&'static str, String)>,
+    /// What the reply says of the account if it was not a plain success. A probe's own 429 says nothing.
+    pub judgement: Option<Judgement>,
+}
+
+/// Everything that differs between providers.
+pub trait Provider: Send + Sync {
+    fn id(&self) -> ProviderId;
+
+    /// As people write it: `Codex`, `Claude`, `Gemini`.
+    fn title(&self) -> &'static str;
+
+    /// This provider's rows of the route table.
+    fn routes(&self) -> &'static [Route];
+
+    /// The command that signs in again, for messages and `accounts login`: program and arguments, and the environment
+    /// variable that names its private home together with the file that it writes below it.
+    fn login(&self) -> Login;
+
+    // Files
+
+    /// Reads a credential file. `file` is its path below the pool folder.
+    fn read_file(&self, file: &str, text: &[u8]) -> Result<FileContent, FileFault>;
+
+    /// The file with renewed credentials: only the changed values differ, unknown fields and their order are kept.
+    fn write_back(&self, text: &[u8], credentials: &Credentials, now: UnixMs) -> Result<Vec<u8>, FileFault>;
+
+    /// A new credential file that holds an API key.
+    fn api_key_file(&self, key: &Secret) -> Result<Vec<u8>, FileFault>;
+
+    // Calls of our own
+
+    /// `None`: nothing to renew.
+    fn refresh_call(&self, credentials: &Credentials, bases: &Bases) -> Option<Call>;
+
+    fn read_refresh(
+        &self,
+        old: &Credentials,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: UnixMs,
+    ) -> Refreshed;
+
+    /// A harmless read that tells the account's quota or at least that its credential works. `None`: there is none that
+    /// costs nothing.
+    fn probe_call(&self, account: &Account, credentials: &Credentials, bases: &Bases) -> Option<Call>;
+
+    fn read_probe(
+        &self,
+        account: &Account,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: UnixMs,
+    ) -> Probed;
+
+    /// Must this account be probed before it can serve (because something of `bound` is missing)?
+    fn needs_probe(&self, account: &Account, credentials: &Credentials) -> bool;
+
+    // Requests
+
+    /// Is this the provider's own command-line client?
+    fn client(&self, head: &Head<'_>) -> Client;
+
+    fn demand(&self, route: &Route, head: &Head<'_>, body: &Body) -> Demand;
+
+    /// How the request goes out on this account. `moved`: the conversation was on another account before, so state that is
+    /// bound to that one must not go along. An error is the client's (the body cannot be carried over).
+    fn outbound(
+        &self,
+        route: &Route,
+        head: &Head<'_>,
+        body: &Body,
+        account: &Account,
+        credentials: &Credentials,
+        bases: &Bases,
+        moved: bool,
+    ) -> Result<Outbound, Failure>;
+
+    // Replies
+
+    /// Quota readings in the headers of any reply.
+    fn header_windows(&self, account: &Account, demand: &Demand, headers: &HeaderMap, now: UnixMs) -> Vec<QuotaWindow>;
+
+    /// The reading of an error reply (status 300 and above) with up to 64 KiB of its decoded body.
+    fn judge(
+        &self,
+        account: &Account,
+        demand: &Demand,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: UnixMs,
+    ) -> Judgement;
+
+    /// The reader for a successful answer. `stream`: its content type is `text/event-stream`.
+    fn reader(&self, route: &Route, demand: &Demand, stream: bool, now: UnixMs) -> Box<dyn Reader>;
+
+    /// Takes the serving account's own limits and ids out of the reply's headers and puts the pool's in.
+    fn speak_of_pool(&self, headers: &mut HeaderMap, standing: &Standing, now: UnixMs);
+
+    // Answers of our own
+
+    /// A failure in the client's own error dialect, with the reset time where there is one.
+    fn failure(&self, route: Option<&Route>, head: &Head<'_>, failure: &Failure, now: UnixMs) -> Reply;
+
+    /// The last words of a stream whose head has already gone out: an error event in the client's dialect. `None`: the
+    /// dialect has none, so the connection is cut.
+    fn failure_event(&self, route: &Route, failure: &Failure, now: UnixMs) -> Option<Bytes>;
+
+    /// The answer to a route of kind [`crate::routes::Kind::Answer`].
+    fn answer(&self, route: &Route, head: &Head<'_>, body: &[u8], standing: &Standing, now: UnixMs) -> Reply;
+}
+
+/// How to sign in with the provider's own program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    pub program: &'static str,
+    pub args: &'static [&'static str],
+    /// Set to the private home folder.
+    pub home_env: &'static str,
+    /// What the program writes, below that folder.
+    pub writes: &'static str,
+}
+
+/// The providers that this build knows.
+pub struct Registry {
+    providers: Vec<Box<dyn Provider>>,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter().map(Provider::id)).finish()
+    }
+}
+
+impl Registry {
+    pub fn iter(&self) -> impl Iterator<Item = &dyn Provider> {
+        self.providers.iter().map(AsRef::as_ref)
+    }
+
+    pub fn get(&self, id: ProviderId) -> Option<&dyn Provider> {
+        self.iter().find(|provider| provider.id() == id)
+    }
+
+    /// By the name in a folder, a flag or a stored record.
+    pub fn named(&self, name: &str) -> Option<&dyn Provider> {
+        self.iter().find(|provider| provider.id().0 == name)
+    }
+}
