@@ -4,6 +4,9 @@
 //! One folder a provider. Everything outside meets a provider only through [`Provider`] and the one route table
 //! ([`routes`]); a fourth provider is one more folder and one line in [`Registry::new`].
 
+pub mod claude;
+pub mod codex;
+pub mod gemini;
 pub mod provider;
 pub mod reply;
 pub mod request;

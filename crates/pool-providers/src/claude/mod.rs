@@ -1,0 +1,1 @@
+//! Claude: its files, requests and replies.

@@ -1,0 +1,1 @@
+//! Codex: its files, requests and replies.

@@ -1,0 +1,1 @@
+//! Gemini: its files, requests and replies.
