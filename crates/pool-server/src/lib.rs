@@ -1,1 +1,3 @@
 //! pool-server
+
+pub mod status;
