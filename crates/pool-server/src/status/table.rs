@@ -170,6 +170,7 @@ impl<'a> Grid<'a> {
         // Whatever is still too wide is cut, the names first.
         let over = self.widths().iter().sum::<usize>().saturating_sub(self.look.width);
         let account = account.saturating_sub(over).max(9);
+        let used = account + if self.plan { plan } else { 0 };
         for (index, line) in self.lines.iter().enumerate() {
             let mut row = pad(&line.account, account);
             if self.plan {
@@ -181,7 +182,8 @@ impl<'a> Grid<'a> {
             let (width, text) = self.left_of(line);
             row += &text;
             row += &" ".repeat(left.saturating_sub(width));
-            row += &self.resets_of(line);
+            let room = self.look.width.saturating_sub(used + state + window + left);
+            row += pad(&self.resets_of(line), room + 1).trim_end();
             out.push_str(row.trim_end());
             out.push('\n');
             if let Some(note) = &line.note {
