@@ -47,7 +47,8 @@ impl Writer {
     pub async fn run(mut self) {
         loop {
             let more = self.gather().await;
-            if !(self.ready && self.batch.is_empty()) && !self.write_until_done().await {
+            let idle = self.ready && self.batch.is_empty();
+            if !idle && !self.write_until_done().await {
                 break;
             }
             if !more {
@@ -63,7 +64,7 @@ impl Writer {
         let mut flush_at: Option<Instant> = None;
         while batch.len() < options.batch {
             // A ledger that could not be opened yet is tried again without waiting for a record.
-            let idle = if *ready { Duration::from_secs(3600) } else { options.max_pause };
+            let idle = if *ready { Duration::from_hours(1) } else { options.max_pause };
             let deadline = flush_at.unwrap_or_else(|| Instant::now() + idle);
             tokio::select! {
                 biased;
