@@ -5,8 +5,13 @@
 //! on a virtual clock.
 
 pub mod account;
+pub mod choose;
 pub mod demand;
+pub mod pins;
+pub mod pool;
 pub mod quota;
+pub mod refresh;
+pub mod retry;
 pub mod scan;
 pub mod secret;
 pub mod standing;
@@ -16,6 +21,7 @@ pub mod verdict;
 
 pub use account::{Account, AccountId, AccountKind, Credentials, ProviderId, Settings};
 pub use demand::{Client, Demand, SessionKey};
+pub use pool::Pool;
 pub use quota::{Fraction, QuotaWindow, Scope, Source};
 pub use secret::Secret;
 pub use time::{Span, UnixMs};
