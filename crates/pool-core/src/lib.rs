@@ -27,3 +27,10 @@ pub use secret::Secret;
 pub use time::{Span, UnixMs};
 pub use usage::{TokenCounts, UsageRecord};
 pub use verdict::{Judgement, Verdict};
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+}

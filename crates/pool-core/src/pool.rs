@@ -153,7 +153,7 @@ impl Pool {
             Event::Plan { id, plan } => self.with(&id, |slot| {
                 slot.account = Arc::new(Account { plan: Some(plan), ..Account::clone(&slot.account) });
             }),
-            Event::Read { id, windows } => self.with(&id, |slot| slot.read(windows, now)),
+            Event::Read { id, windows } => self.with(&id, |slot| slot.read(&windows, now)),
             Event::Penalised { id, penalty } => self.with(&id, |slot| slot.penalise(penalty, now)),
             Event::Served { id, families } => self.with(&id, |slot| {
                 slot.last_used = Some(now);
@@ -307,7 +307,7 @@ impl Slot {
 
     /// Takes readings in. Readings that show room well after a quota cooldown began end it: the provider has reset early, or
     /// the operator bought more.
-    fn read(&mut self, windows: Vec<QuotaWindow>, now: UnixMs) {
+    fn read(&mut self, windows: &[QuotaWindow], now: UnixMs) {
         quota::merge(&mut self.windows, windows.iter().cloned());
         self.cooldowns.retain(|cooldown| {
             let mut same_scope = windows.iter().filter(|window| window.scope == cooldown.scope).peekable();

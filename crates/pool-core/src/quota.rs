@@ -128,8 +128,8 @@ impl QuotaWindow {
             1430..=1450 => "day".into(),
             10_000..=10_160 => "week".into(),
             40_000..=46_000 => "month".into(),
-            _ if mins >= 1440 && mins % 1440 == 0 => format!("{}d", mins / 1440),
-            _ if mins >= 60 && mins % 60 == 0 => format!("{}h", mins / 60),
+            _ if mins >= 1440 && mins.is_multiple_of(1440) => format!("{}d", mins / 1440),
+            _ if mins >= 60 && mins.is_multiple_of(60) => format!("{}h", mins / 60),
             _ => format!("{mins}min"),
         }
     }
