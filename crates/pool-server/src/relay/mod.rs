@@ -1,0 +1,3 @@
+//! The relay: one request from its arrival to its last byte.
+
+pub mod body;
