@@ -94,6 +94,17 @@ pub struct LedgerStatus {
     pub dropped: u64,
 }
 
+/// The answer to `POST /api/accounts/{id}/test`: what the provider said to one probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestResult {
+    /// The credential works.
+    pub ok: bool,
+    /// One sentence for a person.
+    pub message: String,
+    /// The account after the probe.
+    pub account: Option<AccountStatus>,
+}
+
 impl WindowStatus {
     /// The same bound as [`pool_core::QuotaWindow::is_exhausted`].
     pub fn is_spent(&self) -> bool {
