@@ -99,10 +99,17 @@ pub struct LedgerStatus {
 pub struct TestResult {
     /// The credential works.
     pub ok: bool,
-    /// One sentence for a person.
-    pub message: String,
+    /// Why it does not.
+    #[serde(default)]
+    pub error: Option<TestError>,
     /// The account after the probe.
     pub account: Option<AccountStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestError {
+    /// One sentence for a person.
+    pub message: String,
 }
 
 impl WindowStatus {

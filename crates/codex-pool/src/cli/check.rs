@@ -99,3 +99,56 @@ impl<'a> Report<'a> {
 fn as_json(problem: &Problem) -> Value {
     json!({ "what": problem.what, "why": problem.why, "mend": problem.mend })
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn check(config: &str, files: &[(&str, &str)], json: bool) -> Result<Output, Failure> {
+        let folder = TempDir::new().expect("a folder");
+        std::fs::write(folder.path().join("config.toml"), config).expect("writes");
+        let pool = folder.path().join("pool");
+        for (rel, text) in files {
+            let path = pool.join(rel);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("makes folders");
+            std::fs::write(path, text).expect("writes");
+        }
+        let mut inputs = Inputs { folder: folder.path().to_owned(), ..Inputs::default() };
+        inputs.flags.pool_dir = Some(pool.display().to_string());
+        run(&inputs, &crate::cli::accounts::fruit::registry(), json)
+    }
+
+    #[test]
+    fn everything_is_told_at_once() {
+        let config = "friend_code = \"come-in-5521\"\nmax_atempts = 3\n";
+        let files = [("apple/a.json", r#"{"apple":"t","user":"anna"}"#), ("pear_b.json", "{}"), ("kiwi/c.json", "{}")];
+        let output = check(config, &files, false).expect("a report");
+        assert_eq!(output.exit, Exit::Problem);
+        for part in [
+            "ok    settings are valid",
+            "ok    apple/a.json: Apple subscription, a…@example.com",
+            "note  friend_code is accepted, no effect yet",
+            "warn  unknown setting max_atempts",
+            "Did you mean max_attempts?",
+            "fail  pear_b.json is no account\n      it has no token; sign in again",
+            "fail  kiwi/c.json is no account",
+            "2 problems, 1 warning",
+        ] {
+            assert!(output.text.contains(part), "no {part:?} in\n{}", output.text);
+        }
+        let json: Value = serde_json::from_str(&check(config, &files, true).expect("JSON").text).expect("JSON");
+        assert_eq!(json["problems"].as_array().map(Vec::len), Some(2));
+        assert_eq!(json["accepted_without_effect"][0]["key"], "friend_code");
+    }
+
+    #[test]
+    fn an_empty_pool_is_a_warning_and_wrong_settings_are_a_failure() {
+        let output = check("", &[], false).expect("a report");
+        assert!(output.exit == Exit::Fine && output.text.contains("there are no accounts in"), "{}", output.text);
+        assert!(check("listen_addr = 1", &[], false).is_err());
+        let output = check("listen_addr = 1", &[], true).expect("JSON");
+        assert!(output.exit == Exit::Problem && output.text.contains("listen_addr must be a text"), "{}", output.text);
+    }
+}

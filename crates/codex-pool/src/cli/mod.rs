@@ -107,7 +107,7 @@ fn run(arguments: Arguments) -> Result<Output, Failure> {
 }
 
 fn registry() -> Registry {
-    Registry::new()
+    Registry::of(Vec::new())
 }
 
 /// The Go original's flag had one dash.

@@ -59,7 +59,8 @@ pub(super) fn show(
             };
             let drawn = render(&one, &terminal::look(inputs), UnixMs(page.now_ms));
             let from = drawn.find("ACCOUNT").unwrap_or(0);
-            text += &format!("\n{}", &drawn[from..]);
+            text.push('\n');
+            text += &drawn[from..];
         }
         (Some(_), None) => text += "\nThe running server does not have it: is its pool folder another one?\n",
         (None, _) => text += "\nThe server is not running: what is left is not known.\n",

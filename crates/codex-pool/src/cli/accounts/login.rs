@@ -112,7 +112,8 @@ fn kept(dir: &Path, provider: &dyn Provider, bytes: &[u8], mut failure: Failure)
     let written = files::ensure_private_dir(&archive).is_ok() && files::write_new(&path, bytes).is_ok();
     if let (true, Some(problem)) = (written, failure.problems.last_mut()) {
         let add = format!("codex-pool accounts add {} --provider {} --name NAME", path.display(), provider.id());
-        problem.mend = format!("{}\nThe login is kept; add it with: {add}", problem.mend).trim_start().to_owned();
+        let advice = std::mem::take(&mut problem.mend);
+        problem.mend = format!("{advice}\nThe login is kept; add it with: {add}");
     }
     failure
 }

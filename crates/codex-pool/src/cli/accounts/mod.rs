@@ -117,4 +117,6 @@ fn now() -> UnixMs {
 }
 
 #[cfg(test)]
+pub(crate) mod fruit;
+#[cfg(test)]
 mod tests;

@@ -25,7 +25,11 @@ pub(super) fn run(
     if json {
         return Ok(Output::json(&result, exit));
     }
-    let mut text = format!("{} {}: {}\n", if result.ok { "ok   " } else { "fail " }, account.name, result.message);
+    let (word, said) = match &result.error {
+        Some(error) => ("fail", error.message.as_str()),
+        None => ("ok", "the provider takes its credential"),
+    };
+    let mut text = format!("{word:<4}  {}: {said}\n", account.name);
     for window in result.account.iter().flat_map(|account| &account.windows) {
         let family = window.family.as_deref().map(|family| format!(" {family}")).unwrap_or_default();
         let _ = writeln!(text, "      {}{family}: {:.0}% left", window.name, window.left.get() * 100.0);
