@@ -170,6 +170,12 @@ pub trait Provider: Send + Sync {
     /// dialect has none, so the connection is cut.
     fn failure_event(&self, route: &Route, failure: &Failure, now: UnixMs) -> Option<Bytes>;
 
+    /// A sign of life for a stream that has said nothing meaningful yet, of the kind that this route's clients survive.
+    /// `None`: they survive none.
+    fn keep_alive(&self, _route: &Route) -> Option<&'static [u8]> {
+        None
+    }
+
     /// The answer to a route of kind [`crate::routes::Kind::Answer`].
     fn answer(&self, route: &Route, head: &Head<'_>, body: &[u8], standing: &Standing, now: UnixMs) -> Reply;
 }
