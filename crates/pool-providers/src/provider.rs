@@ -203,6 +203,11 @@ impl std::fmt::Debug for Registry {
 }
 
 impl Registry {
+    /// The first of them owns the files that no provider's name marks.
+    pub fn of(providers: Vec<Box<dyn Provider>>) -> Self {
+        Self { providers }
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &dyn Provider> {
         self.providers.iter().map(AsRef::as_ref)
     }
@@ -214,5 +219,10 @@ impl Registry {
     /// By the name in a folder, a flag or a stored record.
     pub fn named(&self, name: &str) -> Option<&dyn Provider> {
         self.iter().find(|provider| provider.id().0 == name)
+    }
+
+    /// Whose are the credential files that lie in the pool folder itself and bear no provider's name?
+    pub fn flat_default(&self) -> Option<&dyn Provider> {
+        self.iter().next()
     }
 }

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod pool;
 pub mod relay;
+pub mod status;
 pub mod upstream;
 
 pub use config::Config;
