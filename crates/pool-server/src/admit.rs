@@ -131,7 +131,12 @@ mod tests {
         map
     }
 
-    fn enter(config: &Config, peer: &str, query: Option<&str>, pairs: &[(&'static str, &'static str)]) -> Result<Caller, Denied> {
+    fn enter(
+        config: &Config,
+        peer: &str,
+        query: Option<&str>,
+        pairs: &[(&'static str, &'static str)],
+    ) -> Result<Caller, Denied> {
         let headers = headers(pairs);
         let head = Head { method: &Method::POST, path: "/v1/responses", query, headers: &headers };
         admit(config, peer.parse().expect("an address"), &head)
@@ -194,7 +199,9 @@ mod tests {
     #[test]
     fn our_own_names_are_known() {
         let config = Config { public_url: Some("https://pool.example/base".into()), ..Config::default() };
-        for (host, ours) in [("pool.example", true), ("POOL.example:443", true), ("localhost:1", true), ("evil.example", false)] {
+        for (host, ours) in
+            [("pool.example", true), ("POOL.example:443", true), ("localhost:1", true), ("evil.example", false)]
+        {
             assert_eq!(is_our_host(&config, &headers(&[("host", host)])), ours, "{host}");
         }
     }

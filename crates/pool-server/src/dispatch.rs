@@ -35,7 +35,12 @@ pub async fn handle(app: Arc<App>, peer: SocketAddr, request: Request<Incoming>)
         Err(Denied::ForeignPage) => return pages::problem(StatusCode::FORBIDDEN, &Denied::ForeignPage.to_string()),
         Err(denied) => {
             tracing::info!(peer = %peer.ip(), path = parts.uri.path(), %denied, "a request was not admitted");
-            return deliver::failure(&app.registry, route, &parts, &Failure::BadCredential { message: denied.to_string() });
+            return deliver::failure(
+                &app.registry,
+                route,
+                &parts,
+                &Failure::BadCredential { message: denied.to_string() },
+            );
         }
     };
     act(app, route, &caller, parts, body).await

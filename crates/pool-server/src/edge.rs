@@ -24,7 +24,7 @@ use crate::app::App;
 use crate::dispatch;
 use crate::relay::deliver::ReplyBody;
 
-use io::{Guarded, Phase};
+use io::{BusyBody, Guarded, Phase};
 
 /// Request heads beyond this are refused (Codex sends about 3 KiB).
 const HEAD_CAP: usize = 64 << 10;
@@ -40,7 +40,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: impl Future<Outpu
             accepted = accept(&listener, &slots) => accepted,
         };
         let Some((stream, peer, slot)) = accepted else { continue };
-        let connection = connection(&app, stream, peer);
+        let connection = connection(app.clone(), stream, peer);
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = watched.await {
@@ -75,26 +75,27 @@ async fn accept(
     }
 }
 
-type Serving = std::pin::Pin<Box<dyn Future<Output = Result<Response<ReplyBody>, Infallible>> + Send>>;
+type Serving = std::pin::Pin<Box<dyn Future<Output = Result<Response<BusyBody<ReplyBody>>, Infallible>> + Send>>;
 
 fn connection(
-    app: &Arc<App>,
+    app: Arc<App>,
     stream: TcpStream,
     peer: SocketAddr,
-) -> http1::Connection<TokioIo<Guarded>, impl hyper::service::HttpService<Incoming, ResBody = ReplyBody, Error = Infallible, Future = Serving>>
-{
+) -> http1::Connection<
+    TokioIo<Guarded>,
+    impl hyper::service::HttpService<Incoming, ResBody = BusyBody<ReplyBody>, Error = Infallible, Future = Serving>,
+> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
     let phase = Phase::default();
     let guarded = Guarded::new(stream, phase.clone(), &app.config.timeouts);
-    let app = app.clone();
     let service = service_fn(move |request: Request<Incoming>| -> Serving {
         let busy = phase.busy();
         let app = app.clone();
         Box::pin(async move {
             let response = dispatch::handle(app, peer, request).await;
-            Ok(response.map(|body| body.with_guard(busy)))
+            Ok(response.map(|body| BusyBody { body, _busy: busy }))
         })
     });
     http1::Builder::new().max_buf_size(HEAD_CAP).pipeline_flush(false).serve_connection(TokioIo::new(guarded), service)

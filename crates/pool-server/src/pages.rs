@@ -57,7 +57,10 @@ impl Page {
 pub async fn answer(app: &App, page: Page, peer: std::net::SocketAddr, head: &Head<'_>) -> Response<ReplyBody> {
     if !page.is_open() {
         if !admit::is_our_host(&app.config, head.headers) {
-            return problem(StatusCode::MISDIRECTED_REQUEST, "this is not one of the pool's own names; use its address");
+            return problem(
+                StatusCode::MISDIRECTED_REQUEST,
+                "this is not one of the pool's own names; use its address",
+            );
         }
         if let Err(denied) = admit::admit(&app.config, peer, head) {
             return problem(StatusCode::UNAUTHORIZED, &denied.to_string());
@@ -94,7 +97,12 @@ async fn test(app: &App, name: &str) -> Response<ReplyBody> {
     });
     let id = match ids.as_slice() {
         [id] => id,
-        [] => return problem(StatusCode::NOT_FOUND, &format!("no account is called {name:?}; see `codex-pool accounts list`")),
+        [] => {
+            return problem(
+                StatusCode::NOT_FOUND,
+                &format!("no account is called {name:?}; see `codex-pool accounts list`"),
+            );
+        }
         several => {
             let list = several.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             return problem(StatusCode::CONFLICT, &format!("several accounts are called {name:?}: {list}; use the id"));
@@ -103,7 +111,8 @@ async fn test(app: &App, name: &str) -> Response<ReplyBody> {
     match app.keeper.prober.probe_now(id).await {
         Ok(_) => json_page(StatusCode::OK, &json!({ "ok": true, "account": account_status(app, id) })),
         Err(failure) => {
-            let body = json!({ "ok": false, "error": { "message": failure.to_string() }, "account": account_status(app, id) });
+            let body =
+                json!({ "ok": false, "error": { "message": failure.to_string() }, "account": account_status(app, id) });
             json_page(StatusCode::OK, &body)
         }
     }
@@ -185,7 +194,8 @@ fn state(app: &App, slot: &Slot, now: UnixMs) -> (State, Option<String>, Option<
         Err(Ineligible::Kind | Ineligible::Tried | Ineligible::BoundElsewhere) => (State::Ready, None, None),
         Ok(()) if app.keeper.prober.is_checking(&slot.account.id) => (State::Checking, None, None),
         Ok(()) => {
-            let family = slot.cooldowns.iter().filter(|cooldown| cooldown.is_running(now)).max_by_key(|cooldown| cooldown.until);
+            let family =
+                slot.cooldowns.iter().filter(|cooldown| cooldown.is_running(now)).max_by_key(|cooldown| cooldown.until);
             let reason = family.map(|cooldown| match &cooldown.scope {
                 Scope::Account => cooldown.cause.to_string(),
                 Scope::Family(family) => format!("{family}: {}", cooldown.cause),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
@@ -18,7 +19,13 @@ const IDLE: Duration = Duration::from_mins(5);
 
 /// Is a request being answered on the connection? Then reading waits as long as it takes.
 #[derive(Clone, Debug, Default)]
-pub struct Phase(Arc<AtomicUsize>);
+pub struct Phase(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    begun: AtomicUsize,
+    ended: AtomicUsize,
+}
 
 /// A request under way, until dropped.
 #[derive(Debug)]
@@ -26,18 +33,49 @@ pub struct Busy(Phase);
 
 impl Phase {
     pub fn busy(&self) -> Busy {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
         Busy(self.clone())
     }
 
+    fn begun(&self) -> usize {
+        self.0.begun.load(Ordering::Relaxed)
+    }
+
     fn is_busy(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+        self.begun() != self.0.ended.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A reply's body that keeps its connection busy until its end.
+#[derive(Debug)]
+pub struct BusyBody<B> {
+    pub body: B,
+    pub _busy: Busy,
+}
+
+impl<B: Body + Unpin> Body for BusyBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -49,8 +87,8 @@ pub struct Guarded {
     head_read: Duration,
     client_stall: Duration,
     reading: Timer,
-    /// Bytes of a head have come since the last request.
-    head_begun: bool,
+    /// Bytes of a head have come since this many requests had begun.
+    head_begun_after: Option<usize>,
     writing: Timer,
 }
 
@@ -85,7 +123,7 @@ impl Guarded {
             head_read: timeouts.head_read,
             client_stall: timeouts.client_stall,
             reading: Timer::default(),
-            head_begun: false,
+            head_begun_after: None,
             writing: Timer::default(),
         }
     }
@@ -94,32 +132,24 @@ impl Guarded {
 impl AsyncRead for Guarded {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let busy = this.phase.is_busy();
-        if busy {
-            this.head_begun = false;
-            this.reading.disarm();
-        }
+        let (busy, begun) = (this.phase.is_busy(), this.phase.begun());
         let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if busy {
-            return polled;
-        }
         match polled {
-            Poll::Ready(done) => {
-                // The first bytes of a head start its time; more of them do not start it anew.
-                if !this.head_begun {
-                    this.head_begun = true;
-                    this.reading.disarm();
-                }
-                Poll::Ready(done)
+            _ if busy => this.reading.disarm(),
+            // The first bytes of a head start its time; more of them do not start it anew.
+            Poll::Ready(_) if this.head_begun_after != Some(begun) => {
+                this.head_begun_after = Some(begun);
+                this.reading.disarm();
             }
+            Poll::Ready(_) => {}
             Poll::Pending => {
-                let limit = if this.head_begun { this.head_read } else { IDLE };
+                let limit = if this.head_begun_after == Some(begun) { this.head_read } else { IDLE };
                 if this.reading.poll_over(limit, cx) {
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "no request head in time")));
                 }
-                Poll::Pending
             }
         }
+        polled
     }
 }
 

@@ -126,7 +126,15 @@ pub async fn send(
     let provider = path::provider(&app.registry, errand.route).map_err(Miss::client)?;
     let seen = &errand.received.seen;
     let outbound = provider
-        .outbound(errand.route, &head(&errand.parts), seen, &lease.account, &lease.credentials, &app.config.bases, moved)
+        .outbound(
+            errand.route,
+            &head(&errand.parts),
+            seen,
+            &lease.account,
+            &lease.credentials,
+            &app.config.bases,
+            moved,
+        )
         .map_err(Miss::client)?;
     let wrap = outbound.wrap;
     let request = build(errand, outbound)?;

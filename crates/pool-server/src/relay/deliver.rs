@@ -290,7 +290,8 @@ pub struct Meter {
 impl Meter {
     pub fn new(errand: &Errand, lease: &Lease, status: StatusCode, attempts: usize) -> Self {
         let agent = errand.parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        let client = agent.and_then(|agent| agent.split_whitespace().next()).map(|word| word.chars().take(64).collect());
+        let client =
+            agent.and_then(|agent| agent.split_whitespace().next()).map(|word| word.chars().take(64).collect());
         let record = UsageRecord {
             request_id: errand.id.clone(),
             at: errand.arrived,

@@ -23,7 +23,7 @@ use super::attempt::{self, Miss, Opened};
 use super::deliver::{self, ReplyBody};
 use super::receive::{self, Received};
 use crate::admit::Caller;
-use crate::app::App;
+use crate::app::{App, Counted};
 use crate::clock;
 use crate::pool::Lease;
 
@@ -40,6 +40,7 @@ pub struct Errand {
     pub id: String,
     pub arrived: UnixMs,
     pub started: Instant,
+    _under_way: Counted,
 }
 
 /// The end of a request that no upstream answered well.
@@ -71,7 +72,19 @@ impl Errand {
         let mut demand = provider.demand(route, &head(&parts), &received.seen);
         demand.light |= route.kind == Kind::Relay { light: true };
         let session = demand.session.as_deref().map(|id| SessionKey::new(demand.provider, &caller.name, id));
-        Ok(Self { app, route, parts, received, demand, session, id: request_id(), arrived, started })
+        let under_way = app.in_flight.enter();
+        Ok(Self {
+            app,
+            route,
+            parts,
+            received,
+            demand,
+            session,
+            id: request_id(),
+            arrived,
+            started,
+            _under_way: under_way,
+        })
     }
 
     /// Runs the request to the point where its answer can go out. `early` learns of a successful head that waits for its first
@@ -102,7 +115,10 @@ impl Errand {
             let transient = miss.judgement.is_transient();
             last = Some(miss);
             let exhausted = transient && trail.transient >= self.app.config.max_attempts;
-            if exhausted || !self.received.can_be_sent() || (transient && !self.app.pool.may_retry(self.demand.provider)) {
+            if exhausted
+                || !self.received.can_be_sent()
+                || (transient && !self.app.pool.may_retry(self.demand.provider))
+            {
                 return Err(self.give_up(None, last, &trail));
             }
             if transient { stumbled.push(account) } else { refused.push(account) }
@@ -158,7 +174,9 @@ impl Errand {
                 Box::new(GaveUp { failure: Failure::Refused(refusal), upstream: None, status: None })
             }
             (_, Some(miss)) => Box::new(miss.into_end(self)),
-            (Some(refusal), None) => Box::new(GaveUp { failure: Failure::Refused(refusal), upstream: None, status: None }),
+            (Some(refusal), None) => {
+                Box::new(GaveUp { failure: Failure::Refused(refusal), upstream: None, status: None })
+            }
             (None, None) => Box::new(GaveUp {
                 failure: Failure::UpstreamDown { message: "no account could be tried".into(), retry_after: PAUSE },
                 upstream: None,
@@ -189,7 +207,9 @@ pub fn head(parts: &http::request::Parts) -> Head<'_> {
 
 /// The provider that owns a route. That there is one is checked when the table is built; a hole must not become a panic.
 pub fn provider<'a>(registry: &'a Registry, route: &Route) -> Result<&'a dyn Provider, Failure> {
-    registry.get(route.provider).ok_or_else(|| Failure::NotServed { message: format!("no provider {}", route.provider) })
+    registry
+        .get(route.provider)
+        .ok_or_else(|| Failure::NotServed { message: format!("no provider {}", route.provider) })
 }
 
 fn request_id() -> String {
