@@ -109,7 +109,7 @@ async fn test(app: &App, name: &str) -> Response<ReplyBody> {
         }
     };
     match app.keeper.prober.probe_now(id).await {
-        Ok(_) => json_page(StatusCode::OK, &json!({ "ok": true, "account": account_status(app, id) })),
+        Ok(()) => json_page(StatusCode::OK, &json!({ "ok": true, "account": account_status(app, id) })),
         Err(failure) => {
             let body =
                 json!({ "ok": false, "error": { "message": failure.to_string() }, "account": account_status(app, id) });
