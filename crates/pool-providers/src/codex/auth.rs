@@ -99,7 +99,9 @@ pub(super) fn read_refresh(
 /// Dead for good are three codes and any 401; everything else may pass, a 400 with an unknown code included.
 fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refreshed {
     if looks_like_html(headers, body) {
-        return Refreshed::Later { why: format!("a web page came in place of the sign-in service's answer ({status})") };
+        return Refreshed::Later {
+            why: format!("a web page came in place of the sign-in service's answer ({status})"),
+        };
     }
     let code = error_code(body).unwrap_or_default();
     let dead = match code.as_str() {
