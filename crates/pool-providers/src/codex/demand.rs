@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pool_core::scan::json::{self, Matches, Paths};
 use pool_core::{Client, Demand};
 use serde::Deserialize;
@@ -116,8 +118,7 @@ fn opening(found: &Matches<'_>) -> Option<String> {
     } else {
         return None;
     }
-    let digest = hash.finalize();
-    Some(digest[..16].iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(URL_SAFE_NO_PAD.encode(&hash.finalize()[..16]))
 }
 
 /// Hashes the items of a list until the user has spoken.

@@ -10,14 +10,16 @@ fn route(id: &str) -> &'static Route {
     ROUTES.iter().find(|route| route.id == id).expect("a row")
 }
 
-fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+type Pairs = [(&'static str, &'static str)];
+
+fn headers(pairs: &Pairs) -> HeaderMap {
     pairs
         .iter()
         .map(|(name, value)| (name.parse::<HeaderName>().expect("a name"), value.parse().expect("a value")))
         .collect()
 }
 
-fn demand(id: &str, pairs: &[(&str, &str)], body: &Value) -> Demand {
+fn demand(id: &str, pairs: &Pairs, body: &Value) -> Demand {
     let route = route(id);
     let headers = headers(pairs);
     let head = Head { method: &Method::POST, path: route.path, query: None, headers: &headers };
@@ -68,8 +70,8 @@ fn a_recorded_turn_names_its_thread() {
 fn a_session_is_read_wherever_it_stands() {
     let body =
         json!({"client_metadata": {"session_id": "s2", "thread_id": "t2"}, "prompt_cache_key": "k", "input": "x"});
-    let session = |pairs: &[(&str, &str)], body: &Value| demand("responses", pairs, body).session;
-    let cases: &[(&[(&str, &str)], Value, &str)] = &[
+    let session = |pairs: &Pairs, body: &Value| demand("responses", pairs, body).session;
+    let cases: &[(&Pairs, Value, &str)] = &[
         (&[("session-id", "s"), ("thread-id", "t")], body.clone(), "t"),
         (&[("session_id", "s")], body.clone(), "s"),
         (&[("conversation_id", "c")], body.clone(), "c"),

@@ -12,11 +12,13 @@ fn asked(kind: AccountKind) -> Asked<'static> {
     Asked { kind: Some(kind), model: Some("gpt-x"), now: NOW }
 }
 
-fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+type Pairs = [(&'static str, &'static str)];
+
+fn headers(pairs: &Pairs) -> HeaderMap {
     pairs.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value"))).collect()
 }
 
-fn read(kind: AccountKind, status: u16, pairs: &[(&'static str, &'static str)], body: &Value) -> Judgement {
+fn read(kind: AccountKind, status: u16, pairs: &Pairs, body: &Value) -> Judgement {
     let status = StatusCode::from_u16(status).expect("a status");
     judge(asked(kind), status, &headers(pairs), body.to_string().as_bytes())
 }
@@ -161,7 +163,7 @@ fn a_throttle_lasts_as_long_as_told() {
     let says = |message: &str| json!({"error": {"code": "rate_limit_exceeded", "message": message}});
     let secs = |secs| Until::For(Span::from_secs(secs));
     let plain = json!({});
-    let cases: &[(&[(&'static str, &'static str)], Value, Until)] = &[
+    let cases: &[(&Pairs, Value, Until)] = &[
         (&[("retry-after", "7")], plain.clone(), secs(7)),
         (&[("retry-after-ms", "1500"), ("retry-after", "9")], plain.clone(), Until::For(Span::from_millis(1500))),
         (&[("retry-after", "Sun, 22 Nov 2026 10:00:00 GMT")], plain.clone(), secs(140)),

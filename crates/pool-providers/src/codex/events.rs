@@ -222,13 +222,14 @@ impl Reader for Stream {
         let Self { scanner, state } = self;
         scanner.feed(bytes, |event| state.on(event, &mut news));
         // An event may be megabytes long: what it is can be known before it ends.
-        if state.stage == Stage::Preamble && news.failure.is_none() {
-            if let Some(event) = scanner.current() {
-                let kind = kind(&event).unwrap_or_default();
-                let may_fail = matches!(kind.as_ref(), "" | "message" | "error" | "response.failed");
-                if !may_fail && is_substance(&kind, &event) {
-                    state.reach(Stage::Meaningful);
-                }
+        if state.stage == Stage::Preamble
+            && news.failure.is_none()
+            && let Some(event) = scanner.current()
+        {
+            let kind = kind(&event).unwrap_or_default();
+            let may_fail = matches!(kind.as_ref(), "" | "message" | "error" | "response.failed");
+            if !may_fail && is_substance(&kind, &event) {
+                state.reach(Stage::Meaningful);
             }
         }
         news

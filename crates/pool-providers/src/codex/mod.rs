@@ -9,6 +9,9 @@
 //! Two kinds of accounts: a ChatGPT subscription (`chatgpt.com/backend-api/codex`, serves Codex itself only) and an OpenAI
 //! API key (`api.openai.com/v1`, serves everybody).
 
+// OpenAI and ChatGPT are names, not code.
+#![allow(clippy::doc_markdown)]
+
 mod answers;
 mod auth;
 mod claims;
