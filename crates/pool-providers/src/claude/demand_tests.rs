@@ -84,6 +84,11 @@ fn the_opening_stays_the_same_from_turn_to_turn() {
     let id = session(&first);
     assert!(id.is_some());
     assert_eq!(session(&second), id, "markers, forms of text and later turns do not count");
+    let texts = |texts: &[&str]| texts.iter().map(|text| json!({"type": "text", "text": text})).collect::<Value>();
+    assert_ne!(
+        session(&json!({"system": texts(&["a", "b"]), "messages": [{"role": "user", "content": texts(&["c"])}]})),
+        session(&json!({"system": texts(&["a"]), "messages": [{"role": "user", "content": texts(&["b", "c"])}]})),
+    );
     for other in [
         json!({"system": "be kind", "messages": [{"role": "user", "content": "ho"}]}),
         json!({"system": "be brief", "messages": [{"role": "user", "content": "hi"}]}),

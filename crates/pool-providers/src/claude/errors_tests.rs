@@ -140,13 +140,16 @@ fn each_error_is_read_for_what_it_is() {
     }
 }
 
+/// Kind, headers, what they mean.
+type Case<'a> = (AccountKind, &'a [(&'a str, &'a str)], &'a str);
+
 #[test]
 fn a_limit_is_told_from_a_throttle() {
     let body = error("rate_limit_error", "This request would exceed your account's rate limit.");
     let rejected = ("anthropic-ratelimit-unified-status", "rejected");
     let reset = ("anthropic-ratelimit-unified-reset", "1786148200");
     let claim = |claim| ("anthropic-ratelimit-unified-representative-claim", claim);
-    let cases: [(AccountKind, &[(&str, &str)], &str); 16] = [
+    let cases: [Case<'_>; 16] = [
         (PLAN, &[], "Throttled all back-off"),
         (PLAN, &[("retry-after", "7")], "Throttled all for 7"),
         (PLAN, &[("retry-after", "0")], "Throttled all back-off"),

@@ -47,7 +47,7 @@ fn what_comes_before_content_can_still_be_taken_back() {
     reader.feed(start.as_bytes());
     reader.feed(b"event: ping\ndata: {\"type\": \"ping\"}\n\n: comment\n\n");
     assert_eq!(reader.stage(), Stage::Preamble);
-    reader.feed(content[.."event: content_block_start\n".len()].as_bytes());
+    reader.feed(&content.as_bytes()[.."event: content_block_start\n".len()]);
     assert_eq!(reader.stage(), Stage::Meaningful, "known by its name");
 }
 

@@ -8,7 +8,7 @@ use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, StatusCode};
 use pool_core::standing::{Ineligible, Refusal, RefusalWhy};
 use pool_core::verdict::Cause;
-use pool_core::{Span, UnixMs};
+use pool_core::{Scope, Span, UnixMs};
 use serde_json::{Value, json};
 
 use super::pool::put;
@@ -120,12 +120,27 @@ fn refused(refusal: &Refusal, now: UnixMs) -> Answer {
             Answer::last(403, "permission_error", message)
         }
         RefusalWhy::AllSpent { resets_at, window, .. } => {
-            // The claim is told where it is true of the pool: an account-wide window of a plan.
-            let plan = PLAN_WINDOWS.iter().find(|plan| plan.class.is_none() && Some(plan.name) == window.as_deref());
+            let class = spent_class(refusal, *resets_at);
+            let named = |plan: &&PlanWindow| window.as_deref().is_none_or(|name| name == plan.name);
+            // Without a class the name must tell which of the account-wide windows it is.
+            let known = window.is_some() || class.is_some();
+            let plan = PLAN_WINDOWS.iter().filter(named).find(|plan| known && plan.class == class);
             spent(*resets_at, plan, now)
         }
         RefusalWhy::Trouble { until, cause } => trouble(refusal, *until, *cause, now),
     }
+}
+
+/// The model class whose limit frees first, if that is no limit of whole accounts.
+fn spent_class(refusal: &Refusal, resets_at: Option<UnixMs>) -> Option<&str> {
+    refusal.considered.iter().find_map(|(_, why)| match why {
+        Ineligible::Cooling { cause: Cause::QuotaSpent, scope: Scope::Family(class), until }
+            if Some(*until) == resets_at =>
+        {
+            Some(class.as_str())
+        }
+        _ => None,
+    })
 }
 
 fn spent(resets_at: Option<UnixMs>, window: Option<&'static PlanWindow>, now: UnixMs) -> Answer {

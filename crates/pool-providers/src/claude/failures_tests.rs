@@ -103,6 +103,16 @@ fn a_claim_is_told_only_where_it_is_true() {
 }
 
 #[test]
+fn a_model_s_own_limit_is_claimed_as_such() {
+    let until = NOW + Span::from_secs(60);
+    let cooling = Ineligible::Cooling { cause: Cause::QuotaSpent, scope: Scope::Family("opus".into()), until };
+    let Failure::Refused(mut refusal) = spent(Some(60), None) else { panic!("a refusal") };
+    refusal.considered.push((AccountId("claude-4".into()), cooling));
+    let limit = reply(&Failure::Refused(refusal), NOW);
+    assert_eq!(limit.headers["anthropic-ratelimit-unified-representative-claim"], "seven_day_opus");
+}
+
+#[test]
 fn people_read_what_is_to_be_done() {
     let message = message(&reply(&refusal(RefusalWhy::NeedsPerson), NOW));
     assert!(message.contains("after them: 2 need signing in, 1 is paused. Whoever runs"), "{message}");

@@ -154,6 +154,12 @@ impl Provider for Claude {
         (route.kind == Kind::Relay { light: false }).then(|| failures::event(failure, now))
     }
 
+    /// Nobody takes a ping for content: Claude Code counts it as a sign of life, the SDKs skip it even before
+    /// `message_start`.
+    fn keep_alive(&self, route: &Route) -> Option<&'static [u8]> {
+        (route.kind == Kind::Relay { light: false }).then_some(b"event: ping\ndata: {\"type\": \"ping\"}\n\n")
+    }
+
     fn answer(&self, route: &Route, head: &Head<'_>, _body: &[u8], standing: &Standing, now: UnixMs) -> Reply {
         if *head.method == Method::HEAD {
             return Reply::empty(StatusCode::OK);

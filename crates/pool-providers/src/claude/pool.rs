@@ -27,12 +27,19 @@ pub(super) fn speak_of_pool(headers: &mut HeaderMap, standing: &Standing, now: U
         headers.remove(name);
     }
     headers.remove("anthropic-organization-id");
+    // What goes out is final: the pool has tried again already.
+    if headers.get("x-should-retry").is_some_and(|value| value == "true") {
+        headers.remove("x-should-retry");
+    }
     headers.remove(SET_COOKIE);
     tell(headers, standing, now);
 }
 
 /// The pool's windows in the form of a plan's. Windows of API keys have no such form.
 fn tell(headers: &mut HeaderMap, standing: &Standing, now: UnixMs) {
+    // The standing is that for the request's model. Limits of several models mean that it is not known: then only what holds
+    // for all of them can be the tightest.
+    let one_model = plan_windows(standing).filter(|(plan, _)| plan.class.is_some()).count() <= 1;
     let mut tightest: Option<(&PlanWindow, &StandingWindow)> = None;
     for (plan, window) in plan_windows(standing) {
         let status = status(standing, window);
@@ -44,9 +51,8 @@ fn tell(headers: &mut HeaderMap, standing: &Standing, now: UnixMs) {
         if status != "allowed" {
             put(headers, plan.short, "-surpassed-threshold", &trimmed(WARN));
         }
-        // A model's own limit is no statement about the requests of other models.
-        let of_all = plan.class.is_none();
-        if of_all && tightest.is_none_or(|(_, known)| window.used.get() > known.used.get()) {
+        if (one_model || plan.class.is_none()) && tightest.is_none_or(|(_, known)| window.used.get() > known.used.get())
+        {
             tightest = Some((plan, window));
         }
     }
@@ -59,9 +65,9 @@ fn tell(headers: &mut HeaderMap, standing: &Standing, now: UnixMs) {
     }
 }
 
-/// The windows that plan headers can tell: the account-wide ones, and the one of a model that has a place there.
+/// The windows that plan headers can tell.
 fn plan_windows(standing: &Standing) -> impl Iterator<Item = (&'static PlanWindow, &StandingWindow)> {
-    PLAN_WINDOWS.iter().take(3).filter_map(|plan| Some((plan, find(standing, plan)?)))
+    PLAN_WINDOWS.iter().filter_map(|plan| Some((plan, find(standing, plan)?)))
 }
 
 fn find<'a>(standing: &'a Standing, plan: &PlanWindow) -> Option<&'a StandingWindow> {

@@ -40,6 +40,7 @@ fn nothing_of_the_serving_account_is_left() {
     let mut headers = recorded_headers(response);
     headers.insert("retry-after", HeaderValue::from_static("5"));
     headers.insert("set-cookie", HeaderValue::from_static("a=b"));
+    headers.insert("x-should-retry", HeaderValue::from_static("true"));
     headers.insert("anthropic-priority-input-tokens-limit", HeaderValue::from_static("5"));
     headers.insert("anthropic-fast-output-tokens-limit", HeaderValue::from_static("5"));
     speak_of_pool(&mut headers, &Standing::default(), NOW);
@@ -64,7 +65,6 @@ fn the_pool_s_windows_are_told_as_a_plan_s() {
             window("requests", Some("opus"), 0.5, None),
             window("week", None, 0.4, None),
             window("week", Some("fable"), 0.95, Some(0)),
-            window("week", Some("opus"), 1.0, Some(60)),
         ],
     );
     assert_eq!(
@@ -78,10 +78,13 @@ fn the_pool_s_windows_are_told_as_a_plan_s() {
             "7d_oi-status: allowed_warning",
             "7d_oi-surpassed-threshold: 0.9",
             "7d_oi-utilization: 0.95",
-            "representative-claim: seven_day",
-            "status: allowed",
+            "representative-claim: seven_day_overage_included",
+            "status: allowed_warning",
         ]
     );
+    let several = [("fable", 0.95), ("opus", 1.0)].map(|(class, used)| window("week", Some(class), used, None));
+    let unknown_model = standing(3, [vec![window("5h", None, 0.5, None)], several.into()].concat());
+    assert!(spoken(&unknown_model).contains(&"representative-claim: five_hour".to_owned()));
     assert_eq!(spoken(&standing(3, vec![window("requests", Some("opus"), 0.5, None)])), Vec::<String>::new());
 }
 
