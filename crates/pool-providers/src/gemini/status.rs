@@ -171,9 +171,9 @@ fn said_delay(message: &str) -> Option<Span> {
 
 /// "Quota exceeded for metric: …, limit: 0, model: …"
 fn says_limit_zero(message: &str) -> bool {
-    message.match_indices("limit: 0").any(|(at, found)| {
-        !message[at + found.len()..].starts_with(|next: char| next.is_ascii_digit() || next == '.')
-    })
+    message
+        .match_indices("limit: 0")
+        .any(|(at, found)| !message[at + found.len()..].starts_with(|next: char| next.is_ascii_digit() || next == '.'))
 }
 
 /// The next midnight in California, when Google's daily quotas begin anew (<https://ai.google.dev/gemini-api/docs/rate-limits>).
