@@ -20,9 +20,10 @@ const POOL_PROJECT: &str = "codex-pool";
 /// The domain by which Gemini CLI knows the details that it reads (`CLOUDCODE_DOMAINS` in googleQuotaErrors.ts).
 const DOMAIN: &str = "cloudcode-pa.googleapis.com";
 
-/// The bucket of a pool whose windows nobody has told (API keys tell none). It has no fraction, so the CLI counts nothing
-/// by it; that it names a preview model lets the CLI choose preview models, as it does by itself with an API key
-/// (`refreshUserQuota` and `setHasAccessToPreviewModel` in packages/core/src/config/config.ts).
+/// A bucket for a preview model of which nobody has told the quota (API keys tell none before they are spent). It has no
+/// fraction, so the CLI counts nothing by it; but without a preview model among the buckets the CLI leaves its preview models
+/// for old ones, which with an API key it never does (`refreshUserQuota` in `packages/core/src/config/config.ts`; measured on
+/// 0.61.0: `gemini-2.5-pro` without this bucket, `gemini-3-flash-preview` with it).
 const UNTOLD: &str = "gemini-3-pro-preview";
 
 /// What Gemini CLI asks of its account, answered for the pool (shapes measured on 0.61.0).
@@ -61,9 +62,8 @@ fn buckets(standing: &Standing) -> Vec<Value> {
             *known = window;
         }
     }
-    if tightest.is_empty() && standing.accounts > 0 {
-        return vec![json!({"modelId": UNTOLD})];
-    }
+    let untold = standing.accounts > 0 && !tightest.keys().any(|model| model.contains("preview"));
+    let untold = untold.then(|| json!({"modelId": UNTOLD}));
     let bucket = |(model, window): (&str, &StandingWindow)| {
         let mut bucket =
             json!({"modelId": model, "remainingFraction": window.used.rest().get(), "tokenType": "REQUESTS"});
@@ -72,7 +72,7 @@ fn buckets(standing: &Standing) -> Vec<Value> {
         }
         bucket
     };
-    tightest.into_iter().map(bucket).collect()
+    tightest.into_iter().map(bucket).chain(untold).collect()
 }
 
 /// RFC 3339, whole seconds, rounded up.

@@ -10,7 +10,7 @@ use memchr::{memchr, memmem};
 use pool_core::scan::json::{Finder, Found, Paths, string};
 use pool_core::scan::sse::Scanner;
 use pool_core::{Demand, TokenCounts, UnixMs};
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::judge;
 use crate::reply::{News, Reader, Stage};
@@ -234,23 +234,15 @@ fn is_empty_list(raw: &[u8]) -> bool {
 /// `usageMetadata`: the prompt includes what came from the cache, the candidates exclude the thoughts, and what tools put
 /// into the prompt is counted apart (`UsageMetadata` of the Gemini API).
 fn read_usage(raw: &[u8]) -> Option<TokenCounts> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Usage {
-        prompt_token_count: Option<u64>,
-        cached_content_token_count: Option<u64>,
-        candidates_token_count: Option<u64>,
-        thoughts_token_count: Option<u64>,
-        tool_use_prompt_token_count: Option<u64>,
-    }
-    let usage: Usage = serde_json::from_slice(raw).ok()?;
-    let cached = usage.cached_content_token_count.unwrap_or(0);
-    let fresh = usage.prompt_token_count?.saturating_sub(cached);
+    let usage: Value = serde_json::from_slice(raw).ok()?;
+    let count = |key: &str| usage.get(key).and_then(Value::as_u64);
+    let cached = count("cachedContentTokenCount").unwrap_or(0);
+    let fresh = count("promptTokenCount")?.saturating_sub(cached);
     Some(TokenCounts {
-        input: fresh.saturating_add(usage.tool_use_prompt_token_count.unwrap_or(0)),
+        input: fresh.saturating_add(count("toolUsePromptTokenCount").unwrap_or(0)),
         cache_read: cached,
-        output: usage.candidates_token_count.unwrap_or(0),
-        reasoning: usage.thoughts_token_count.unwrap_or(0),
+        output: count("candidatesTokenCount").unwrap_or(0),
+        reasoning: count("thoughtsTokenCount").unwrap_or(0),
         ..TokenCounts::default()
     })
 }

@@ -23,7 +23,7 @@ use crate::reply::Failure;
 use crate::request::{Bases, Body, Edit, Head, Outbound, Wrap};
 use crate::routes::Route;
 
-/// The answer of the public API, as Code Assist gives it (packages/core/src/code_assist/converter.ts).
+/// The answer of the public API, as Code Assist gives it (`packages/core/src/code_assist/converter.ts`).
 const WRAP: Wrap = Wrap::Around { before: "{\"response\":", after: "}" };
 
 /// Query keys that hold a credential: the client's is the pool's.
@@ -111,12 +111,11 @@ fn code_assist(
     static PROJECT_PATH: LazyLock<Paths> = LazyLock::new(|| Paths::new(&["project"]));
     let url = format!("{}/v1internal:{}{}", bases.gemini, ask.method, query(head));
     let found = find(&body.bytes, &PROJECT_PATH);
+    let place = found.range(0);
     // Token counting names no project, and Google refuses members that it does not know.
-    let place = match (found.range(0), ask.method) {
-        (Some(range), _) => Some(range),
-        (None, "countTokens") => return Ok(Outbound { url, ..Outbound::default() }),
-        (None, _) => None,
-    };
+    if place.is_none() && ask.method == "countTokens" {
+        return Ok(Outbound { url, ..Outbound::default() });
+    }
     let Some(project) = credentials.bound.get(PROJECT) else {
         return Err(Failure::UpstreamDown {
             message: "the project of this Google account is not known yet".into(),
@@ -124,14 +123,13 @@ fn code_assist(
         });
     };
     let value = serde_json::Value::from(project.as_str()).to_string();
-    let edit = match place {
-        Some(range) => Edit { range, with: Bytes::from(value) },
-        None => {
-            // In the part that is not seen there might be one.
-            whole(body)?;
-            let start = found.root_start().ok_or_else(|| bad("the body is not a JSON object"))?;
-            Edit { range: start.at..start.at, with: Bytes::from(start.member("project", value.as_bytes())) }
-        }
+    let edit = if let Some(range) = place {
+        Edit { range, with: Bytes::from(value) }
+    } else {
+        // In the part that is not seen there might be one.
+        whole(body)?;
+        let start = found.root_start().ok_or_else(|| bad("the body is not a JSON object"))?;
+        Edit { range: start.at..start.at, with: Bytes::from(start.member("project", value.as_bytes())) }
     };
     Ok(Outbound { url, edits: vec![edit], ..Outbound::default() })
 }
@@ -157,7 +155,8 @@ fn unwrapped(ask: &Ask<'_>, head: &Head<'_>, body: &Body, bases: &Bases) -> Resu
     }
     let cut = |range: Range<usize>| (!range.is_empty()).then(|| Edit { range, with: Bytes::new() });
     let inside = found.removals(&UNKNOWN_TO_PUBLIC).into_iter();
-    let edits = std::iter::once(0..request.start).chain(inside).chain([request.end..bytes.len()]).filter_map(cut);
+    let (before, after) = (0..request.start, request.end..bytes.len());
+    let edits = std::iter::once(before).chain(inside).chain(std::iter::once(after)).filter_map(cut);
     Ok(Outbound {
         url: format!("{}/v1beta/models/{model}:{}{query}", bases.gemini_api, ask.method),
         edits: edits.collect(),

@@ -109,7 +109,7 @@ fn text(value: &Value, key: &str) -> String {
 }
 
 /// The first line of `text`, at most `max` characters, with what looks like a Google key or token masked (Google repeats
-/// the key in some messages: "Consumer 'api_key:AIza…' has been suspended").
+/// the key in some messages: `Consumer 'api_key:AIza…' has been suspended`).
 pub(super) fn shorten(text: &str, max: usize) -> String {
     let is_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let mut line = String::new();

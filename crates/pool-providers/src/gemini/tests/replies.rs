@@ -25,6 +25,7 @@ fn judge(kind: AccountKind, status: u16, body: &str) -> Judgement {
 }
 
 /// An error body with an `ErrorInfo` and whatever other details.
+#[expect(clippy::needless_pass_by_value, reason = "reads better in the tables")]
 fn error(code: u16, reason: &str, metadata: Value, mut more: Vec<Value>) -> String {
     if !reason.is_empty() {
         more.insert(
@@ -611,6 +612,7 @@ fn our_answers_have_the_recorded_shape() {
         json!({"buckets": [
             {"modelId": "gemini-2.5-flash", "remainingFraction": 0.0, "tokenType": "REQUESTS"},
             {"modelId": "gemini-2.5-pro", "remainingFraction": 0.25, "tokenType": "REQUESTS"},
+            {"modelId": "gemini-3-pro-preview"},
         ]})
     );
 }
