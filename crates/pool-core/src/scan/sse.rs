@@ -158,7 +158,7 @@ impl Scanner {
                 continue;
             }
             let step = match self.line {
-                Line::Name => self.in_name(bytes[i]),
+                Line::Name => self.in_name(&bytes[i..]),
                 Line::Colon(field) => {
                     self.line = Line::Value(field);
                     usize::from(bytes[i] == b' ')
@@ -206,23 +206,27 @@ impl Scanner {
         self.event.start
     }
 
-    /// A byte of a field's name. Returns how far to go on.
-    fn in_name(&mut self, byte: u8) -> usize {
-        match byte {
-            b'\n' | b'\r' => return 0,
-            b':' => {
+    /// In a field's name. Returns how far to go on.
+    fn in_name(&mut self, rest: &[u8]) -> usize {
+        if self.at < BOM.len() as u64 && !matches!(rest[0], b':' | b'\n' | b'\r') {
+            self.field.push(&rest[..1]);
+            if self.field.whole() == Some(BOM) {
+                self.field.clear();
+            }
+            return 1;
+        }
+        let end = rest.iter().position(|byte| matches!(byte, b':' | b'\n' | b'\r'));
+        self.field.push(&rest[..end.unwrap_or(rest.len())]);
+        match end {
+            Some(colon) if rest[colon] == b':' => {
                 let field = self.take_field();
                 self.event.open(field);
                 self.line = Line::Colon(field);
+                colon + 1
             }
-            _ => {
-                self.field.push(&[byte]);
-                if self.at + 1 == BOM.len() as u64 && self.field.whole() == Some(BOM) {
-                    self.field.clear();
-                }
-            }
+            Some(line_end) => line_end,
+            None => rest.len(),
         }
-        1
     }
 
     fn take_field(&mut self) -> Field {

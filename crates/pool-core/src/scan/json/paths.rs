@@ -67,13 +67,18 @@ impl Paths {
         &self.nodes[node]
     }
 
-    /// The node below `node` for a key as it is written (without its quotes, escapes still in it).
-    pub(super) fn child(&self, node: usize, key: &[u8]) -> Option<usize> {
-        self.nodes[node].child(key).or_else(|| self.escaped_child(node, key))
+    /// The node below `node` for a key as it is written, without its quotes. `escapes`: it has any.
+    #[inline]
+    pub(super) fn child(&self, node: usize, key: &[u8], escapes: bool) -> Option<usize> {
+        match escapes {
+            false if key.len() > self.longest_key => None,
+            false => self.nodes[node].child(key),
+            true => self.escaped_child(node, key),
+        }
     }
 
     fn escaped_child(&self, node: usize, key: &[u8]) -> Option<usize> {
-        if key.len() > self.longest_written_key() || memchr::memchr(b'\\', key).is_none() {
+        if key.len() > self.longest_written_key() {
             return None;
         }
         let quoted = [b"\"", key, b"\""].concat();

@@ -52,6 +52,8 @@ pub(super) struct Walker {
     base: u64,
     /// The last byte of the chunk was a backslash within a string.
     escaped: bool,
+    /// A backslash was met since this was last cleared.
+    escapes: bool,
     /// In a top-level array.
     row: bool,
     /// Something other than white space came.
@@ -74,6 +76,7 @@ impl Walker {
             mode: Mode::Top,
             base: 0,
             escaped: false,
+            escapes: false,
             row: false,
             any: false,
             stack: Vec::new(),
@@ -137,6 +140,7 @@ impl Walker {
             (Mode::FirstKey | Mode::Key, b'"') => {
                 self.key_at = self.base + at as u64;
                 self.key.clear();
+                self.escapes = false;
                 self.mode = Mode::InKey;
                 return self.in_key(bytes, at + 1);
             }
@@ -214,9 +218,11 @@ impl Walker {
         }
         let Some(end) = end else { return bytes.len() };
         let key = if split { &self.key } else { piece };
-        self.node = self.stack.last().and_then(|node| self.paths.child(*node, key));
-        self.mode = Mode::Colon;
-        end
+        self.node = self.stack.last().and_then(|node| self.paths.child(*node, key, self.escapes));
+        // Nearly always the colon follows at once.
+        let colon = bytes.get(end) == Some(&b':');
+        self.mode = if colon { Mode::Value } else { Mode::Colon };
+        end + usize::from(colon)
     }
 
     fn in_string(&mut self, bytes: &[u8], at: usize, sink: &mut impl Sink) -> usize {
@@ -278,10 +284,11 @@ impl Walker {
             at += 1;
         }
         loop {
-            let stop = at + memchr2(b'"', b'\\', &bytes[at..])?;
+            let stop = quote_or_backslash(bytes, at)?;
             if bytes[stop] == b'"' {
                 return Some(stop + 1);
             }
+            self.escapes = true;
             at = stop + 2;
             if at > bytes.len() {
                 self.escaped = true;
@@ -289,4 +296,30 @@ impl Walker {
             }
         }
     }
+}
+
+/// The first of the two bytes from `at` on.
+#[inline]
+fn quote_or_backslash(bytes: &[u8], at: usize) -> Option<usize> {
+    // Most strings in events are short: the first few bytes are looked at eight at a time before memchr is worth its call.
+    let mut at = at;
+    for _ in 0..3 {
+        let Some(word) = bytes[at..].first_chunk() else { break };
+        let word = u64::from_le_bytes(*word);
+        let hits = zero_bytes(word ^ repeat(b'"')) | zero_bytes(word ^ repeat(b'\\'));
+        if hits != 0 {
+            return Some(at + (hits.trailing_zeros() / 8) as usize);
+        }
+        at += 8;
+    }
+    memchr2(b'"', b'\\', &bytes[at..]).map(|stop| at + stop)
+}
+
+const fn repeat(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// The top bit of every byte that is zero; bits above the lowest of these may be wrong.
+const fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(repeat(0x01)) & !word & repeat(0x80)
 }
