@@ -11,6 +11,7 @@ use pool_core::{Span, UnixMs};
 use serde_json::{Value, json};
 
 use super::quota::model_of;
+use super::routes::Surface;
 use crate::reply::{Failure, Reply};
 use crate::routes::Route;
 
@@ -94,10 +95,11 @@ pub(super) fn failure(failure: &Failure, now: UnixMs) -> Reply {
 }
 
 /// The error as a chunk of its own in a stream of the public API, without `data:`: so Google writes it, and so both official
-/// SDKs (JavaScript 1.30, Python 3.4) find it and raise it. Code Assist's reader knows no error inside a stream; it retries
-/// a connection that is cut.
+/// SDKs find it and raise it (measured: Gemini CLI 0.61.0 shows the message and tries a 503 again, while a cut is fatal with
+/// "terminated"; read: `request_streamed` of google-genai 3.4.0). Code Assist's reader knows no error inside a stream; it
+/// retries a connection that is cut.
 pub(super) fn failure_event(route: &Route, failure: &Failure, now: UnixMs) -> Option<Bytes> {
-    let is_public_stream = !route.path.starts_with("/v1internal") && route.path.ends_with(":streamGenerateContent");
+    let is_public_stream = super::is_stream(route) && Surface::of(route) != Surface::CodeAssist;
     let body = || Bytes::from(format!("{}\n\n", json!({ "error": Told::of(failure, now).error() })));
     is_public_stream.then(body)
 }

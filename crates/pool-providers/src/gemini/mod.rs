@@ -170,7 +170,7 @@ impl Provider for Gemini {
     }
 
     fn reader(&self, route: &Route, demand: &Demand, stream: bool, now: UnixMs) -> Box<dyn Reader> {
-        let chunks = [":generateContent", ":streamGenerateContent"].iter().any(|end| route.path.ends_with(end));
+        let chunks = is_stream(route) || route.path.ends_with(":generateContent");
         Box::new(events::AnswerReader::new(demand, stream, chunks, now))
     }
 
@@ -189,9 +189,19 @@ impl Provider for Gemini {
         answers::failure_event(route, failure, now)
     }
 
+    /// An empty line: no event to Gemini CLI (both readers) and the SDKs, which fail on an SSE comment or would show an empty
+    /// answer (measured on Gemini CLI 0.61.0).
+    fn keep_alive(&self, route: &Route) -> Option<&'static [u8]> {
+        is_stream(route).then_some(b"\r\n")
+    }
+
     fn answer(&self, route: &Route, _head: &Head<'_>, _body: &[u8], standing: &Standing, _now: UnixMs) -> Reply {
         answers::answer(route, standing)
     }
+}
+
+fn is_stream(route: &Route) -> bool {
+    route.path.ends_with(":streamGenerateContent")
 }
 
 #[cfg(test)]

@@ -564,6 +564,9 @@ fn only_public_streams_end_in_words() {
     assert_eq!(read(STREAM, true, &event, &[]).4, 1);
     assert_eq!(gemini().failure_event(route(STREAM), &failure, NOW), None);
     assert_eq!(gemini().failure_event(route(PLAIN), &failure, NOW), None);
+
+    assert_eq!(gemini().keep_alive(route(STREAM)), Some(&b"\r\n"[..]));
+    assert_eq!(gemini().keep_alive(route(PLAIN)), None);
 }
 
 fn answer(path: &str, standing: &Standing) -> Value {
