@@ -134,7 +134,7 @@ impl Case<'_> {
         self.elsewhere(Fault::Account).cooling(self.quota_scope(), Cause::Throttled, until)
     }
 
-    /// A quota window is empty until `resets_at`.
+    /// The quota has nothing left until `resets_at`.
     fn spent(&self, name: &str, resets_at: Option<UnixMs>) -> Judgement {
         let scope = self.quota_scope();
         let window = QuotaWindow {
