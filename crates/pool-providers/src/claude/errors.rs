@@ -72,7 +72,8 @@ impl Said {
 pub(super) fn quote(text: &str) -> String {
     const LONGEST: usize = 200;
     let mut said = String::new();
-    for word in text.split(|letter: char| letter.is_whitespace() || letter.is_control()).filter(|word| !word.is_empty()) {
+    for word in text.split(|letter: char| letter.is_whitespace() || letter.is_control()).filter(|word| !word.is_empty())
+    {
         let word = if word.contains("sk-ant-") { "…" } else { word };
         if said.chars().count() + word.chars().count() > LONGEST {
             said.extend(word.chars().take(LONGEST.saturating_sub(said.chars().count())));
@@ -103,7 +104,7 @@ pub(super) fn judge(
         return overloaded(model, wait(headers, now), reason);
     }
     match said.status {
-        501 => Judgement::fatal(reason),
+        413 | 501 => Judgement::fatal(reason),
         // Redirects are never followed. A page with a 5xx status is the provider's edge.
         300..=399 | 408 | 500.. => Judgement::elsewhere(Fault::Provider, reason),
         _ if said.html => Judgement::elsewhere(Fault::Egress, reason),
@@ -247,7 +248,7 @@ fn rejected(model: Option<&str>, headers: &HeaderMap) -> (Scope, Option<UnixMs>)
         Some(window) if !of_account => match scope_of_class(model) {
             // The class that was refused, which is the truth even where the provider renames its limits.
             Scope::Account => window.scope(),
-            class => class,
+            class @ Scope::Family(_) => class,
         },
         _ => Scope::Account,
     };

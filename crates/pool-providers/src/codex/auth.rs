@@ -55,9 +55,12 @@ pub(super) fn refresh_call(credentials: &Credentials, bases: &Bases) -> Option<C
 
 #[derive(Deserialize)]
 struct Tokens {
-    access_token: Option<String>,
-    refresh_token: Option<String>,
-    id_token: Option<String>,
+    #[serde(rename = "access_token")]
+    access: Option<String>,
+    #[serde(rename = "refresh_token")]
+    refresh: Option<String>,
+    #[serde(rename = "id_token")]
+    id: Option<String>,
 }
 
 pub(super) fn read_refresh(
@@ -76,7 +79,7 @@ pub(super) fn read_refresh(
     let usable = |token: Option<String>| {
         token.filter(|token| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()))
     };
-    let (access, refresh) = (usable(tokens.access_token), usable(tokens.refresh_token));
+    let (access, refresh) = (usable(tokens.access), usable(tokens.refresh));
     if access.is_none() && refresh.is_none() {
         return Refreshed::Later { why: format!("the sign-in service answered {status} without tokens") };
     }
@@ -90,7 +93,7 @@ pub(super) fn read_refresh(
         new.refreshed_at = Some(now);
         new.access = Secret::new(access);
     }
-    if let Some(id_token) = usable(tokens.id_token) {
+    if let Some(id_token) = usable(tokens.id) {
         new.bound.insert(ID_TOKEN, id_token);
     }
     Refreshed::Renewed(new)
@@ -99,7 +102,9 @@ pub(super) fn read_refresh(
 /// Dead for good are three codes and any 401; everything else may pass, a 400 with an unknown code included.
 fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refreshed {
     if looks_like_html(headers, body) {
-        return Refreshed::Later { why: format!("a web page came in place of the sign-in service's answer ({status})") };
+        return Refreshed::Later {
+            why: format!("a web page came in place of the sign-in service's answer ({status})"),
+        };
     }
     let code = error_code(body).unwrap_or_default();
     let dead = match code.as_str() {

@@ -111,7 +111,8 @@ fn render(file: &Map<String, Value>, like: &[u8]) -> Result<Vec<u8>, FileFault> 
 /// The pool's own keys, which stand beside the CLI's.
 fn settings(file: &Map<String, Value>) -> Result<Settings, FileFault> {
     let told = |key: &str| file.get(key).filter(|value| !value.is_null());
-    let wrong = |key: &str, must: &str| fault(format!("`{key}` is not {must}"), format!("make `{key}` {must}, or drop it"));
+    let wrong =
+        |key: &str, must: &str| fault(format!("`{key}` is not {must}"), format!("make `{key}` {must}, or drop it"));
     Ok(Settings {
         name: match told("name") {
             None => None,
@@ -213,7 +214,10 @@ fn usable<'a>(token: &'a str, what: &str) -> Result<&'a str, FileFault> {
         return Err(fault(format!("{what} is empty"), EITHER));
     }
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(fault(format!("{what} has characters that no credential has"), "copy it again, without line breaks"));
+        return Err(fault(
+            format!("{what} has characters that no credential has"),
+            "copy it again, without line breaks",
+        ));
     }
     Ok(token)
 }
@@ -303,9 +307,9 @@ fn tokens(file: &Map<String, Value>, settings: Settings) -> Result<FileContent, 
             refreshed_at,
             bound,
         },
-        warning: refresh.is_none().then(|| {
-            "it has no `refresh_token`: when its access token ends, somebody has to sign in again".to_owned()
-        }),
+        warning: refresh
+            .is_none()
+            .then(|| "it has no `refresh_token`: when its access token ends, somebody has to sign in again".to_owned()),
     })
 }
 

@@ -10,7 +10,9 @@ fn read_json(file: &Value) -> Result<FileContent, FileFault> {
 }
 
 fn access(exp: i64) -> String {
-    token(&json!({"exp": exp, AUTH: {"chatgpt_user_id": "user-1", "chatgpt_account_id": "ws-1", "chatgpt_plan_type": "plus"}}))
+    token(
+        &json!({"exp": exp, AUTH: {"chatgpt_user_id": "user-1", "chatgpt_account_id": "ws-1", "chatgpt_plan_type": "plus"}}),
+    )
 }
 
 #[test]

@@ -235,7 +235,9 @@ impl Usage {
 
     /// Can the account buy more than its plan gives?
     pub(super) fn has_credit(&self) -> bool {
-        self.credits.as_ref().is_some_and(|credits| credits.has_credits == Some(true) || credits.unlimited == Some(true))
+        self.credits
+            .as_ref()
+            .is_some_and(|credits| credits.has_credits == Some(true) || credits.unlimited == Some(true))
     }
 }
 
@@ -253,15 +255,7 @@ impl UsageWindow {
     }
 }
 
-// `{"type":"codex.rate_limits", …}` inside an answer stream.
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct LimitEvent {
-    rate_limits: Option<EventLimits>,
-    metered_limit_name: Option<String>,
-    limit_name: Option<String>,
-}
+// `{"type":"codex.rate_limits","rate_limits":{…},"metered_limit_name":"…", …}` inside an answer stream.
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -279,12 +273,11 @@ struct EventWindow {
     reset_after_seconds: Option<f64>,
 }
 
-/// The readings of one `codex.rate_limits` event. Whatever it says, the stream goes on: an event that tells a reached limit
-/// can be followed by a whole answer.
-pub(super) fn from_event(data: &[u8], now: UnixMs) -> Vec<QuotaWindow> {
-    let Ok(event) = serde_json::from_slice::<LimitEvent>(data) else { return Vec::new() };
-    let limits = event.rate_limits.unwrap_or_default();
-    let scope = family_scope(event.metered_limit_name.or(event.limit_name).as_deref().unwrap_or(DEFAULT_FAMILY));
+/// The readings of one `codex.rate_limits` event: its `rate_limits` object, raw, and the family that it names, if any.
+/// Whatever it says, the stream goes on: an event that tells a reached limit can be followed by a whole answer.
+pub(super) fn from_event(rate_limits: &[u8], family: Option<&str>, now: UnixMs) -> Vec<QuotaWindow> {
+    let limits = serde_json::from_slice::<Option<EventLimits>>(rate_limits).ok().flatten().unwrap_or_default();
+    let scope = family_scope(family.unwrap_or(DEFAULT_FAMILY));
     [("primary", limits.primary), ("secondary", limits.secondary)]
         .into_iter()
         .filter_map(|(position, window)| {

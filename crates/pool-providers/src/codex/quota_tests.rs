@@ -60,7 +60,8 @@ fn a_window_is_named_by_its_length_not_by_its_place() {
 
 #[test]
 fn other_families_limit_their_own_models() {
-    let family = [("x-codex-bengalfox-primary-used-percent", "104"), ("x-codex-bengalfox-primary-window-minutes", "300")];
+    let family =
+        [("x-codex-bengalfox-primary-used-percent", "104"), ("x-codex-bengalfox-primary-window-minutes", "300")];
     assert_eq!(read(&family), [("5h".into(), Scope::Family("codex_bengalfox".into()), 1000, None)]);
 }
 
@@ -108,9 +109,14 @@ fn an_api_key_tells_its_limits_for_the_model() {
 
 #[test]
 fn durations_are_read_as_sent() {
-    for (text, millis) in
-        [("6m0s", 360_000), ("120ms", 120), ("1h2m3.5s", 3_723_500), ("1d", 86_400_000), ("17.28s", 17_280), ("2", 2000)]
-    {
+    for (text, millis) in [
+        ("6m0s", 360_000),
+        ("120ms", 120),
+        ("1h2m3.5s", 3_723_500),
+        ("1d", 86_400_000),
+        ("17.28s", 17_280),
+        ("2", 2000),
+    ] {
         assert_eq!(duration(text), Some(Duration::from_millis(millis)), "{text}");
     }
     for text in ["", "s", "5x", "1.2.3s", "-1s", "1e400", "99999999999999999999d"] {
@@ -146,18 +152,18 @@ fn the_usage_answer_tells_all_windows() {
 
 #[test]
 fn the_event_tells_its_windows() {
-    let event = json!({"type": "codex.rate_limits", "plan_type": "plus",
-        "rate_limits": {"primary": {"used_percent": 42, "window_minutes": 300, "reset_at": 1_795_341_520}, "secondary": null}});
+    let limits =
+        json!({"primary": {"used_percent": 42, "window_minutes": 300, "reset_at": 1_795_341_520}, "secondary": null});
     assert_eq!(
-        seen(&from_event(event.to_string().as_bytes(), NOW)),
+        seen(&from_event(limits.to_string().as_bytes(), None, NOW)),
         [("5h".into(), Scope::Account, 420, Some(60_000))]
     );
-    let event = json!({"metered_limit_name": "codex_bengalfox", "limit_name": "Fox",
-        "rate_limits": {"primary": null, "secondary": {"used_percent": 1, "window_minutes": 10_080}}});
+    let limits = json!({"primary": null, "secondary": {"used_percent": 1, "window_minutes": 10_080}});
     assert_eq!(
-        seen(&from_event(event.to_string().as_bytes(), NOW)),
+        seen(&from_event(limits.to_string().as_bytes(), Some("codex_bengalfox"), NOW)),
         [("week".into(), Scope::Family("codex_bengalfox".into()), 10, None)]
     );
-    assert_eq!(from_event(b"not JSON", NOW), []);
-    assert_eq!(from_event(b"{\"rate_limits\": null}", NOW), []);
+    for nothing in ["not JSON", "null", "{}", "[]", "{\"primary\": 5}"] {
+        assert_eq!(from_event(nothing.as_bytes(), None, NOW), [], "{nothing}");
+    }
 }

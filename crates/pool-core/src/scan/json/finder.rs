@@ -100,6 +100,16 @@ impl Finder {
         self.walker.is_whole()
     }
 
+    /// Bytes on the heap.
+    #[cfg(test)]
+    pub(in crate::scan) fn held(&self) -> usize {
+        let Kept { found, open, spare, .. } = &self.kept;
+        let raws =
+            found.iter().filter_map(|found| found.raw.as_ref()).chain(open.iter().filter_map(|open| open.raw.as_ref()));
+        let lists = found.capacity() * size_of::<Found>() + open.capacity() * size_of::<Open>();
+        raws.chain(spare).map(Vec::capacity).sum::<usize>() + lists + self.walker.held()
+    }
+
     /// Ready for the next document. Allocates nothing and keeps its small buffers.
     pub fn reset(&mut self) {
         self.walker.reset();

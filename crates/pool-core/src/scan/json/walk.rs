@@ -98,6 +98,12 @@ impl Walker {
         self.node = None;
     }
 
+    /// Bytes on the heap.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.key.capacity() + self.stack.capacity() * size_of::<usize>()
+    }
+
     pub(super) fn base(&self) -> u64 {
         self.base
     }
