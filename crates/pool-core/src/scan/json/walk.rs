@@ -162,7 +162,6 @@ impl Walker {
 
     fn top(&mut self, byte: u8, at: usize, sink: &mut impl Sink) {
         self.any = true;
-        self.node = None;
         match byte {
             b'{' => {
                 sink.document(at);
