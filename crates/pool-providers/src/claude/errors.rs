@@ -108,7 +108,7 @@ pub(super) fn judge(
         // Redirects are never followed. A page with a 5xx status is the provider's edge.
         300..=399 | 408 | 500.. => Judgement::elsewhere(Fault::Provider, reason),
         _ if said.html => Judgement::elsewhere(Fault::Egress, reason),
-        400 | 422 => bad_request(&said, now, reason),
+        400 | 422 => bad_request(&said, model, now, reason),
         401 | 403 => refused_credential(account, &said, model, reason),
         402 => out_of_credit(Until::BackOff, reason),
         404 if said.kind == "not_found_error" && said.speaks_of_the_model(model) && model.is_some() => {
@@ -150,7 +150,16 @@ fn model_refused(model: Option<&str>, reason: String) -> Judgement {
 }
 
 /// A 400 is the client's, word for word (its recovery reads the wording), but for a few that speak of the account.
-fn bad_request(said: &Said, now: UnixMs, reason: String) -> Judgement {
+fn bad_request(said: &Said, model: Option<&str>, now: UnixMs, reason: String) -> Judgement {
+    const PLAN: [&str; 7] = [
+        "your plan",
+        "this plan",
+        "your subscription",
+        "this subscription",
+        "your organization",
+        "your account",
+        "not have access",
+    ];
     if said.says("credit balance is too low") {
         out_of_credit(Until::BackOff, reason)
     } else if said.says("reached your specified api usage limits") {
@@ -159,6 +168,8 @@ fn bad_request(said: &Said, now: UnixMs, reason: String) -> Judgement {
     } else if said.says("organization has been disabled") {
         let why = "Anthropic has disabled this account's organisation; only its owner can settle that with Anthropic";
         Judgement::elsewhere(Fault::Account, reason).parked(why)
+    } else if model.is_some() && said.speaks_of_the_model(model) && PLAN.iter().any(|words| said.says(words)) {
+        model_refused(model, reason)
     } else {
         Judgement::fatal(reason)
     }

@@ -88,7 +88,31 @@ fn unescape(raw: &[u8]) -> Option<(String, Vec<usize>)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn replacing_the_account_leaves_everything_else(device in any::<String>(), account in "[a-z0-9-]{1,20}") {
+            let ids = |account: &str| json!({"device_id": device, "account_uuid": account, "session_id": "s"});
+            let raw = Value::from(ids(&account).to_string()).to_string();
+            prop_assume!(raw.len() <= LONGEST);
+            let place = Metadata::read(raw.as_bytes()).expect("a string").account_place().expect("an account");
+            let edited = format!("{}new{}", &raw[..place.start], &raw[place.end..]);
+            prop_assert_eq!(edited, Value::from(ids("new").to_string()).to_string());
+        }
+
+        #[test]
+        fn no_bytes_can_break_it(bytes in any::<Vec<u8>>(), text in "\"[\\PC\\\\\"u0-9a-f]{0,60}\"") {
+            for raw in [&bytes[..], text.as_bytes()] {
+                if let Some(metadata) = Metadata::read(raw) {
+                    prop_assert!(metadata.account_place().is_none_or(|place| place.end <= raw.len()));
+                }
+            }
+        }
+    }
 
     fn read(text: &str) -> (Option<String>, Option<String>, Option<String>) {
         let raw = text.as_bytes();

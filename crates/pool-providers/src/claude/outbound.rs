@@ -34,7 +34,7 @@ pub(super) fn outbound(
     bases: &Bases,
 ) -> Result<Outbound, Failure> {
     let unusable = || Failure::UpstreamDown {
-        message: format!("the credential of {} cannot be sent", account.name),
+        message: "an account's credential cannot stand in a header".into(),
         retry_after: Duration::from_mins(1),
     };
     let mut set = Vec::new();
