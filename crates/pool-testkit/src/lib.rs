@@ -30,6 +30,7 @@ mod google;
 mod http;
 mod openai;
 mod pool;
+pub mod request;
 mod responses;
 mod script;
 pub mod sse;
