@@ -103,7 +103,7 @@ pub struct Account {
 }
 
 /// What is sent to the provider for an account, and what renews it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The bearer token or API key.
     pub access: Secret,
@@ -118,6 +118,20 @@ pub struct Credentials {
     pub bound: BTreeMap<&'static str, String>,
 }
 
+/// Bound values can be secrets too (an id token), so only their keys are shown.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { access, refresh, expires_at, refreshed_at, bound } = self;
+        f.debug_struct("Credentials")
+            .field("access", access)
+            .field("refresh", refresh)
+            .field("expires_at", expires_at)
+            .field("refreshed_at", refreshed_at)
+            .field("bound", &bound.keys())
+            .finish()
+    }
+}
+
 impl Credentials {
     /// Has the access token passed its end?
     pub fn is_expired(&self, now: UnixMs) -> bool {
@@ -128,6 +142,19 @@ impl Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn debug_shows_no_bound_value() {
+        let credentials = Credentials {
+            access: Secret::new("made-up-access"),
+            refresh: None,
+            expires_at: None,
+            refreshed_at: None,
+            bound: BTreeMap::from([("id_token", "made-up-id".to_owned())]),
+        };
+        let shown = format!("{credentials:?}");
+        assert!(shown.contains("id_token") && !shown.contains("made-up"), "{shown}");
+    }
 
     #[test]
     fn identity_is_not_fooled_by_where_the_parts_meet() {

@@ -105,7 +105,7 @@ impl Default for Config {
             public_url: None,
             local_access: true,
             max_connections: 10_000,
-            probe_every: Duration::from_secs(300),
+            probe_every: Duration::from_mins(5),
         }
     }
 }

@@ -74,7 +74,7 @@ impl Upstream {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_idle_timeout(Duration::from_mins(1))
             .http2_keep_alive_interval(Duration::from_secs(30))
             .http2_adaptive_window(true)
             .build(bounded);
@@ -151,7 +151,7 @@ impl WayOut {
         direct.enforce_http(false);
         direct.set_nodelay(true);
         direct.set_connect_timeout(Some(config.timeouts.connect));
-        direct.set_keepalive(Some(Duration::from_secs(60)));
+        direct.set_keepalive(Some(Duration::from_mins(1)));
         let via = config.proxy.as_ref().map(|proxy| match proxy {
             OutboundProxy::Http(uri) => Via::Http(Tunnel::new(uri.clone(), direct.clone())),
             OutboundProxy::Socks5(uri) => Via::Socks5(SocksV5::new(uri.clone(), direct.clone())),

@@ -1,1 +1,178 @@
-//! Codex: its files, requests and replies.
+//! Codex: its files, requests and replies, and with them everything that speaks OpenAI's protocols.
+//!
+//! - [`files`]: `auth.json` and API keys; [`claims`]: what its tokens tell; [`auth`]: renewing them.
+//! - [`routes`], [`demand`], [`outbound`]: what comes in, what it asks for, how it goes out.
+//! - [`errors`], [`quota`], [`probe`]: what replies say of request, model, account and provider.
+//! - [`events`], [`usage`]: answers, read beside their delivery.
+//! - [`standing`], [`answers`], [`failure`]: what we say ourselves.
+//!
+//! Two kinds of accounts: a ChatGPT subscription (`chatgpt.com/backend-api/codex`, serves Codex itself only) and an OpenAI
+//! API key (`api.openai.com/v1`, serves everybody).
+
+// OpenAI and ChatGPT are names, not code.
+#![allow(clippy::doc_markdown)]
+
+mod answers;
+mod auth;
+mod claims;
+mod demand;
+mod errors;
+mod events;
+mod failure;
+mod files;
+#[cfg(test)]
+mod fixtures;
+mod outbound;
+mod probe;
+mod quota;
+mod routes;
+mod standing;
+mod usage;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use pool_core::quota::QuotaWindow;
+use pool_core::standing::Standing;
+use pool_core::{Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, UnixMs};
+
+use crate::provider::{FileContent, FileFault, Login, Probed, Provider, Refreshed};
+use crate::reply::{Failure, Reader, Reply};
+use crate::request::{Bases, Body, Call, Head, Outbound};
+use crate::routes::Route;
+
+const ID: ProviderId = ProviderId("codex");
+
+/// What only an API key can serve.
+const KEY_ONLY: &[AccountKind] = &[AccountKind::ApiKey];
+
+/// The provider of Codex CLI and of OpenAI's API.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Codex;
+
+impl Provider for Codex {
+    fn id(&self) -> ProviderId {
+        ID
+    }
+
+    fn title(&self) -> &'static str {
+        "Codex"
+    }
+
+    fn routes(&self) -> &'static [Route] {
+        routes::ROUTES
+    }
+
+    fn login(&self) -> Login {
+        Login { program: "codex", args: &["login"], home_env: "CODEX_HOME", writes: "auth.json" }
+    }
+
+    fn read_file(&self, _file: &str, text: &[u8]) -> Result<FileContent, FileFault> {
+        files::read(text)
+    }
+
+    fn write_back(&self, text: &[u8], credentials: &Credentials, now: UnixMs) -> Result<Vec<u8>, FileFault> {
+        files::write_back(text, credentials, now)
+    }
+
+    fn api_key_file(&self, key: &Secret) -> Result<Vec<u8>, FileFault> {
+        files::api_key_file(key)
+    }
+
+    fn refresh_call(&self, credentials: &Credentials, bases: &Bases) -> Option<Call> {
+        auth::refresh_call(credentials, bases)
+    }
+
+    fn read_refresh(
+        &self,
+        old: &Credentials,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: UnixMs,
+    ) -> Refreshed {
+        auth::read_refresh(old, status, headers, body, now)
+    }
+
+    fn probe_call(&self, account: &Account, credentials: &Credentials, bases: &Bases) -> Option<Call> {
+        Some(probe::call(account, credentials, bases))
+    }
+
+    fn read_probe(
+        &self,
+        account: &Account,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: UnixMs,
+    ) -> Probed {
+        probe::read(account, status, headers, body, now)
+    }
+
+    fn needs_probe(&self, _account: &Account, _credentials: &Credentials) -> bool {
+        false
+    }
+
+    fn client(&self, head: &Head<'_>) -> Client {
+        demand::client(head)
+    }
+
+    fn demand(&self, route: &Route, head: &Head<'_>, body: &Body) -> Demand {
+        demand::of(route, head, body)
+    }
+
+    fn outbound(
+        &self,
+        _route: &Route,
+        head: &Head<'_>,
+        _body: &Body,
+        account: &Account,
+        credentials: &Credentials,
+        bases: &Bases,
+        moved: bool,
+    ) -> Result<Outbound, Failure> {
+        outbound::build(head, account, credentials, bases, moved)
+    }
+
+    fn header_windows(
+        &self,
+        _account: &Account,
+        demand: &Demand,
+        headers: &HeaderMap,
+        now: UnixMs,
+    ) -> Vec<QuotaWindow> {
+        quota::from_headers(headers, demand.model.as_deref(), now)
+    }
+
+    fn judge(
+        &self,
+        account: &Account,
+        demand: &Demand,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: UnixMs,
+    ) -> Judgement {
+        let asked = errors::Asked { kind: Some(account.kind), model: demand.model.as_deref(), now };
+        errors::judge(asked, status, headers, body)
+    }
+
+    fn reader(&self, route: &Route, demand: &Demand, stream: bool, now: UnixMs) -> Box<dyn Reader> {
+        events::reader(route, demand, stream, now)
+    }
+
+    fn speak_of_pool(&self, headers: &mut HeaderMap, standing: &Standing, now: UnixMs) {
+        standing::speak_of_pool(headers, standing, now);
+    }
+
+    fn failure(&self, route: Option<&Route>, head: &Head<'_>, failure: &Failure, now: UnixMs) -> Reply {
+        failure::reply(route, head, failure, now)
+    }
+
+    fn failure_event(&self, route: &Route, failure: &Failure, now: UnixMs) -> Option<Bytes> {
+        failure::event(route, failure, now)
+    }
+
+    fn answer(&self, route: &Route, head: &Head<'_>, body: &[u8], standing: &Standing, now: UnixMs) -> Reply {
+        answers::answer(route, head, body, standing, now)
+    }
+}

@@ -30,11 +30,23 @@ impl Default for LivePool {
     }
 }
 
-/// An account in use. Dropping it gives the slot back.
+/// An account in use. When the last share of it is dropped, the slot is given back.
 #[derive(Debug)]
 pub struct Lease {
     grant: Grant,
+    slot: Arc<TakenSlot>,
+}
+
+#[derive(Debug)]
+struct TakenSlot {
+    grant: Grant,
     pool: Arc<LivePool>,
+}
+
+impl Drop for TakenSlot {
+    fn drop(&mut self) {
+        self.pool.state.lock().pool.release(&self.grant);
+    }
 }
 
 impl std::ops::Deref for Lease {
@@ -44,9 +56,19 @@ impl std::ops::Deref for Lease {
     }
 }
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.pool.state.lock().pool.release(&self.grant);
+impl Lease {
+    /// The same slot, held by somebody else too.
+    pub fn share(&self) -> Self {
+        Self { grant: self.grant.clone(), slot: self.slot.clone() }
+    }
+
+    /// Takes up credentials that were renewed since.
+    pub fn reload(&mut self) {
+        let state = self.slot.pool.state.lock();
+        if let Some(slot) = state.pool.slot(&self.grant.account.id) {
+            self.grant.credentials = slot.credentials.clone();
+            self.grant.epoch = slot.epoch;
+        }
     }
 }
 
@@ -63,7 +85,8 @@ impl LivePool {
         tried: &[AccountId],
     ) -> Result<Lease, Box<Refusal>> {
         let grant = self.state.lock().pool.lease(demand, session, tried, clock::now())?;
-        Ok(Lease { grant, pool: self.clone() })
+        let slot = Arc::new(TakenSlot { grant: grant.clone(), pool: self.clone() });
+        Ok(Lease { grant, slot })
     }
 
     pub fn standing(&self, demand: &Demand) -> Standing {

@@ -124,3 +124,95 @@ fn tells_short_words() {
         }
     }
 }
+
+#[test]
+fn shows_no_content() {
+    let mut scanner = Scanner::new(&Paths::new(&["type"]), 100);
+    let mut shown = String::new();
+    scanner.feed(b"data: \"made-up\"\n\n", |event| shown = format!("{event:?}"));
+    scanner.feed(b"data: {\"type\":\"made-up\",\"type\":\"made-up", |_| {});
+    let shown = format!("{shown}{scanner:?}{:?}", scanner.current());
+    let bytes = format!("{:?}", b"made-up").replace(['[', ']'], "");
+    assert!(!shown.contains("made-up") && !shown.contains(&bytes), "{shown}");
+}
+
+/// Feeds `begin`, then `chunk` so many `times`, then `end`; the most bytes that were held at any time.
+fn most_held(
+    scanner: &mut Scanner,
+    begin: &str,
+    (chunk, times): (&str, usize),
+    end: &str,
+    on: &mut dyn FnMut(&Event<'_>),
+) -> usize {
+    let mut most = 0;
+    scanner.feed(begin.as_bytes(), &mut *on);
+    for _ in 0..times {
+        scanner.feed(chunk.as_bytes(), &mut *on);
+        most = most.max(scanner.event.finder.held());
+    }
+    scanner.feed(end.as_bytes(), &mut *on);
+    most.max(scanner.event.finder.held())
+}
+
+const CAP: usize = 2048;
+const KIB_64: usize = 64 * 1024;
+/// Capped values, and what the vectors around them take.
+const HELD: usize = 3 * CAP;
+
+#[test]
+fn an_event_of_64_mib_costs_no_memory() {
+    let item = r#"{"type":"message","content":[{"text":"a \"quoted\" word\n and a long line of prose after it"}]},"#;
+    let mut items = item.repeat(KIB_64 / item.len());
+    items.push_str(&" ".repeat(KIB_64 - items.len()));
+    let begin = "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"output\":[";
+    let end = "1],\"usage\":{\"total_tokens\":7}}}\n\n";
+
+    // `response.output` is wanted but far longer than the cap.
+    let mut scanner = Scanner::new(&Paths::new(&["type", "response.usage", "response.output"]), CAP);
+    let mut said = Vec::new();
+    let most = most_held(&mut scanner, begin, (&items, 1024), end, &mut |event| {
+        let output = event.found.iter().find(|found| found.path == 2).map(|found| found.raw.is_none());
+        said.push((event.raw(1).map(<[u8]>::to_vec), output, event.end));
+    });
+    let length = (begin.len() + 1024 * KIB_64 + end.len()) as u64;
+    assert_eq!(said, [(Some(b"{\"total_tokens\":7}".to_vec()), Some(true), length)]);
+    assert!(most <= HELD, "held {most} bytes");
+}
+
+#[test]
+fn endless_lines_cost_no_memory() {
+    let text = "x".repeat(KIB_64);
+    let begins = [
+        "data: {\"type\":\"",
+        "data: {\"type\":12",
+        "data: {\"",
+        "data: {\"type\":{\"a\":[\"",
+        "data: ",
+        "data: [{\"type\":1},{\"",
+        "event: ",
+        ": ",
+        "",
+    ];
+    for begin in begins {
+        let mut scanner = Scanner::new(&Paths::new(&["type", "type.a"]), CAP);
+        let most = most_held(&mut scanner, begin, (&text, 64), "", &mut |_| panic!("no event ends here"));
+        assert!(most <= HELD, "{begin:?}: held {most} bytes");
+        let current = scanner.current().expect("an event is arriving");
+        assert_eq!((current.name, current.end), (None, (begin.len() + 64 * KIB_64) as u64));
+    }
+}
+
+#[test]
+fn many_values_cost_no_memory() {
+    for (begin, chunk) in [
+        ("data: [", "{\"type\":\"some text\",\"usage\":{\"type\":[1,2,3]}},"),
+        ("data: {", "\"type\":{\"a\":{},\"a\":\"b\"},\"usage\":1,"),
+        ("data: {\"x\":", "[[{\"type\":"),
+        ("data: {\"type\":", "{\"a\":"),
+        ("", "data: {\"type\":{\"a\":[\"long enough\"]},\"usage\":\"\n\n"),
+    ] {
+        let mut scanner = Scanner::new(&Paths::new(&["type", "type.a", "usage", "usage.type"]), CAP);
+        let most = most_held(&mut scanner, begin, (chunk, 1024), "", &mut |_| {});
+        assert!(most <= HELD, "{begin:?} {chunk:?}: held {most} bytes");
+    }
+}

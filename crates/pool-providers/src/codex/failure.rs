@@ -1,0 +1,249 @@
+//! When a request fails here: the reply in the words that Codex CLI and OpenAI's SDKs understand.
+//!
+//! One JSON shape serves both. They differ in statuses: Codex repeats a 401, 403 or 404 up to 18 times and shows a 400 at
+//! once (measured on Codex CLI 0.169.0), the SDKs know each status by its meaning.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, StatusCode};
+use jiff::Timestamp;
+use pool_core::standing::{Ineligible, Refusal, RefusalWhy};
+use pool_core::verdict::Cause;
+use pool_core::{Client, Span, UnixMs};
+use serde_json::{Value, json};
+
+use super::demand;
+use super::routes::{about, why_refused};
+use super::standing::set_window;
+use crate::reply::{Failure, Reply};
+use crate::request::Head;
+use crate::routes::{Kind, Route};
+
+/// The wait that a client is told when nobody knows a better one.
+const SOON: Span = Span::from_secs(5);
+/// Codex waits inside a stream for as long as it is told, showing nothing: not longer than this.
+const LONGEST_WAIT: Span = Span::from_secs(60);
+
+/// A failure in the terms of the reply.
+struct Told {
+    status: StatusCode,
+    r#type: &'static str,
+    code: Option<&'static str>,
+    message: String,
+    wait: Option<Span>,
+    /// Of a spent pool: the first reset, and the length of the window that it frees.
+    resets_at: Option<UnixMs>,
+    window: Option<Span>,
+    /// Trying again can only fail the same way.
+    final_: bool,
+}
+
+impl Told {
+    fn new(status: StatusCode, r#type: &'static str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { status, r#type, code: None, message, wait: None, resets_at: None, window: None, final_: true }
+    }
+
+    fn passing(status: StatusCode, message: impl Into<String>, wait: Span) -> Self {
+        Self { wait: Some(wait), final_: false, ..Self::new(status, "server_error", message) }
+    }
+
+    fn error(&self, now: UnixMs) -> Value {
+        let mut error = json!({ "message": self.message, "type": self.r#type, "param": null, "code": self.code });
+        if let Some(reset) = self.resets_at {
+            error["resets_at"] = reset.as_secs_ceil().into();
+            error["resets_in_seconds"] = reset.since(now).as_secs_ceil().into();
+        }
+        error
+    }
+}
+
+pub(super) fn reply(route: Option<&Route>, head: &Head<'_>, failure: &Failure, now: UnixMs) -> Reply {
+    let client = demand::client(head);
+    let mut told = told(route, client, failure, now);
+    if client == Client::OwnCli && matches!(failure, Failure::BadCredential { .. }) && !has_credential(head) {
+        told.message.push_str(
+            ". Codex sent no credential: if you use an auth.json, its id_token is missing or cannot be read, and Codex then \
+             sends none",
+        );
+    }
+    let mut reply = Reply::json(told.status, &json!({ "error": told.error(now) }));
+    let mut set = |name: HeaderName, value: String| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            reply.headers.insert(name, value);
+        }
+    };
+    if let Some(wait) = told.wait.or_else(|| told.resets_at.map(|reset| reset.since(now))) {
+        set(RETRY_AFTER, wait.as_secs_ceil().max(1).to_string());
+    }
+    if told.final_ {
+        set(HeaderName::from_static("x-should-retry"), "false".into());
+    }
+    if let Some(span) = told.window {
+        set_window(&mut reply.headers, "primary", 100.0, span, told.resets_at, now);
+    }
+    reply
+}
+
+fn has_credential(head: &Head<'_>) -> bool {
+    head.headers.contains_key(AUTHORIZATION)
+}
+
+fn told(route: Option<&Route>, client: Client, failure: &Failure, now: UnixMs) -> Told {
+    // Codex shows a 400 at once, whatever it is about.
+    let status = |other: StatusCode| if client == Client::OwnCli { StatusCode::BAD_REQUEST } else { other };
+    match failure {
+        Failure::Refused(refusal) => refused(refusal, &status, now),
+        Failure::BadCredential { message } => Told {
+            code: Some("invalid_api_key"),
+            ..Told::new(status(StatusCode::UNAUTHORIZED), "invalid_request_error", message)
+        },
+        Failure::BadRequest { status, message } => Told::new(*status, "invalid_request_error", message),
+        Failure::UpstreamDown { message, retry_after } => {
+            Told::passing(StatusCode::SERVICE_UNAVAILABLE, message, from_std(*retry_after))
+        }
+        Failure::Timeout { message } => Told::passing(StatusCode::GATEWAY_TIMEOUT, message, SOON),
+        Failure::NotServed { message } => {
+            let message = match route {
+                Some(route) if route.kind == Kind::Refused => why_refused(route),
+                _ => message,
+            };
+            Told::new(StatusCode::NOT_FOUND, "not_found_error", message)
+        }
+    }
+}
+
+fn from_std(wait: Duration) -> Span {
+    Span::from_millis(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn refused(refusal: &Refusal, status: &dyn Fn(StatusCode) -> StatusCode, now: UnixMs) -> Told {
+    let of_model = refusal.model.as_deref().map(|model| format!(" for {model}")).unwrap_or_default();
+    let forbidden = |message: String| Told::new(status(StatusCode::FORBIDDEN), "permission_error", message);
+    match &refusal.why {
+        RefusalWhy::AllSpent { resets_at, window, span } => {
+            let resets_at = resets_at.filter(|reset| *reset > now);
+            let mut message = format!("All pooled Codex accounts are at their limit{of_model}");
+            if let Some(reset) = resets_at {
+                let window = window.as_deref().map(|name| format!(" ({name} window)")).unwrap_or_default();
+                let _ = write!(message, " · resets {}{window}", moment(reset, now));
+            }
+            // No `plan_type`: for plans that it knows, Codex would add advice to buy a bigger one.
+            let code = Some("usage_limit_reached");
+            let told = Told::new(StatusCode::TOO_MANY_REQUESTS, "usage_limit_reached", message);
+            Told { code, resets_at, window: *span, ..told }
+        }
+        RefusalWhy::Trouble { until, cause } => {
+            let wait = until.map_or(SOON, |until| until.since(now)).max(Span::from_secs(1));
+            let message =
+                format!("The pooled Codex accounts{of_model} are cooling down: {}; try again in {wait}", words(*cause));
+            Told::passing(StatusCode::SERVICE_UNAVAILABLE, message, wait)
+        }
+        RefusalWhy::NoAccounts => forbidden(
+            "codex-pool has no Codex account. Put an auth.json or an API key into the pool folder \
+             (`codex-pool accounts add FILE`)"
+                .into(),
+        ),
+        RefusalWhy::NoneOfThisKind => forbidden(
+            "codex-pool has no OpenAI API-key account, and a ChatGPT subscription serves Codex itself only. Add a key \
+             (`codex-pool accounts add --api-key`)"
+                .into(),
+        ),
+        RefusalWhy::NeedsPerson => forbidden(format!(
+            "No pooled Codex account can serve this{of_model}: {}. See `codex-pool status`",
+            reasons(&refusal.considered)
+        )),
+    }
+}
+
+/// `3:40 PM UTC (in 40 min)`, with the date if it is not within a day.
+fn moment(at: UnixMs, now: UnixMs) -> String {
+    let wait = at.since(now);
+    let format = if wait <= Span::from_hours(24) { "%-I:%M %p UTC" } else { "%b %-d, %-I:%M %p UTC" };
+    // Rounded up to the minute, as the reset must have come by then.
+    match Timestamp::from_millisecond(at.0.saturating_add(59_999)) {
+        Ok(time) => format!("{} (in {wait})", time.strftime(format)),
+        Err(_) => format!("in {wait}"),
+    }
+}
+
+fn words(cause: Cause) -> &'static str {
+    match cause {
+        Cause::QuotaSpent => "their quota is spent",
+        Cause::Throttled => "too many requests in a short time",
+        Cause::ModelOverloaded => "the model has no capacity",
+        Cause::ModelRefused => "their plan does not include the model",
+        Cause::UpstreamFailing => "the provider fails or cannot be reached",
+        Cause::EgressBlocked => "the provider's network refuses this machine's address",
+        Cause::OutOfCredit => "their credit or spend limit is used up",
+    }
+}
+
+/// `2 need a new sign-in, 1 is paused`: counts only, no names.
+fn reasons(considered: &[(pool_core::AccountId, Ineligible)]) -> String {
+    let mut counts: Vec<(&'static str, usize)> = Vec::new();
+    for (_, why) in considered {
+        let why = match why {
+            Ineligible::Kind => "of a kind that does not serve this client",
+            Ineligible::Paused => "paused",
+            Ineligible::NeedsLogin { .. } => "waiting for a new sign-in or another remedy",
+            Ineligible::Cooling { cause: Cause::ModelRefused, .. } => "on a plan without this model",
+            Ineligible::Cooling { cause: Cause::OutOfCredit, .. } => "out of credit",
+            Ineligible::Cooling { .. } => "cooling down",
+            Ineligible::WindowSpent { .. } => "at their limit",
+            Ineligible::Tried => "tried in vain",
+            Ineligible::BoundElsewhere => "without the state that this conversation leans on",
+        };
+        match counts.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((why, 1)),
+        }
+    }
+    if counts.is_empty() {
+        return "none is usable".into();
+    }
+    counts.iter().map(|(why, count)| format!("{count} {why}")).collect::<Vec<_>>().join(", ")
+}
+
+/// The last event of a stream whose head went out before the failure was known.
+///
+/// Codex repeats the request on `rate_limit_exceeded`, after the wait that the message names, and on codes that it does not
+/// know: then it meets our reply's own status, and shows that (`codex-rs/codex-api/src/sse/responses.rs`).
+pub(super) fn event(route: &Route, failure: &Failure, now: UnixMs) -> Option<Bytes> {
+    let told = told(Some(route), Client::OwnCli, failure, now);
+    match about(route) {
+        "responses" => {
+            let (code, message) = match told.wait {
+                Some(wait) => {
+                    let wait = wait.min(LONGEST_WAIT).as_secs_ceil().max(1);
+                    ("rate_limit_exceeded", format!("{}. Please try again in {wait}s.", told.message))
+                }
+                None => (told.code.unwrap_or(told.r#type), told.message),
+            };
+            let event = json!({
+                "type": "response.failed",
+                "sequence_number": 0,
+                "response": {
+                    "id": "resp_pool",
+                    "object": "response",
+                    "status": "failed",
+                    "output": [],
+                    "error": { "code": code, "message": message },
+                    "usage": null,
+                },
+            });
+            Some(Bytes::from(format!("event: response.failed\ndata: {event}\n\n")))
+        }
+        "chat completions" | "completions" => {
+            Some(Bytes::from(format!("data: {}\n\n", json!({ "error": told.error(now) }))))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "failure_tests.rs"]
+mod tests;

@@ -1,0 +1,201 @@
+//! Codex's and OpenAI's rows of the route table.
+//!
+//! Codex CLI has three bases, by how it is set up: `/v1`, none, and `/backend-api/codex`. Its side calls go below
+//! `/backend-api`, or below `/api/codex` where the base address lacks that (`codex-rs/backend-client/src/client.rs`).
+//!
+//! A row's id is what it is about, then ` at …` for further places of the same thing: the rest of this folder goes by
+//! [`about`].
+
+use http::Method;
+
+use super::ID;
+use crate::routes::{Dialect, Kind, Route, When};
+
+const GET: Method = Method::GET;
+const POST: Method = Method::POST;
+
+/// What a row is about, wherever it stands.
+pub(super) fn about(route: &Route) -> &'static str {
+    route.id.split_once(" at ").map_or(route.id, |(about, _)| about)
+}
+
+const fn row(id: &'static str, method: Method, path: &'static str, when: When, kind: Kind) -> Route {
+    Route { id, provider: ID, method, path, when, kind }
+}
+
+/// Inference: takes a pin and a slot.
+const fn relay(id: &'static str, path: &'static str) -> Route {
+    row(id, POST, path, When::Always, Kind::Relay { light: false })
+}
+
+const fn light(id: &'static str, method: Method, path: &'static str) -> Route {
+    row(id, method, path, When::Always, Kind::Relay { light: true })
+}
+
+const fn socket(id: &'static str, path: &'static str) -> Route {
+    row(id, GET, path, When::Upgrade(true), Kind::Upgrade)
+}
+
+const fn answer(id: &'static str, method: Method, path: &'static str) -> Route {
+    row(id, method, path, When::Always, Kind::Answer)
+}
+
+/// Codex sends no credential to its plugins' MCP server. There is nothing behind ours, so there is nothing to guard.
+const fn open(id: &'static str, method: Method, path: &'static str) -> Route {
+    row(id, method, path, When::Always, Kind::OpenAnswer)
+}
+
+const fn refused(id: &'static str, method: Method, path: &'static str) -> Route {
+    row(id, method, path, When::Always, Kind::Refused)
+}
+
+const fn models(id: &'static str, path: &'static str, dialect: Dialect) -> Route {
+    let kind = match dialect {
+        Dialect::Codex => Kind::Answer,
+        _ => Kind::Relay { light: true },
+    };
+    row(id, GET, path, When::Dialect(dialect), kind)
+}
+
+#[rustfmt::skip]
+pub(super) static ROUTES: &[Route] = &[
+    // The Responses API, and what Codex CLI calls beside it on the same base.
+    relay("responses", "/v1/responses"),
+    relay("responses at root", "/responses"),
+    relay("responses at backend", "/backend-api/codex/responses"),
+    socket("responses socket", "/v1/responses"),
+    socket("responses socket at root", "/responses"),
+    socket("responses socket at backend", "/backend-api/codex/responses"),
+    relay("compact", "/v1/responses/compact"),
+    relay("compact at root", "/responses/compact"),
+    relay("compact at backend", "/backend-api/codex/responses/compact"),
+    relay("search", "/v1/alpha/search"),
+    relay("search at root", "/alpha/search"),
+    relay("search at backend", "/backend-api/codex/alpha/search"),
+    relay("memories", "/v1/memories/trace_summarize"),
+    relay("memories at root", "/memories/trace_summarize"),
+    relay("memories at backend", "/backend-api/codex/memories/trace_summarize"),
+    relay("images", "/v1/images/generations"),
+    relay("images at root", "/images/generations"),
+    relay("images at backend", "/backend-api/codex/images/generations"),
+    relay("image edits", "/v1/images/edits"),
+    relay("image edits at root", "/images/edits"),
+    relay("image edits at backend", "/backend-api/codex/images/edits"),
+
+    // OpenAI's API, for API-key accounts.
+    relay("chat completions", "/v1/chat/completions"),
+    relay("chat completions at root", "/chat/completions"),
+    relay("completions", "/v1/completions"),
+    relay("embeddings", "/v1/embeddings"),
+    relay("moderations", "/v1/moderations"),
+    relay("image variations", "/v1/images/variations"),
+    relay("speech", "/v1/audio/speech"),
+    relay("transcriptions", "/v1/audio/transcriptions"),
+    relay("translations", "/v1/audio/translations"),
+    light("input tokens", POST, "/v1/responses/input_tokens"),
+    light("stored response", GET, "/v1/responses/{id}"),
+    light("stored response's input", GET, "/v1/responses/{id}/input_items"),
+    light("stored response's end", POST, "/v1/responses/{id}/cancel"),
+
+    // Lists of models.
+    models("codex models", "/v1/models", Dialect::Codex),
+    models("codex models at root", "/models", Dialect::Codex),
+    answer("codex models at backend", GET, "/backend-api/codex/models"),
+    models("models", "/v1/models", Dialect::OpenAi),
+    models("models at root", "/models", Dialect::OpenAi),
+    models("model", "/v1/models/{model}", Dialect::OpenAi),
+
+    // Codex CLI's side calls: answered here, since the account that serves is not the one that the client believes it has.
+    answer("accounts check", GET, "/backend-api/wham/accounts/check"),
+    answer("accounts check at api", GET, "/api/codex/accounts/check"),
+    answer("usage", GET, "/backend-api/wham/usage"),
+    answer("usage at api", GET, "/api/codex/usage"),
+    answer("reset credits", GET, "/backend-api/wham/rate-limit-reset-credits"),
+    answer("reset credits at api", GET, "/api/codex/rate-limit-reset-credits"),
+    answer("nothing at user settings", GET, "/backend-api/wham/settings/user"),
+    answer("nothing at user settings, api", GET, "/api/codex/settings/user"),
+    answer("nothing at config bundle", GET, "/backend-api/wham/config/bundle"),
+    answer("nothing at config bundle, api", GET, "/api/codex/config/bundle"),
+    answer("nothing at plugins", GET, "/backend-api/ps/plugins/{*rest}"),
+    answer("nothing at plugins, root", GET, "/ps/plugins/{*rest}"),
+    answer("nothing at plugins, api", GET, "/api/codex/ps/plugins/{*rest}"),
+    open("mcp", POST, "/backend-api/ps/mcp"),
+    open("mcp at root", POST, "/ps/mcp"),
+    open("mcp at api", POST, "/api/codex/ps/mcp"),
+    open("mcp at apps", POST, "/backend-api/wham/apps"),
+    open("mcp at apps, api", POST, "/api/codex/apps"),
+    open("mcp stream", GET, "/backend-api/ps/mcp"),
+    open("mcp stream at root", GET, "/ps/mcp"),
+    open("mcp stream at api", GET, "/api/codex/ps/mcp"),
+    open("mcp stream at apps", GET, "/backend-api/wham/apps"),
+    open("mcp stream at apps, api", GET, "/api/codex/apps"),
+    answer("telemetry", POST, "/backend-api/codex/analytics-events/events"),
+    answer("telemetry at root", POST, "/codex/analytics-events/events"),
+    answer("telemetry at api", POST, "/api/codex/analytics-events/events"),
+    answer("telemetry at otlp", POST, "/otlp/{*rest}"),
+    answer("telemetry at otlp, backend", POST, "/backend-api/otlp/{*rest}"),
+
+    // The account owner's own things, and what spends something of value.
+    refused("redeeming", POST, "/backend-api/wham/rate-limit-reset-credits/consume"),
+    refused("redeeming at api", POST, "/api/codex/rate-limit-reset-credits/consume"),
+    refused("owner's own", GET, "/backend-api/wham/{*rest}"),
+    refused("owner's own at post", POST, "/backend-api/wham/{*rest}"),
+    refused("owner's own at patch", Method::PATCH, "/backend-api/wham/{*rest}"),
+    refused("owner's own at delete", Method::DELETE, "/backend-api/wham/{*rest}"),
+    refused("owner's own at api", GET, "/api/codex/{*rest}"),
+    refused("owner's own at api, post", POST, "/api/codex/{*rest}"),
+    refused("owner's files", GET, "/v1/files/{*rest}"),
+    refused("owner's files at list", GET, "/v1/files"),
+    refused("owner's files at upload", POST, "/v1/files"),
+    refused("deleting", Method::DELETE, "/v1/responses/{id}"),
+    refused("realtime", POST, "/v1/realtime/{*rest}"),
+    refused("realtime at root", POST, "/realtime/{*rest}"),
+    refused("realtime at backend", POST, "/backend-api/codex/realtime/{*rest}"),
+];
+
+/// Why a row of kind [`Kind::Refused`] is not served.
+pub(super) fn why_refused(route: &Route) -> &'static str {
+    match about(route) {
+        "redeeming" => {
+            "codex-pool does not redeem reset credits: they belong to the account's owner, who can redeem them at chatgpt.com"
+        }
+        "owner's files" => {
+            "codex-pool does not serve files: they belong to one account, and the next request may go to another. \
+             Send them inline"
+        }
+        "deleting" => "codex-pool does not delete stored responses: it cannot tell whose they are",
+        "realtime" => "codex-pool does not serve realtime calls: they need a socket on one account",
+        _ => "codex-pool does not serve what belongs to the account's owner (tasks, environments, profile, settings)",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_row_has_its_own_id_and_place() {
+        let ids: HashSet<_> = ROUTES.iter().map(|route| route.id).collect();
+        assert_eq!(ids.len(), ROUTES.len());
+        let places: HashSet<_> =
+            ROUTES.iter().map(|route| (route.method.as_str(), route.path, format!("{:?}", route.when))).collect();
+        assert_eq!(places.len(), ROUTES.len());
+    }
+
+    #[test]
+    fn a_thing_is_treated_alike_at_all_its_places() {
+        for route in ROUTES {
+            let first = ROUTES.iter().find(|other| about(other) == about(route)).expect("itself");
+            assert_eq!(first.kind, route.kind, "{}", route.id);
+        }
+    }
+
+    #[test]
+    fn what_is_refused_says_why() {
+        for route in ROUTES.iter().filter(|route| route.kind == Kind::Refused) {
+            assert!(why_refused(route).starts_with("codex-pool does not"), "{}", route.id);
+        }
+    }
+}

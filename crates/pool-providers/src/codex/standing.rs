@@ -1,0 +1,180 @@
+//! Limits in Codex's words, told of the pool: reply headers and the usage answer.
+
+use http::header::SET_COOKIE;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use pool_core::standing::{Standing, StandingWindow};
+use pool_core::{Scope, Span, UnixMs};
+use serde_json::{Value, json};
+
+/// Headers, besides the windows of every family, that speak of the one account that served.
+const OF_ONE_ACCOUNT: [&str; 4] =
+    ["x-codex-plan-type", "x-codex-promo-message", "x-codex-active-limit", "x-codex-rate-limit-reached-type"];
+
+/// The two windows that Codex shows: the shortest is its primary.
+pub(super) fn shown(standing: &Standing) -> impl Iterator<Item = (&'static str, &StandingWindow, Span)> {
+    let timed = standing.windows.iter().filter(|window| window.scope == Scope::Account);
+    let timed = timed.filter_map(|window| Some((window, window.span.filter(|span| *span > Span::ZERO)?)));
+    let mut timed: Vec<_> = timed.collect();
+    timed.sort_by_key(|(_, span)| *span);
+    ["primary", "secondary"].into_iter().zip(timed).map(|(position, (window, span))| (position, window, span))
+}
+
+pub(super) fn speak_of_pool(headers: &mut HeaderMap, standing: &Standing, now: UnixMs) {
+    let gone: Vec<HeaderName> = headers.keys().filter(|name| is_of_one_account(name)).cloned().collect();
+    for name in gone {
+        headers.remove(name);
+    }
+    for (position, window, span) in shown(standing) {
+        set_window(headers, position, window.used.get() * 100.0, span, window.resets_at, now);
+    }
+}
+
+fn is_of_one_account(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    let window = text.starts_with("x-") && (text.contains("-primary-") || text.contains("-secondary-"));
+    let family = text.starts_with("x-codex-") && (text.ends_with("-limit-name") || text.starts_with("x-codex-credits"));
+    window
+        || family
+        || text.starts_with("x-ratelimit-")
+        || OF_ONE_ACCOUNT.contains(&text)
+        || *name == SET_COOKIE
+        || matches!(text, "openai-organization" | "openai-project")
+}
+
+/// `position`: `primary` or `secondary`.
+pub(super) fn set_window(
+    headers: &mut HeaderMap,
+    position: &str,
+    used_percent: f64,
+    span: Span,
+    resets_at: Option<UnixMs>,
+    now: UnixMs,
+) {
+    let mut set = |suffix: &str, value: String| {
+        let name = HeaderName::try_from(format!("x-codex-{position}-{suffix}"));
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
+            headers.insert(name, value);
+        }
+    };
+    set("used-percent", format!("{}", used_percent.round()));
+    set("window-minutes", (span.0 / 60_000).to_string());
+    if let Some(reset) = resets_at.filter(|reset| *reset > now) {
+        set("reset-at", reset.as_secs_ceil().to_string());
+        set("reset-after-seconds", reset.since(now).as_secs_ceil().to_string());
+    }
+}
+
+/// The answer to `/wham/usage`: shape of `codex-rs/codex-backend-openapi-models`, whose windows must tell a reset.
+pub(super) fn usage(standing: &Standing, now: UnixMs) -> Value {
+    let mut windows = [Value::Null, Value::Null];
+    for (slot, (_, window, span)) in windows.iter_mut().zip(shown(standing)) {
+        // A window that nobody has begun ends one length after its first use.
+        let reset = window.resets_at.filter(|reset| *reset > now).unwrap_or(now + span);
+        *slot = json!({
+            "used_percent": (window.used.get() * 100.0).round() as i64,
+            "limit_window_seconds": span.as_secs_ceil(),
+            "reset_after_seconds": reset.since(now).as_secs_ceil(),
+            "reset_at": reset.as_secs_ceil(),
+        });
+    }
+    let [primary, secondary] = windows;
+    let rate_limit = if primary.is_null() {
+        Value::Null
+    } else {
+        json!({
+            "allowed": standing.ready > 0,
+            "limit_reached": standing.accounts > 0 && standing.ready == 0,
+            "primary_window": primary,
+            "secondary_window": secondary,
+        })
+    };
+    json!({ "plan_type": super::answers::PLAN, "rate_limit": rate_limit, "credits": null, "additional_rate_limits": [] })
+}
+
+#[cfg(test)]
+mod tests {
+    use pool_core::Fraction;
+
+    use super::super::fixtures;
+    use super::*;
+
+    const NOW: UnixMs = UnixMs(1_795_341_460_000);
+
+    fn window(name: &str, mins: Option<u64>, used: f64, resets_in: Option<u64>) -> StandingWindow {
+        StandingWindow {
+            name: name.into(),
+            scope: Scope::Account,
+            span: mins.map(Span::from_mins),
+            used: Fraction::new(used).expect("a number"),
+            resets_at: resets_in.map(|secs| NOW + Span::from_secs(secs)),
+        }
+    }
+
+    fn standing() -> Standing {
+        let family = StandingWindow { scope: Scope::Family("fox".into()), ..window("day", Some(1440), 0.9, None) };
+        let windows = vec![
+            window("week", Some(10_080), 0.256, None),
+            family,
+            window("requests", None, 0.1, None),
+            window("5h", Some(300), 1.0, Some(60)),
+        ];
+        Standing { accounts: 2, ready: 1, windows }
+    }
+
+    #[test]
+    fn the_accounts_own_limits_give_way_to_the_pools() {
+        let mut headers = fixtures::answer_headers(include_str!("../../fixtures/codex_usage_limit.json"), 0);
+        for name in [
+            "x-codex-bengalfox-primary-used-percent",
+            "x-codex-bengalfox-limit-name",
+            "x-codex-primary-over-secondary-limit-percent",
+            "x-codex-credits-balance",
+            "x-codex-promo-message",
+            "x-ratelimit-remaining-tokens",
+            "openai-organization",
+            "set-cookie",
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        for kept in ["x-codex-turn-state", "openai-model", "x-request-id", "x-reasoning-included"] {
+            headers.insert(HeaderName::from_static(kept), HeaderValue::from_static("k"));
+        }
+        speak_of_pool(&mut headers, &standing(), NOW);
+        let mut told: Vec<_> =
+            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("text"))).collect();
+        told.retain(|line| !line.starts_with("content-"));
+        told.sort();
+        assert_eq!(
+            told,
+            [
+                "openai-model: k",
+                "x-codex-primary-reset-after-seconds: 60",
+                "x-codex-primary-reset-at: 1795341520",
+                "x-codex-primary-used-percent: 100",
+                "x-codex-primary-window-minutes: 300",
+                "x-codex-secondary-used-percent: 26",
+                "x-codex-secondary-window-minutes: 10080",
+                "x-codex-turn-state: k",
+                "x-reasoning-included: k",
+                "x-request-id: k",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_usage_answer_is_the_pools() {
+        assert_eq!(
+            usage(&standing(), NOW)["rate_limit"],
+            json!({
+                "allowed": true, "limit_reached": false,
+                "primary_window": {"used_percent": 100, "limit_window_seconds": 18_000,
+                    "reset_after_seconds": 60, "reset_at": 1_795_341_520},
+                "secondary_window": {"used_percent": 26, "limit_window_seconds": 604_800,
+                    "reset_after_seconds": 604_800, "reset_at": 1_795_946_260},
+            })
+        );
+        assert_eq!(usage(&Standing::default(), NOW)["rate_limit"], Value::Null);
+        let spent = Standing { ready: 0, ..standing() };
+        assert_eq!(usage(&spent, NOW)["rate_limit"]["limit_reached"], true);
+    }
+}
