@@ -13,7 +13,6 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use pool_providers::Registry;
 
 use crate::config::{Flags, Inputs};
 use crate::problem::{Exit, Failure};
@@ -96,7 +95,7 @@ pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<Output, Failure> {
     let inputs = Inputs::of_process(arguments.flags);
-    let registry = registry();
+    let registry = serve::registry(&inputs);
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(&inputs, registry),
         Command::Demo => demo::run(&inputs),
@@ -104,10 +103,6 @@ fn run(arguments: Arguments) -> Result<Output, Failure> {
         Command::Status { json } => status::run(&inputs, json),
         Command::Accounts(command) => accounts::run(&inputs, &registry, command),
     }
-}
-
-fn registry() -> Registry {
-    Registry::of(Vec::new())
 }
 
 /// The Go original's flag had one dash.
