@@ -60,9 +60,7 @@ impl Identity {
                 }
             }
         }
-        let digest = hash.finalize();
-        let hex: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        AccountId(format!("{provider}-{hex}").into())
+        AccountId(format!("{provider}-{}", crate::hex(&hash.finalize()[..6])).into())
     }
 }
 

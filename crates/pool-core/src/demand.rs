@@ -34,7 +34,7 @@ impl SessionKey {
 
     /// For logs and records: enough to tell conversations apart.
     pub fn short(self) -> String {
-        self.0[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+        crate::hex(&self.0[..6])
     }
 }
 

@@ -5,8 +5,13 @@
 //! on a virtual clock.
 
 pub mod account;
+pub mod choose;
 pub mod demand;
+pub mod pins;
+pub mod pool;
 pub mod quota;
+pub mod refresh;
+pub mod retry;
 pub mod scan;
 pub mod secret;
 pub mod standing;
@@ -16,8 +21,16 @@ pub mod verdict;
 
 pub use account::{Account, AccountId, AccountKind, Credentials, ProviderId, Settings};
 pub use demand::{Client, Demand, SessionKey};
+pub use pool::Pool;
 pub use quota::{Fraction, QuotaWindow, Scope, Source};
 pub use secret::Secret;
 pub use time::{Span, UnixMs};
 pub use usage::{TokenCounts, UsageRecord};
 pub use verdict::{Judgement, Verdict};
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+}

@@ -108,9 +108,16 @@ impl QuotaWindow {
         }
     }
 
-    /// Nothing left now. (99.5 % counts: Codex tells whole percents, and a request on the last half percent fails.)
+    /// Nothing left now. (99.5 % counts: a request on the last half percent fails.) A full window that does not tell its
+    /// reset is believed for its own length, or for 15 minutes.
     pub fn is_exhausted(&self, now: UnixMs) -> bool {
-        self.used(now).get() >= 0.995
+        let told = self.resets_at.is_some() || now.since(self.seen_at) < self.span.unwrap_or(UNTOLD);
+        told && self.is_believable(now) && self.used(now).get() >= 0.995
+    }
+
+    /// A reading from the future was made before the clock was set back: its times mean nothing.
+    pub fn is_believable(&self, now: UnixMs) -> bool {
+        self.seen_at <= now + CLOCK_SLACK
     }
 
     /// The name that a window of this length goes by.
@@ -121,8 +128,8 @@ impl QuotaWindow {
             1430..=1450 => "day".into(),
             10_000..=10_160 => "week".into(),
             40_000..=46_000 => "month".into(),
-            _ if mins >= 1440 && mins % 1440 == 0 => format!("{}d", mins / 1440),
-            _ if mins >= 60 && mins % 60 == 0 => format!("{}h", mins / 60),
+            _ if mins >= 1440 && mins.is_multiple_of(1440) => format!("{}d", mins / 1440),
+            _ if mins >= 60 && mins.is_multiple_of(60) => format!("{}h", mins / 60),
             _ => format!("{mins}min"),
         }
     }
@@ -137,7 +144,7 @@ pub fn merge(windows: &mut Vec<QuotaWindow>, news: impl IntoIterator<Item = Quot
             }
             continue;
         };
-        if old.seen_at <= new.seen_at {
+        if old.seen_at <= new.seen_at || !old.is_believable(new.seen_at) {
             // A reading that does not tell the reset must not erase one that did, while that one still lies ahead.
             let known_reset = old.resets_at.filter(|reset| *reset > new.seen_at);
             *old = QuotaWindow { resets_at: new.resets_at.or(known_reset), span: new.span.or(old.span), ..new };
@@ -145,6 +152,9 @@ pub fn merge(windows: &mut Vec<QuotaWindow>, news: impl IntoIterator<Item = Quot
     }
 }
 
+/// How long a full window without a reset time is believed.
+const UNTOLD: Span = Span::from_mins(15);
+const CLOCK_SLACK: Span = Span::from_mins(5);
 /// An upstream that invents window names must not fill our memory.
 const MAX_WINDOWS: usize = 64;
 

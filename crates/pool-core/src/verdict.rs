@@ -55,6 +55,20 @@ pub enum Cause {
     OutOfCredit,
 }
 
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::QuotaSpent => "its quota is spent",
+            Self::Throttled => "too many requests in a short time",
+            Self::ModelOverloaded => "the model is overloaded",
+            Self::ModelRefused => "its plan does not include the model",
+            Self::UpstreamFailing => "the provider is failing or cannot be reached",
+            Self::EgressBlocked => "something between here and the provider blocks requests",
+            Self::OutOfCredit => "its credit or spend limit is used up",
+        })
+    }
+}
+
 /// When a cooldown ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -170,6 +170,12 @@ pub trait Provider: Send + Sync {
     /// dialect has none, so the connection is cut.
     fn failure_event(&self, route: &Route, failure: &Failure, now: UnixMs) -> Option<Bytes>;
 
+    /// A sign of life for a stream that has said nothing meaningful yet, of the kind that this route's clients survive.
+    /// `None`: they survive none.
+    fn keep_alive(&self, _route: &Route) -> Option<&'static [u8]> {
+        None
+    }
+
     /// The answer to a route of kind [`crate::routes::Kind::Answer`].
     fn answer(&self, route: &Route, head: &Head<'_>, body: &[u8], standing: &Standing, now: UnixMs) -> Reply;
 }
@@ -197,6 +203,11 @@ impl std::fmt::Debug for Registry {
 }
 
 impl Registry {
+    /// The first of them owns the files that no provider's name marks.
+    pub fn of(providers: Vec<Box<dyn Provider>>) -> Self {
+        Self { providers }
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &dyn Provider> {
         self.providers.iter().map(AsRef::as_ref)
     }
@@ -208,5 +219,10 @@ impl Registry {
     /// By the name in a folder, a flag or a stored record.
     pub fn named(&self, name: &str) -> Option<&dyn Provider> {
         self.iter().find(|provider| provider.id().0 == name)
+    }
+
+    /// Whose are the credential files that lie in the pool folder itself and bear no provider's name?
+    pub fn flat_default(&self) -> Option<&dyn Provider> {
+        self.iter().next()
     }
 }

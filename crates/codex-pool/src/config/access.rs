@@ -1,0 +1,134 @@
+//! Who may enter, and the secrets that decide it. There is no default secret, and none that can be guessed is taken.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use http::Uri;
+use pool_core::Secret;
+
+use super::table::{Kind, SETTINGS};
+use super::values::{Origin, Values};
+use crate::problem::Problem;
+
+pub(super) struct Access {
+    pub(super) operator_token: Option<Secret>,
+    pub(super) public_url: Option<String>,
+    pub(super) local_access: bool,
+}
+
+const MAKE_TOKEN: &str = "Set operator_token (or POOL_OPERATOR_TOKEN) to what this prints: openssl rand -hex 32";
+
+/// `listen` is absent for commands that start no server.
+pub(super) fn resolve(values: &mut Values, listen: Option<SocketAddr>) -> Access {
+    let access = Access {
+        operator_token: operator_token(values),
+        public_url: public_url(values),
+        local_access: values.flag("local_access"),
+    };
+    let Some(listen) = listen else { return access };
+    sample_secrets(values, listen);
+    if access.operator_token.is_some() || !values.problems.is_empty() {
+        return access;
+    }
+    if !listen.ip().is_loopback() {
+        values.problems.push(Problem::new(
+            format!("refusing to listen on {listen}: everybody who reaches it could spend your accounts"),
+            "no pool credential is set",
+            format!("{MAKE_TOKEN}\nOr listen on this machine only: --listen 127.0.0.1:{}", listen.port()),
+        ));
+    } else if access.public_url.is_some() || !access.local_access {
+        let cause = if access.local_access { "public_url is set" } else { "local_access is false" };
+        values.problems.push(Problem::new(
+            "nobody could use this pool: every request needs a credential, and there is none",
+            format!("{cause}, so no request counts as local"),
+            MAKE_TOKEN,
+        ));
+    }
+    access
+}
+
+fn operator_token(values: &mut Values) -> Option<Secret> {
+    let (key, token) = match values.secret("operator_token") {
+        Some(token) => ("operator_token", token),
+        None => ("admin_token", values.secret("admin_token")?),
+    };
+    if is_strong(token.expose()) {
+        return Some(token);
+    }
+    values.wrong(key, "can be guessed: it needs at least 32 characters, at random", MAKE_TOKEN);
+    None
+}
+
+/// At least 128 bits if the characters are random; that they are cannot be seen, only that they are not all alike.
+fn is_strong(token: &str) -> bool {
+    let kinds: std::collections::BTreeSet<char> = token.chars().collect();
+    token.is_ascii() && token.len() >= 32 && kinds.len() >= 10 && !is_sample(token)
+}
+
+/// Values that stand in examples, in the Go original's documents among them.
+fn is_sample(secret: &str) -> bool {
+    const SAMPLES: &[&str] = &[
+        "",
+        "admin",
+        "password",
+        "secret",
+        "changeme",
+        "change-me",
+        "change_me",
+        "default",
+        "test",
+        "32-char-secret-for-jwt-tokens!!",
+        "your-secret-here",
+        "your-jwt-secret",
+    ];
+    SAMPLES.contains(&secret.trim().to_ascii_lowercase().as_str())
+}
+
+fn sample_secrets(values: &mut Values, listen: SocketAddr) {
+    for key in ["pool_users.admin_password", "pool_users.jwt_secret", "friend_code"] {
+        if !values.is_said(key) || !is_sample(&values.text(key)) {
+            continue;
+        }
+        let problem = Problem::new(
+            format!("{key} is empty or a sample value that everybody knows"),
+            format!("from {}", values.origin(key)),
+            "Take the line out, or put a random value there, as from: openssl rand -hex 32",
+        );
+        if listen.ip().is_loopback() {
+            values.warnings.push(problem);
+        } else {
+            values.problems.push(problem);
+        }
+    }
+}
+
+fn public_url(values: &mut Values) -> Option<String> {
+    let text = values.optional("public_url")?;
+    let trimmed = text.trim_end_matches('/').to_owned();
+    let uri = trimmed.parse::<Uri>().ok().filter(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+            && uri.query().is_none()
+            && !trimmed.contains('#')
+    });
+    if uri.is_none() {
+        values.wrong("public_url", "is not a web address", "Write it as https://pool.example.com");
+    }
+    Some(trimmed)
+}
+
+/// A settings file with a secret is nobody else's to read.
+pub(super) fn check_file_mode(values: &mut Values, path: &Path, shown: &Path) {
+    let holds_secret = SETTINGS
+        .iter()
+        .any(|setting| setting.kind == Kind::Secret && matches!(values.origin(setting.key), Origin::File { .. }));
+    let open = std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0);
+    if holds_secret && open {
+        values.warnings.push(Problem::new(
+            format!("{} holds a secret and can be read by other users of this machine", shown.display()),
+            "",
+            format!("chmod 600 {}", shown.display()),
+        ));
+    }
+}

@@ -1,0 +1,360 @@
+//! Every setting there is: its key in `config.toml`, its environment variable, its flag, its default and what it means.
+//! `docs/SETTINGS.md` and the completeness of `config.example.toml` follow from this table.
+
+/// One setting.
+pub(crate) struct Setting {
+    /// As in `config.toml`; a dot stands for a section.
+    pub(crate) key: &'static str,
+    pub(crate) env: &'static str,
+    /// Without the dashes; empty: none.
+    pub(crate) flag: &'static str,
+    pub(crate) kind: Kind,
+    /// As it would stand in the environment; empty: not set.
+    pub(crate) default: &'static str,
+    pub(crate) effect: Effect,
+    /// One or two sentences in Markdown.
+    pub(crate) help: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    /// A text that is never shown.
+    Secret,
+    Bool,
+    /// A whole number between these bounds.
+    Number(u64, u64),
+    /// A section whose keys are free.
+    Section,
+}
+
+/// What a setting changes in this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Now,
+    /// Accepted, no effect: why.
+    None(&'static str),
+}
+
+pub(crate) fn find(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
+const fn text(key: &'static str, env: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting { key, env, flag: "", kind: Kind::Text, default, effect: Effect::Now, help }
+}
+
+const fn number(
+    key: &'static str,
+    env: &'static str,
+    bounds: (u64, u64),
+    default: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting { kind: Kind::Number(bounds.0, bounds.1), ..text(key, env, default, help) }
+}
+
+const fn seconds(key: &'static str, env: &'static str, default: &'static str, help: &'static str) -> Setting {
+    number(key, env, (1, 86_400), default, help)
+}
+
+const fn unused(why: &'static str, setting: Setting) -> Setting {
+    Setting { effect: Effect::None(why), ..setting }
+}
+
+const fn flagged(flag: &'static str, setting: Setting) -> Setting {
+    Setting { flag, ..setting }
+}
+
+const fn of_kind(kind: Kind, setting: Setting) -> Setting {
+    Setting { kind, ..setting }
+}
+
+const LATER: &str = "pool users and friends are not built yet";
+
+/// In the order of the documentation.
+pub(crate) static SETTINGS: &[Setting] = &[
+    flagged(
+        "listen",
+        text(
+            "listen_addr",
+            "PROXY_LISTEN_ADDR",
+            "127.0.0.1:8989",
+            "Address and port to listen on. Anything beyond loopback needs `operator_token`.",
+        ),
+    ),
+    flagged(
+        "pool-dir",
+        text(
+            "pool_dir",
+            "POOL_DIR",
+            "pool",
+            "The folder with the accounts' credential files. It is watched: changes take effect within a second.",
+        ),
+    ),
+    flagged(
+        "db-path",
+        text(
+            "db_path",
+            "PROXY_DB_PATH",
+            "./data/proxy.db",
+            "The usage ledger (SQLite). A database of the Go original found there is left as it is; ours then goes beside it, ending in `.sqlite3`.",
+        ),
+    ),
+    text(
+        "public_url",
+        "PUBLIC_URL",
+        "",
+        "The address that clients use, if a reverse proxy stands in front. Once it is set, no request counts as local.",
+    ),
+    of_kind(
+        Kind::Bool,
+        text(
+            "local_access",
+            "POOL_LOCAL_ACCESS",
+            "true",
+            "Local requests need no credential: loopback peer, loopback host name, no forwarding header, no `public_url`.",
+        ),
+    ),
+    of_kind(
+        Kind::Secret,
+        text(
+            "operator_token",
+            "POOL_OPERATOR_TOKEN",
+            "",
+            "The pool credential of whoever runs the pool: at least 32 random characters, as from `openssl rand -hex 32`. Never taken from the command line.",
+        ),
+    ),
+    of_kind(
+        Kind::Secret,
+        text("admin_token", "ADMIN_TOKEN", "", "Old name of `operator_token`; used when that is not set."),
+    ),
+    number(
+        "max_attempts",
+        "PROXY_MAX_ATTEMPTS",
+        (1, 20),
+        "3",
+        "Tries of one request that may fail in passing (overload, network). An account's own refusal does not count: then the next account is asked while there is one.",
+    ),
+    of_kind(
+        Kind::Bool,
+        text(
+            "disable_refresh",
+            "PROXY_DISABLE_REFRESH",
+            "false",
+            "Never renew tokens, because another program renews them in these files.",
+        ),
+    ),
+    number(
+        "probe_seconds",
+        "PROXY_USAGE_REFRESH_SECONDS",
+        (30, 86_400),
+        "300",
+        "Pause between two quota probes of an idle account.",
+    ),
+    number(
+        "max_inmem_body_bytes",
+        "PROXY_MAX_INMEM_BODY_BYTES",
+        (65_536, 1 << 30),
+        "16777216",
+        "Request bodies up to this size are kept so that they can be sent again on another account; larger ones stream once.",
+    ),
+    number(
+        "max_replay_bytes",
+        "POOL_MAX_REPLAY_BYTES",
+        (1 << 20, 64 << 30),
+        "268435456",
+        "All request bodies kept at one time. Beyond it requests stream once.",
+    ),
+    number("max_connections", "POOL_MAX_CONNECTIONS", (16, 1_000_000), "10000", "Client connections at one time."),
+    of_kind(
+        Kind::Bool,
+        flagged("debug", text("debug", "PROXY_DEBUG", "false", "Log at level `debug` unless `log.filter` says more.")),
+    ),
+    text("log.format", "POOL_LOG_FORMAT", "auto", "`text`, `json`, or `auto`: text in a terminal, JSON elsewhere."),
+    text(
+        "log.filter",
+        "POOL_LOG",
+        "info",
+        "Level (`error`, `warn`, `info`, `debug`, `trace`), or directives as `info,pool_server::relay=debug`.",
+    ),
+    text(
+        "upstream.responses_base",
+        "UPSTREAM_RESPONSES_BASE",
+        "https://chatgpt.com/backend-api/codex",
+        "Codex subscriptions: inference.",
+    ),
+    text("upstream.wham_base", "UPSTREAM_WHAM_BASE", "https://chatgpt.com/backend-api", "Codex subscriptions: usage."),
+    text(
+        "upstream.refresh_base",
+        "UPSTREAM_REFRESH_BASE",
+        "https://auth.openai.com",
+        "Codex subscriptions: token renewal.",
+    ),
+    text("upstream.openai_base", "UPSTREAM_OPENAI_BASE", "https://api.openai.com/v1", "OpenAI API keys."),
+    text(
+        "upstream.claude_base",
+        "UPSTREAM_CLAUDE_BASE",
+        "https://api.anthropic.com",
+        "Claude, subscriptions and API keys.",
+    ),
+    text(
+        "upstream.claude_refresh_base",
+        "UPSTREAM_CLAUDE_REFRESH_BASE",
+        "https://platform.claude.com",
+        "Claude subscriptions: token renewal.",
+    ),
+    text(
+        "upstream.gemini_base",
+        "UPSTREAM_GEMINI_BASE",
+        "https://cloudcode-pa.googleapis.com",
+        "Gemini accounts with a Google login (Code Assist).",
+    ),
+    text(
+        "upstream.gemini_api_base",
+        "UPSTREAM_GEMINI_API_BASE",
+        "https://generativelanguage.googleapis.com",
+        "Gemini API keys.",
+    ),
+    text(
+        "upstream.google_token_base",
+        "UPSTREAM_GOOGLE_TOKEN_BASE",
+        "https://oauth2.googleapis.com",
+        "Gemini accounts with a Google login: token renewal.",
+    ),
+    text(
+        "upstream.proxy",
+        "UPSTREAM_PROXY",
+        "",
+        "One outbound proxy for networks that need it: `http://host:port` or `socks5://host:port`. Loopback upstreams are reached directly.",
+    ),
+    unused(
+        "WebSockets are declined with 426 for now; clients fall back to HTTP",
+        of_kind(
+            Kind::Bool,
+            text("upstream.websockets", "UPSTREAM_WEBSOCKETS", "true", "Let Codex talk over its WebSocket."),
+        ),
+    ),
+    seconds("timeouts.connect_seconds", "POOL_TIMEOUT_CONNECT_SECONDS", "10", "Connecting to an upstream."),
+    seconds("timeouts.tls_seconds", "POOL_TIMEOUT_TLS_SECONDS", "10", "The TLS handshake with an upstream."),
+    seconds(
+        "timeouts.response_head_seconds",
+        "POOL_TIMEOUT_RESPONSE_HEAD_SECONDS",
+        "600",
+        "From the request sent to the head of the answer.",
+    ),
+    seconds(
+        "timeouts.response_head_long_seconds",
+        "POOL_TIMEOUT_RESPONSE_HEAD_LONG_SECONDS",
+        "1200",
+        "The same for compaction, which thinks long before it speaks.",
+    ),
+    seconds(
+        "timeouts.upstream_idle_seconds",
+        "STREAM_IDLE_TIMEOUT_SECONDS",
+        "600",
+        "Between two pieces of an answer. Reasoning models stay silent for minutes.",
+    ),
+    seconds(
+        "timeouts.client_stall_seconds",
+        "POOL_TIMEOUT_CLIENT_STALL_SECONDS",
+        "60",
+        "A client that takes nothing of its answer.",
+    ),
+    seconds(
+        "timeouts.head_read_seconds",
+        "POOL_TIMEOUT_HEAD_READ_SECONDS",
+        "15",
+        "A client sending the head of its request.",
+    ),
+    seconds(
+        "timeouts.body_progress_seconds",
+        "POOL_TIMEOUT_BODY_PROGRESS_SECONDS",
+        "30",
+        "Between two pieces of a client's request body.",
+    ),
+    seconds(
+        "timeouts.drain_seconds",
+        "POOL_TIMEOUT_DRAIN_SECONDS",
+        "30",
+        "How long answers may go on after the order to stop.",
+    ),
+    seconds(
+        "timeouts.hold_seconds",
+        "POOL_TIMEOUT_HOLD_SECONDS",
+        "15",
+        "How long the head of an answer is held back while its first meaningful event is awaited.",
+    ),
+    unused(
+        "nothing is deleted yet",
+        number(
+            "usage_retention_days",
+            "PROXY_USAGE_RETENTION_DAYS",
+            (1, 36_500),
+            "30",
+            "Days that usage records are kept.",
+        ),
+    ),
+    unused(
+        "model aliases are not built yet",
+        of_kind(Kind::Section, text("model_aliases", "", "", "Other names for models.")),
+    ),
+    unused(LATER, text("friend_code", "FRIEND_CODE", "", "The code that friends enter.")),
+    unused(LATER, text("friend_name", "FRIEND_NAME", "PP", "Whose friends they are, on the landing page.")),
+    unused(LATER, text("friend_tagline", "FRIEND_TAGLINE", "", "The line under it.")),
+    unused(
+        LATER,
+        of_kind(
+            Kind::Secret,
+            text("pool_users.admin_password", "POOL_ADMIN_PASSWORD", "", "The operator's password on the pages."),
+        ),
+    ),
+    unused(
+        "credentials are random and need no signing key",
+        of_kind(Kind::Secret, text("pool_users.jwt_secret", "POOL_JWT_SECRET", "", "No longer needed.")),
+    ),
+    unused(
+        LATER,
+        text("pool_users.storage_path", "POOL_USERS_PATH", "./data/pool_users.json", "The users of the Go original."),
+    ),
+    unused(
+        "the public pair of Gemini CLI is used",
+        text("gemini_oauth_client_id", "GEMINI_OAUTH_CLIENT_ID", "", "Another OAuth client for Google logins."),
+    ),
+    unused(
+        "the public pair of Gemini CLI is used",
+        of_kind(Kind::Secret, text("gemini_oauth_client_secret", "GEMINI_OAUTH_CLIENT_SECRET", "", "Its secret.")),
+    ),
+    unused(
+        "prompts and answers are never logged",
+        of_kind(Kind::Bool, text("log_bodies", "PROXY_LOG_BODIES", "false", "Of the Go original.")),
+    ),
+    unused(
+        "prompts and answers are never logged",
+        number("body_log_limit", "PROXY_BODY_LOG_LIMIT", (0, 1 << 30), "16384", "Of the Go original."),
+    ),
+    unused(
+        "every byte is passed on at once",
+        number("flush_interval_ms", "PROXY_FLUSH_INTERVAL_MS", (0, 60_000), "200", "Of the Go original."),
+    ),
+    unused(
+        "silence is limited instead, see `[timeouts]`",
+        number(
+            "request_timeout_seconds",
+            "PROXY_REQUEST_TIMEOUT_SECONDS",
+            (0, 86_400),
+            "120",
+            "Of the Go original: the whole of a plain request.",
+        ),
+    ),
+    unused(
+        "silence is limited instead, see `[timeouts]`",
+        number(
+            "stream_timeout_seconds",
+            "PROXY_STREAM_TIMEOUT_SECONDS",
+            (0, 86_400),
+            "1800",
+            "Of the Go original: the whole of a stream.",
+        ),
+    ),
+];

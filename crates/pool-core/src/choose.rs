@@ -1,0 +1,121 @@
+//! Choosing: who can take a request, and who of them should.
+//!
+//! Eligible accounts only; the pin if there is one; else by the operator's priority, subscriptions before paid API keys, those
+//! without recent trouble first, and then the most headroom over all windows that limit the request.
+
+use std::cmp::Ordering;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::account::{AccountId, AccountKind};
+use crate::demand::{Demand, SessionKey};
+use crate::pool::Slot;
+use crate::quota::{Fraction, Level};
+use crate::standing::Ineligible;
+use crate::time::{Span, UnixMs};
+
+/// What is left of an account for a request: the least of its windows, with the arithmetic.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Headroom {
+    /// 0 to 1; compared between accounts.
+    pub value: f64,
+    pub parts: Vec<HeadroomPart>,
+}
+
+/// What one window contributes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HeadroomPart {
+    pub window: String,
+    pub left: Fraction,
+    /// Age of the reading; `None`: the window has reset since.
+    pub age: Option<Span>,
+}
+
+/// Nobody knows: half, so that an unknown account neither attracts all traffic nor gets none.
+const UNKNOWN: f64 = 0.5;
+/// What a request in flight will still draw, roughly, before the next reading shows it.
+const PER_REQUEST: f64 = 0.02;
+
+/// What is left of this account for the request.
+pub fn headroom(slot: &Slot, demand: &Demand, now: UnixMs) -> Headroom {
+    let parts: Vec<HeadroomPart> = slot
+        .windows
+        .iter()
+        .filter(|window| window.scope.touches(&demand.families) && window.is_believable(now))
+        .map(|window| HeadroomPart {
+            window: window.name.clone(),
+            left: window.used(now).rest(),
+            age: match window.level(now) {
+                Level::Known { age, .. } => Some(age),
+                Level::Fresh => None,
+            },
+        })
+        .collect();
+    let least = parts.iter().map(|part| part.left.get()).min_by(f64::total_cmp);
+    let value = least.unwrap_or(UNKNOWN) - PER_REQUEST * f64::from(slot.in_flight);
+    Headroom { value, parts }
+}
+
+/// Can this account take the request now?
+pub fn eligible(slot: &Slot, demand: &Demand, now: UnixMs) -> Result<(), Ineligible> {
+    if !demand.admits(slot.account.kind) {
+        return Err(Ineligible::Kind);
+    }
+    if slot.account.settings.disabled {
+        return Err(Ineligible::Paused);
+    }
+    if let Some(why) = &slot.needs_login {
+        return Err(Ineligible::NeedsLogin { why: why.clone() });
+    }
+    let blocking = slot
+        .cooldowns
+        .iter()
+        .filter(|cooldown| cooldown.is_hard() && cooldown.is_running(now) && cooldown.scope.touches(&demand.families));
+    // Of several the one that ends last decides.
+    if let Some(cooldown) = blocking.max_by_key(|cooldown| cooldown.until) {
+        return Err(Ineligible::Cooling {
+            cause: cooldown.cause,
+            scope: cooldown.scope.clone(),
+            until: cooldown.until,
+        });
+    }
+    if demand.light {
+        return Ok(());
+    }
+    let spent = slot.windows.iter().filter(|window| window.scope.touches(&demand.families) && window.is_exhausted(now));
+    match spent.max_by_key(|window| window.resets_at) {
+        Some(window) => {
+            Err(Ineligible::WindowSpent { window: window.name.clone(), span: window.span, resets_at: window.resets_at })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Is it in trouble that does not forbid a try (a failure in passing, moments ago)?
+fn troubled(slot: &Slot, demand: &Demand, now: UnixMs) -> bool {
+    slot.cooldowns.iter().any(|cooldown| cooldown.is_running(now) && cooldown.scope.touches(&demand.families))
+}
+
+/// Orders two eligible accounts: the better one first.
+pub fn better(a: &Slot, b: &Slot, demand: &Demand, session: Option<SessionKey>, now: UnixMs) -> Ordering {
+    let paid = |slot: &Slot| slot.account.kind == AccountKind::ApiKey;
+    let priority = |slot: &Slot| slot.account.settings.priority;
+    troubled(a, demand, now)
+        .cmp(&troubled(b, demand, now))
+        .then_with(|| priority(b).cmp(&priority(a)))
+        .then_with(|| paid(a).cmp(&paid(b)))
+        .then_with(|| headroom(b, demand, now).value.total_cmp(&headroom(a, demand, now).value))
+        .then_with(|| a.in_flight.cmp(&b.in_flight))
+        .then_with(|| rendezvous(session, &b.account.id).cmp(&rendezvous(session, &a.account.id)))
+        .then_with(|| a.account.id.cmp(&b.account.id))
+}
+
+/// Equal accounts get equal shares of the conversations, and every replica gives the same answer.
+fn rendezvous(session: Option<SessionKey>, account: &AccountId) -> u64 {
+    let mut hash = Sha256::new();
+    hash.update(session.map_or([0; 16], |key| key.0));
+    hash.update(account.0.as_bytes());
+    let digest = hash.finalize();
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}

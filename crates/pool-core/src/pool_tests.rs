@@ -1,0 +1,286 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::account::{AccountKind, Settings};
+use crate::quota::Source;
+use crate::secret::Secret;
+
+const CLAUDE: ProviderId = ProviderId("claude");
+const NOW: UnixMs = UnixMs(1_800_000_000_000);
+
+fn id(name: &str) -> AccountId {
+    AccountId(name.into())
+}
+
+fn account(name: &str, kind: AccountKind) -> Account {
+    Account {
+        id: id(name),
+        provider: CLAUDE,
+        kind,
+        name: name.into(),
+        file: format!("claude/{name}.json"),
+        plan: None,
+        email: None,
+        settings: Settings::default(),
+    }
+}
+
+fn credentials(token: &str) -> Credentials {
+    Credentials {
+        access: Secret::new(token),
+        refresh: None,
+        expires_at: None,
+        refreshed_at: None,
+        bound: BTreeMap::new(),
+    }
+}
+
+fn pool(accounts: &[(&str, AccountKind)]) -> Pool {
+    let mut pool = Pool::default();
+    for (name, kind) in accounts {
+        pool.apply(
+            Event::Seen { account: Box::new(account(name, *kind)), credentials: Box::new(credentials("made-up")) },
+            NOW,
+        );
+    }
+    pool
+}
+
+fn window(name: &str, used: f64, resets_in: Span) -> QuotaWindow {
+    QuotaWindow {
+        name: name.into(),
+        scope: Scope::Account,
+        used: Fraction::new(used).expect("a number"),
+        resets_at: Some(NOW + resets_in),
+        span: Some(if name == "week" { Span::from_hours(168) } else { Span::from_hours(5) }),
+        source: Source::Headers,
+        seen_at: NOW,
+    }
+}
+
+fn demand() -> Demand {
+    Demand {
+        provider: CLAUDE,
+        client: Client::OwnCli,
+        model: Some("opus-1".into()),
+        families: vec!["opus".into()],
+        session: None,
+        bound: false,
+        light: false,
+        kinds: &[],
+    }
+}
+
+fn chosen(pool: &mut Pool, demand: &Demand, session: Option<u8>) -> String {
+    let session = session.map(|number| SessionKey([number; 16]));
+    let grant = pool.lease(demand, session, &[], NOW).expect("somebody can serve");
+    pool.release(&grant);
+    grant.account.name.clone()
+}
+
+fn read(pool: &mut Pool, name: &str, windows: Vec<QuotaWindow>) {
+    pool.apply(Event::Read { id: id(name), windows }, NOW);
+}
+
+fn penalise(pool: &mut Pool, name: &str, scope: Scope, cause: Cause, until: Until) {
+    pool.apply(Event::Penalised { id: id(name), penalty: Penalty { scope, cause, until } }, NOW);
+}
+
+use AccountKind::{ApiKey, Subscription};
+
+#[test]
+fn the_most_headroom_wins_counting_the_tightest_window() {
+    let mut pool = pool(&[("a", Subscription), ("b", Subscription)]);
+    read(&mut pool, "a", vec![window("5h", 0.1, Span::from_hours(1)), window("week", 0.9, Span::from_hours(50))]);
+    read(&mut pool, "b", vec![window("5h", 0.6, Span::from_hours(1)), window("week", 0.3, Span::from_hours(50))]);
+    assert_eq!(chosen(&mut pool, &demand(), None), "b");
+}
+
+#[test]
+fn an_unknown_account_is_neither_full_nor_empty() {
+    let mut pool = pool(&[("known", Subscription), ("unknown", Subscription)]);
+    read(&mut pool, "known", vec![window("5h", 0.2, Span::from_hours(1))]);
+    assert_eq!(chosen(&mut pool, &demand(), None), "known");
+    read(&mut pool, "known", vec![window("5h", 0.8, Span::from_hours(1))]);
+    assert_eq!(chosen(&mut pool, &demand(), None), "unknown");
+}
+
+#[test]
+fn subscriptions_come_before_paid_keys_and_serve_only_their_own_client() {
+    let mut pool = pool(&[("key", ApiKey), ("plan", Subscription)]);
+    read(&mut pool, "plan", vec![window("5h", 0.9, Span::from_hours(1))]);
+    assert_eq!(chosen(&mut pool, &demand(), None), "plan");
+    let sdk = Demand { client: Client::Other, ..demand() };
+    assert_eq!(chosen(&mut pool, &sdk, None), "key");
+    read(&mut pool, "plan", vec![window("5h", 1.0, Span::from_hours(1))]);
+    assert_eq!(chosen(&mut pool, &demand(), None), "key");
+}
+
+#[test]
+fn priority_beats_headroom() {
+    let mut pool = pool(&[("a", Subscription)]);
+    let mut first = account("b", Subscription);
+    first.settings.priority = 1;
+    pool.apply(Event::Seen { account: Box::new(first), credentials: Box::new(credentials("made-up")) }, NOW);
+    read(&mut pool, "b", vec![window("5h", 0.9, Span::from_hours(1))]);
+    assert_eq!(chosen(&mut pool, &demand(), None), "b");
+}
+
+#[test]
+fn a_conversation_stays_where_it_is_until_its_account_cannot_serve() {
+    let mut pool = pool(&[("a", Subscription), ("b", Subscription)]);
+    let first = chosen(&mut pool, &demand(), Some(1));
+    let other = if first == "a" { "b" } else { "a" };
+    read(&mut pool, &first, vec![window("5h", 0.98, Span::from_hours(1))]);
+    assert_eq!(chosen(&mut pool, &demand(), Some(1)), first);
+    penalise(&mut pool, &first, Scope::Account, Cause::QuotaSpent, Until::For(Span::from_hours(1)));
+    assert_eq!(chosen(&mut pool, &demand(), Some(1)), other);
+    let session = SessionKey([1; 16]);
+    assert_eq!(pool.pins.get(session, NOW).map(|pin| pin.account.clone()), Some(id(other)));
+}
+
+#[test]
+fn requests_in_flight_spread_a_rush() {
+    let names = ["a", "b", "c", "d"];
+    let mut pool = pool(&names.map(|name| (name, Subscription)));
+    let grants: Vec<Grant> = (0..40)
+        .map(|number| pool.lease(&demand(), Some(SessionKey([number; 16])), &[], NOW).expect("served"))
+        .collect();
+    for name in names {
+        assert_eq!(grants.iter().filter(|grant| grant.account.name == name).count(), 10);
+    }
+    grants.iter().for_each(|grant| pool.release(grant));
+    assert!(pool.slots().all(|slot| slot.in_flight == 0));
+}
+
+#[test]
+fn a_family_limit_leaves_the_account_open_for_other_models() {
+    let mut pool = pool(&[("a", Subscription)]);
+    penalise(&mut pool, "a", Scope::Family("opus".into()), Cause::QuotaSpent, Until::At(NOW + Span::from_hours(2)));
+    let refused = pool.lease(&demand(), None, &[], NOW).expect_err("opus is spent");
+    assert_eq!(
+        refused.why,
+        RefusalWhy::AllSpent { resets_at: Some(NOW + Span::from_hours(2)), window: None, span: None }
+    );
+    let haiku = Demand { families: vec!["haiku".into()], ..demand() };
+    assert_eq!(chosen(&mut pool, &haiku, None), "a");
+}
+
+#[test]
+fn when_all_are_spent_the_earliest_reset_is_told() {
+    let mut pool = pool(&[("a", Subscription), ("b", Subscription)]);
+    // `a` has a free 5 hours in one hour, but its week is spent for two days: two days it is.
+    read(&mut pool, "a", vec![window("5h", 1.0, Span::from_hours(1)), window("week", 1.0, Span::from_hours(48))]);
+    read(&mut pool, "b", vec![window("5h", 1.0, Span::from_hours(3))]);
+    let refused = pool.lease(&demand(), None, &[], NOW).expect_err("all are spent");
+    let RefusalWhy::AllSpent { resets_at, window, .. } = refused.why else { panic!("{:?}", refused.why) };
+    assert_eq!((resets_at, window.as_deref()), (Some(NOW + Span::from_hours(3)), Some("5h")));
+}
+
+#[test]
+fn a_cooldown_ends_with_fresh_evidence_and_not_with_a_late_reply() {
+    let mut pool = pool(&[("a", Subscription)]);
+    penalise(&mut pool, "a", Scope::Account, Cause::QuotaSpent, Until::For(Span::from_hours(150)));
+    let mut reading = window("week", 0.1, Span::from_hours(160));
+    reading.seen_at = NOW + Span::from_secs(1);
+    read(&mut pool, "a", vec![reading.clone()]);
+    assert!(pool.lease(&demand(), None, &[], NOW).is_err(), "this reply was under way before the limit");
+    reading.seen_at = NOW + Span::from_secs(60);
+    read(&mut pool, "a", vec![reading]);
+    assert!(pool.lease(&demand(), None, &[], NOW).is_ok());
+}
+
+#[test]
+fn passing_trouble_makes_an_account_the_last_choice_but_still_a_choice() {
+    let mut pool = pool(&[("a", Subscription), ("b", ApiKey)]);
+    penalise(&mut pool, "a", Scope::Account, Cause::UpstreamFailing, Until::BackOff);
+    assert_eq!(chosen(&mut pool, &demand(), None), "b");
+    penalise(&mut pool, "b", Scope::Account, Cause::QuotaSpent, Until::For(Span::from_hours(1)));
+    assert_eq!(chosen(&mut pool, &demand(), None), "a");
+    pool.apply(Event::Served { id: id("a"), families: demand().families }, NOW);
+    assert!(pool.slot(&id("a")).expect("there").cooldowns.is_empty());
+}
+
+#[test]
+fn failures_in_a_row_wait_longer_and_failures_at_once_are_one() {
+    let mut pool = pool(&[("a", Subscription)]);
+    let failing = || Penalty { scope: Scope::Account, cause: Cause::UpstreamFailing, until: Until::BackOff };
+    for (at, strikes) in [(0, 1), (500, 1), (3000, 2), (9000, 3), (600_000, 4), (2_000_000, 1)] {
+        pool.apply(Event::Penalised { id: id("a"), penalty: failing() }, NOW + Span(at));
+        let cooldown = &pool.slot(&id("a")).expect("there").cooldowns[0];
+        assert_eq!(cooldown.strikes, strikes, "at {at} ms");
+    }
+}
+
+#[test]
+fn a_seen_file_keeps_what_we_know_and_new_credentials_start_an_epoch() {
+    let mut pool = pool(&[("a", Subscription)]);
+    read(&mut pool, "a", vec![window("5h", 0.3, Span::from_hours(1))]);
+    pool.apply(Event::Bound { id: id("a"), values: vec![("project", "p1".into())] }, NOW);
+    pool.apply(Event::SignInNeeded { id: id("a"), epoch: 1, why: "expired".into() }, NOW);
+    let seen = |token: &str| Event::Seen {
+        account: Box::new(account("a", Subscription)),
+        credentials: Box::new(credentials(token)),
+    };
+    pool.apply(seen("made-up"), NOW);
+    let slot = pool.slot(&id("a")).expect("there");
+    assert_eq!((slot.epoch, slot.needs_login.is_some()), (1, true), "the same credentials help nobody");
+    pool.apply(seen("made-up-2"), NOW);
+    let slot = pool.slot(&id("a")).expect("there");
+    assert_eq!((slot.epoch, slot.needs_login.is_some(), slot.windows.len()), (2, false, 1));
+    assert_eq!(slot.credentials.bound.get("project").map(String::as_str), Some("p1"));
+    pool.apply(Event::SignInNeeded { id: id("a"), epoch: 1, why: "old news".into() }, NOW);
+    assert!(pool.slot(&id("a")).expect("there").needs_login.is_none());
+}
+
+#[test]
+fn a_clock_set_back_frees_what_the_future_had_blocked() {
+    let mut pool = pool(&[("a", Subscription)]);
+    penalise(&mut pool, "a", Scope::Account, Cause::QuotaSpent, Until::For(Span::from_hours(5)));
+    read(&mut pool, "a", vec![window("5h", 1.0, Span::from_hours(5))]);
+    let earlier = NOW - Span::from_hours(40 * 24);
+    assert!(pool.lease(&demand(), None, &[], NOW).is_err());
+    assert!(pool.lease(&demand(), None, &[], earlier).is_ok());
+}
+
+#[test]
+fn state_bound_to_one_account_is_not_taken_to_another() {
+    let mut pool = pool(&[("a", Subscription), ("b", Subscription)]);
+    let first = chosen(&mut pool, &demand(), Some(7));
+    penalise(&mut pool, &first, Scope::Account, Cause::QuotaSpent, Until::For(Span::from_hours(1)));
+    let bound = Demand { bound: true, ..demand() };
+    let refused = pool.lease(&bound, Some(SessionKey([7; 16])), &[], NOW).expect_err("its owner is spent");
+    assert!(matches!(refused.why, RefusalWhy::AllSpent { resets_at: Some(_), .. }));
+}
+
+#[test]
+fn refusals_say_what_would_help() {
+    let mut nobody = pool(&[]);
+    assert_eq!(nobody.lease(&demand(), None, &[], NOW).expect_err("empty").why, RefusalWhy::NoAccounts);
+    let mut plans = pool(&[("a", Subscription)]);
+    let sdk = Demand { client: Client::Other, ..demand() };
+    assert_eq!(plans.lease(&sdk, None, &[], NOW).expect_err("plans only").why, RefusalWhy::NoneOfThisKind);
+    plans.apply(Event::SignInNeeded { id: id("a"), epoch: 1, why: "revoked".into() }, NOW);
+    assert_eq!(plans.lease(&demand(), None, &[], NOW).expect_err("revoked").why, RefusalWhy::NeedsPerson);
+}
+
+#[test]
+fn the_pool_stands_as_the_mean_of_its_accounts_and_a_spent_week_blocks_the_day() {
+    let mut pool = pool(&[("a", Subscription), ("b", Subscription)]);
+    read(&mut pool, "a", vec![window("5h", 0.2, Span::from_hours(1)), window("week", 0.4, Span::from_hours(50))]);
+    read(&mut pool, "b", vec![window("5h", 0.1, Span::from_hours(2)), window("week", 1.0, Span::from_hours(20))]);
+    let standing = pool.standing(&demand(), NOW);
+    assert_eq!((standing.accounts, standing.ready), (2, 1));
+    let told: Vec<_> = standing.windows.iter().map(|w| (w.name.as_str(), w.used.get(), w.resets_at)).collect();
+    assert_eq!(told, [("5h", 0.6, Some(NOW + Span::from_hours(1))), ("week", 0.7, Some(NOW + Span::from_hours(20)))]);
+}
+
+#[test]
+fn counting_tokens_takes_no_slot_and_no_pin() {
+    let mut pool = pool(&[("a", Subscription)]);
+    read(&mut pool, "a", vec![window("5h", 1.0, Span::from_hours(1))]);
+    let light = Demand { light: true, ..demand() };
+    let grant = pool.lease(&light, Some(SessionKey([1; 16])), &[], NOW).expect("costs no quota");
+    assert_eq!((pool.slot(&id("a")).expect("there").in_flight, pool.pins.len()), (0, 0));
+    pool.release(&grant);
+}

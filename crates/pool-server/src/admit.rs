@@ -1,0 +1,208 @@
+//! Who may enter: the one layer that every request passes, deny by default.
+//!
+//! A request that spends or reveals anything is admitted if it is local (and local access is on) or carries the operator's
+//! credential. Pages of ours are further guarded against other web pages: by the Host (rebinding) and the Origin.
+
+use std::net::SocketAddr;
+
+use http::{HeaderMap, Uri, header};
+use pool_core::Secret;
+use pool_providers::request::Head;
+use sha2::{Digest, Sha256};
+
+use crate::config::Config;
+use crate::relay::headers::is_forwarded;
+
+/// Somebody who was let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Scopes conversations; empty for local requests on an open pool.
+    pub name: String,
+}
+
+/// Why somebody was not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    #[error("this pool asks for a credential and the request has none: send the pool's token as the API key")]
+    NoCredential,
+    #[error("this credential is not one of the pool's: check the token, it may have been changed or revoked")]
+    WrongCredential,
+    #[error("requests from other web pages are not answered: open this pool at its own address")]
+    ForeignPage,
+}
+
+/// Lets a request in, or says why not.
+pub fn admit(config: &Config, peer: SocketAddr, head: &Head<'_>) -> Result<Caller, Denied> {
+    if comes_from_foreign_page(head.headers) {
+        return Err(Denied::ForeignPage);
+    }
+    if is_local(config, peer, head.headers) {
+        return Ok(Caller { name: String::new() });
+    }
+    let mut presented = credentials(head).peekable();
+    if presented.peek().is_none() {
+        return Err(Denied::NoCredential);
+    }
+    let operator = config.operator_token.as_ref();
+    if presented.any(|token| operator.is_some_and(|operator| same(&token, operator))) {
+        return Ok(Caller { name: "operator".into() });
+    }
+    Err(Denied::WrongCredential)
+}
+
+/// The machine's own user: the TCP peer is loopback, the Host is a loopback name, nothing has forwarded the request, and no
+/// public address is configured (behind a reverse proxy on this machine every visitor is a loopback peer).
+pub fn is_local(config: &Config, peer: SocketAddr, headers: &HeaderMap) -> bool {
+    config.local_access
+        && config.public_url.is_none()
+        && peer.ip().to_canonical().is_loopback()
+        && host(headers).is_some_and(|host| is_loopback_name(&host))
+        && !is_forwarded(headers)
+}
+
+/// Is the Host one of ours? Guards pages against names that were bound to our address by somebody else.
+pub fn is_our_host(config: &Config, headers: &HeaderMap) -> bool {
+    let Some(host) = host(headers) else { return false };
+    let public = config.public_url.as_deref().and_then(|url| url.parse::<Uri>().ok());
+    let is_public = public.as_ref().and_then(Uri::host).is_some_and(|name| name.eq_ignore_ascii_case(&host));
+    let is_listener = host.parse().is_ok_and(|ip: std::net::IpAddr| ip == config.listen.ip());
+    is_public || is_listener || is_loopback_name(&host)
+}
+
+/// A browser says where a request comes from. Command-line clients send no `Origin`, and no `Sec-Fetch-Site` but `same-origin`
+/// or `none` is ours.
+fn comes_from_foreign_page(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map(header::HeaderValue::as_bytes);
+    if matches!(site, Some(b"cross-site" | b"same-site")) {
+        return true;
+    }
+    let Some(origin) = headers.get(header::ORIGIN) else { return false };
+    let origin = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
+    let own = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    match (origin.as_ref().and_then(Uri::authority), own) {
+        (Some(origin), Some(own)) => !origin.as_str().eq_ignore_ascii_case(own),
+        _ => true,
+    }
+}
+
+/// The Host's name or address, without port and brackets. Two Hosts are none.
+fn host(headers: &HeaderMap) -> Option<String> {
+    let mut values = headers.get_all(header::HOST).iter();
+    let (first, second) = (values.next()?, values.next());
+    let authority: http::uri::Authority = first.to_str().ok().filter(|_| second.is_none())?.parse().ok()?;
+    Some(authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase())
+}
+
+fn is_loopback_name(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Every credential that the request carries, in every place where clients put them.
+fn credentials<'a>(head: &'a Head<'_>) -> impl Iterator<Item = String> + 'a {
+    let bearer = head.header("authorization").and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+    });
+    let keys = ["x-api-key", "x-goog-api-key"].into_iter().filter_map(|name| head.header(name).map(str::to_owned));
+    let query = head.query_value("key").map(std::borrow::Cow::into_owned);
+    keys.chain(bearer).chain(query).filter(|token| !token.is_empty())
+}
+
+/// Compares hashes, so that time tells nothing of the token.
+fn same(presented: &str, expected: &Secret) -> bool {
+    Sha256::digest(presented.as_bytes()) == Sha256::digest(expected.expose().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+
+    const LOOPBACK: &str = "127.0.0.1:50000";
+    const STRANGER: &str = "203.0.113.7:50000";
+    const TOKEN: &str = "made-up-operator-token-of-32-chars";
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        pairs.iter().for_each(|(name, value)| {
+            map.append(*name, value.parse().expect("a header"));
+        });
+        map
+    }
+
+    fn enter(
+        config: &Config,
+        peer: &str,
+        query: Option<&str>,
+        pairs: &[(&'static str, &'static str)],
+    ) -> Result<Caller, Denied> {
+        let headers = headers(pairs);
+        let head = Head { method: &Method::POST, path: "/v1/responses", query, headers: &headers };
+        admit(config, peer.parse().expect("an address"), &head)
+    }
+
+    #[test]
+    fn only_what_is_truly_local_enters_without_a_credential() {
+        let open = Config::default();
+        let local = ("host", "127.0.0.1:8989");
+        for (peer, pairs, expected) in [
+            (LOOPBACK, vec![local], true),
+            (LOOPBACK, vec![("host", "localhost:8989"), ("authorization", "Bearer anything")], true),
+            ("[::1]:9", vec![("host", "[::1]:8989")], true),
+            ("[::ffff:127.0.0.1]:9", vec![local], true),
+            (STRANGER, vec![local], false),
+            (LOOPBACK, vec![("host", "rebound.example")], false),
+            (LOOPBACK, vec![], false),
+            (LOOPBACK, vec![local, local], false),
+            (LOOPBACK, vec![local, ("x-forwarded-for", "127.0.0.1")], false),
+            (LOOPBACK, vec![local, ("forwarded", "for=127.0.0.1")], false),
+            (LOOPBACK, vec![local, ("origin", "http://evil.example")], false),
+            (LOOPBACK, vec![local, ("origin", "null")], false),
+            (LOOPBACK, vec![local, ("origin", "http://127.0.0.1:3000")], false),
+            (LOOPBACK, vec![local, ("origin", "http://127.0.0.1:8989")], true),
+            (LOOPBACK, vec![local, ("sec-fetch-site", "cross-site")], false),
+            (LOOPBACK, vec![local, ("sec-fetch-mode", "cors")], true),
+        ] {
+            assert_eq!(enter(&open, peer, None, &pairs).is_ok(), expected, "{peer} {pairs:?}");
+        }
+        for closed in [
+            Config { local_access: false, ..Config::default() },
+            Config { public_url: Some("https://pool.example".into()), ..Config::default() },
+        ] {
+            assert_eq!(enter(&closed, LOOPBACK, None, &[local]), Err(Denied::NoCredential));
+        }
+    }
+
+    #[test]
+    fn the_operators_token_is_taken_in_every_place_and_no_other_is() {
+        let config = Config { operator_token: Some(Secret::new(TOKEN)), local_access: false, ..Config::default() };
+        let bearer = ("authorization", "Bearer made-up-operator-token-of-32-chars");
+        for (query, pairs) in [
+            (None, vec![bearer]),
+            (None, vec![("x-api-key", TOKEN)]),
+            (None, vec![("x-goog-api-key", TOKEN)]),
+            (Some("alt=sse&key=made-up-operator-token-of-32-chars"), vec![]),
+            // Claude Code may send both; one that fits is enough.
+            (None, vec![("x-api-key", "leftover"), bearer]),
+        ] {
+            assert!(enter(&config, STRANGER, query, &pairs).is_ok(), "{pairs:?}");
+        }
+        for wrong in ["", "x", "made-up-operator-token-of-32-char", "made-up-operator-token-of-32-charss"] {
+            let pairs: Vec<(&'static str, &'static str)> = vec![("x-api-key", wrong)];
+            assert!(enter(&config, STRANGER, None, &pairs).is_err(), "{wrong:?}");
+        }
+        let none = Config { local_access: false, ..Config::default() };
+        assert_eq!(enter(&none, STRANGER, None, &[("x-api-key", TOKEN)]), Err(Denied::WrongCredential));
+    }
+
+    #[test]
+    fn our_own_names_are_known() {
+        let config = Config { public_url: Some("https://pool.example/base".into()), ..Config::default() };
+        for (host, ours) in
+            [("pool.example", true), ("POOL.example:443", true), ("localhost:1", true), ("evil.example", false)]
+        {
+            assert_eq!(is_our_host(&config, &headers(&[("host", host)])), ours, "{host}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What the server needs to know before it starts. The binary resolves settings into this; nothing here reads a file or the
+//! environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pool_core::Secret;
+use pool_providers::request::Bases;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub pool_dir: PathBuf,
+    /// The usage ledger's file.
+    pub db_path: PathBuf,
+    pub bases: Bases,
+    /// The way out for networks that need one. Loopback upstreams are reached directly.
+    pub proxy: Option<OutboundProxy>,
+    pub timeouts: Timeouts,
+    /// Tries that may fail in passing, for one request.
+    pub max_attempts: u32,
+    /// Never renew tokens (another program does).
+    pub disable_refresh: bool,
+    /// Bodies up to this size are kept so that they can be sent again.
+    pub replay_cap: usize,
+    /// All bodies kept at one time.
+    pub replay_budget: usize,
+    /// Who presents this may do everything.
+    pub operator_token: Option<Secret>,
+    /// Set when a reverse proxy stands in front: then no visitor counts as local.
+    pub public_url: Option<String>,
+    /// Local requests need no credential.
+    pub local_access: bool,
+    /// Connections at one time.
+    pub max_connections: usize,
+    /// Between two probes of an idle account.
+    pub probe_every: Duration,
+}
+
+/// Which kind of outbound proxy, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutboundProxy {
+    /// `CONNECT` through an HTTP proxy, as `http://host:port`.
+    Http(http::Uri),
+    /// SOCKS5, names resolved by the proxy.
+    Socks5(http::Uri),
+}
+
+/// Every wait has its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub connect: Duration,
+    pub tls: Duration,
+    /// From the request sent to the head of the answer.
+    pub response_head: Duration,
+    /// The same for compaction, which thinks long before it speaks.
+    pub response_head_long: Duration,
+    /// Between two pieces of an answer.
+    pub upstream_idle: Duration,
+    /// A client that takes nothing.
+    pub client_stall: Duration,
+    /// A client's request head.
+    pub head_read: Duration,
+    /// Between two pieces of a client's request body.
+    pub body_progress: Duration,
+    /// How long streams may go on after the order to stop.
+    pub drain: Duration,
+    /// How long the head of a successful answer is held back while its first meaningful event is awaited.
+    pub hold: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let secs = Duration::from_secs;
+        Self {
+            connect: secs(10),
+            tls: secs(10),
+            response_head: secs(600),
+            response_head_long: secs(1200),
+            upstream_idle: secs(600),
+            client_stall: secs(60),
+            head_read: secs(15),
+            body_progress: secs(30),
+            drain: secs(30),
+            hold: secs(15),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8989)),
+            pool_dir: "pool".into(),
+            db_path: "data/proxy.db".into(),
+            bases: Bases::default(),
+            proxy: None,
+            timeouts: Timeouts::default(),
+            max_attempts: 3,
+            disable_refresh: false,
+            replay_cap: 16 << 20,
+            replay_budget: 256 << 20,
+            operator_token: None,
+            public_url: None,
+            local_access: true,
+            max_connections: 10_000,
+            probe_every: Duration::from_mins(5),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! From a request to what is done with it: one of our pages, or a row of the route table.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use pool_core::{Client, Demand};
+use pool_providers::reply::{Failure, Reply};
+use pool_providers::routes::{Kind, Route};
+
+use crate::admit::{self, Caller, Denied};
+use crate::app::App;
+use crate::clock;
+use crate::pages::{self, Page};
+use crate::relay::deliver::{self, ReplyBody};
+use crate::relay::path::{self, head, relay};
+use crate::relay::receive;
+
+/// Bodies of calls that we answer ourselves are small.
+const ANSWER_BODY_CAP: usize = 1 << 20;
+
+/// Answers a request.
+pub async fn handle(app: Arc<App>, peer: SocketAddr, request: Request<Incoming>) -> Response<ReplyBody> {
+    let (parts, body) = request.into_parts();
+    if let Some(page) = Page::of(&head(&parts)) {
+        return pages::answer(&app, page, peer, &head(&parts)).await;
+    }
+    let route = app.table.find(&head(&parts));
+    if route.is_some_and(|route| route.kind == Kind::OpenAnswer) {
+        return local(&app, route, &parts, body).await;
+    }
+    let caller = match admit::admit(&app.config, peer, &head(&parts)) {
+        Ok(caller) => caller,
+        Err(Denied::ForeignPage) => return pages::problem(StatusCode::FORBIDDEN, &Denied::ForeignPage.to_string()),
+        Err(denied) => {
+            tracing::info!(peer = %peer.ip(), path = parts.uri.path(), %denied, "a request was not admitted");
+            return deliver::failure(
+                &app.registry,
+                route,
+                &parts,
+                &Failure::BadCredential { message: denied.to_string() },
+            );
+        }
+    };
+    act(app, route, &caller, parts, body).await
+}
+
+async fn act(
+    app: Arc<App>,
+    route: Option<&'static Route>,
+    caller: &Caller,
+    parts: http::request::Parts,
+    body: Incoming,
+) -> Response<ReplyBody> {
+    match route.map(|route| route.kind) {
+        Some(Kind::Relay { .. }) => match route {
+            Some(route) => relay(app, route, parts, body, caller).await,
+            None => Response::new(ReplyBody::Full(None)),
+        },
+        Some(Kind::Answer | Kind::OpenAnswer) => local(&app, route, &parts, body).await,
+        Some(Kind::Upgrade) => {
+            let mut reply = deliver::reply(Reply::empty(StatusCode::UPGRADE_REQUIRED));
+            reply.headers_mut().insert("upgrade", http::HeaderValue::from_static("HTTP/1.1"));
+            reply
+        }
+        Some(Kind::Refused) => {
+            let message = format!(
+                "{} {} concerns the account owner's own things, so the pool does not pass it on",
+                parts.method,
+                parts.uri.path()
+            );
+            deliver::failure(&app.registry, route, &parts, &Failure::NotServed { message })
+        }
+        None => {
+            tracing::debug!(method = %parts.method, path = parts.uri.path(), "no route");
+            let message = format!("{} {} is not something this pool forwards", parts.method, parts.uri.path());
+            deliver::failure(&app.registry, route, &parts, &Failure::NotServed { message })
+        }
+    }
+}
+
+/// A call that the provider's folder answers in the pool's name.
+async fn local(
+    app: &App,
+    route: Option<&'static Route>,
+    parts: &http::request::Parts,
+    body: Incoming,
+) -> Response<ReplyBody> {
+    let limits = receive::Limits { keep: ANSWER_BODY_CAP, progress: app.config.timeouts.body_progress };
+    let received = match receive::receive(&parts.headers, body, limits, &app.replay).await {
+        Ok(received) => received,
+        Err(failure) => return deliver::failure(&app.registry, route, parts, &failure),
+    };
+    let owner = route.ok_or_else(|| Failure::NotServed { message: "no route".into() });
+    match owner.and_then(|route| Ok((route, path::provider(&app.registry, route)?))) {
+        Ok((route, provider)) => {
+            let standing = app.pool.standing(&anything(provider.client(&head(parts)), route));
+            deliver::reply(provider.answer(route, &head(parts), &received.seen.bytes, &standing, clock::now()))
+        }
+        Err(failure) => deliver::failure(&app.registry, route, parts, &failure),
+    }
+}
+
+/// What the pool has left for a client, whatever the model.
+fn anything(client: Client, route: &Route) -> Demand {
+    Demand {
+        provider: route.provider,
+        client,
+        model: None,
+        families: Vec::new(),
+        session: None,
+        bound: false,
+        light: false,
+        kinds: &[],
+    }
+}

@@ -1,0 +1,11 @@
+//! The relay: one request from its arrival to its last byte. [`path`] tells the story.
+
+pub mod answer;
+pub mod attempt;
+pub mod body;
+pub mod deliver;
+pub mod headers;
+pub mod path;
+pub mod receive;
+pub mod tap;
+pub mod wrap;

@@ -1,0 +1,217 @@
+//! THE request, top to bottom.
+//!
+//! Take the body in, see what it asks for, then: lease an account, make sure its token is fresh, send, hold the reply until its
+//! first meaningful event, judge, and deliver, try again, or stop. After delivery has begun nothing is tried again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
+use pool_core::pool::PinState;
+use pool_core::retry::Trail;
+use pool_core::standing::{Refusal, RefusalWhy};
+use pool_core::verdict::Verdict;
+use pool_core::{AccountId, Demand, SessionKey, UnixMs};
+use pool_providers::reply::{Failure, Reply};
+use pool_providers::request::Head;
+use pool_providers::routes::{Kind, Route};
+use pool_providers::{Provider, Registry};
+use tokio::sync::watch;
+
+use super::attempt::{self, Miss, Opened};
+use super::deliver::{self, ReplyBody};
+use super::receive::{self, Received};
+use crate::admit::Caller;
+use crate::app::{App, Counted};
+use crate::clock;
+use crate::pool::Lease;
+
+/// A request in hand.
+#[derive(Debug)]
+pub struct Errand {
+    pub app: Arc<App>,
+    pub route: &'static Route,
+    pub parts: Arc<http::request::Parts>,
+    pub received: Received,
+    pub demand: Demand,
+    pub session: Option<SessionKey>,
+    /// Told to the client as `x-pool-request`.
+    pub id: String,
+    pub arrived: UnixMs,
+    pub started: Instant,
+    _under_way: Counted,
+}
+
+/// The end of a request that no upstream answered well.
+#[derive(Debug)]
+pub struct GaveUp {
+    pub failure: Failure,
+    /// The provider's own words, where they say more than ours.
+    pub upstream: Option<Reply>,
+    /// A status that says more than the dialect's usual one (502 for a broken connection).
+    pub status: Option<StatusCode>,
+}
+
+/// Waits between tries on the same account, doubling.
+const PAUSE: Duration = Duration::from_millis(200);
+
+impl Errand {
+    /// Takes the body in and reads what it asks for.
+    pub async fn new(
+        app: Arc<App>,
+        route: &'static Route,
+        parts: Arc<http::request::Parts>,
+        body: Incoming,
+        caller: &Caller,
+    ) -> Result<Self, Failure> {
+        let (arrived, started) = (clock::now(), Instant::now());
+        let limits = receive::Limits { keep: app.config.replay_cap, progress: app.config.timeouts.body_progress };
+        let received = receive::receive(&parts.headers, body, limits, &app.replay).await?;
+        let provider = provider(&app.registry, route)?;
+        let mut demand = provider.demand(route, &head(&parts), &received.seen);
+        demand.light |= route.kind == Kind::Relay { light: true };
+        let session = demand.session.as_deref().map(|id| SessionKey::new(demand.provider, &caller.name, id));
+        let under_way = app.in_flight.enter();
+        Ok(Self {
+            app,
+            route,
+            parts,
+            received,
+            demand,
+            session,
+            id: request_id(),
+            arrived,
+            started,
+            _under_way: under_way,
+        })
+    }
+
+    /// Runs the request to the point where its answer can go out. `early` learns of a successful head that waits for its first
+    /// meaningful event.
+    pub async fn run(self, early: watch::Sender<Option<deliver::Head>>) -> Result<Opened, Box<GaveUp>> {
+        let mut trail = Trail::default();
+        let mut last: Option<Miss> = None;
+        // Accounts that refused, and accounts that failed in passing and may be asked once more.
+        let (mut refused, mut stumbled) = (Vec::new(), Vec::<AccountId>::new());
+        self.app.pool.count_request(self.demand.provider);
+        loop {
+            let tried: Vec<AccountId> = refused.iter().chain(&stumbled).cloned().collect();
+            let mut lease = match self.app.pool.lease(&self.demand, self.session, &tried) {
+                Ok(lease) => lease,
+                Err(_) if !stumbled.is_empty() => {
+                    tokio::time::sleep(PAUSE * trail.transient.clamp(1, 8)).await;
+                    stumbled.clear();
+                    continue;
+                }
+                Err(refusal) => return Err(self.give_up(Some(*refusal), last, &trail)),
+            };
+            let miss = match self.try_on(&mut lease, &mut trail, &early).await {
+                Ok(opened) => return Ok(opened),
+                Err(miss) => miss,
+            };
+            let account = lease.account.id.clone();
+            drop(lease);
+            let transient = miss.judgement.is_transient();
+            last = Some(miss);
+            let exhausted = transient && trail.transient >= self.app.config.max_attempts;
+            if exhausted
+                || !self.received.can_be_sent()
+                || (transient && !self.app.pool.may_retry(self.demand.provider))
+            {
+                return Err(self.give_up(None, last, &trail));
+            }
+            if transient { stumbled.push(account) } else { refused.push(account) }
+        }
+    }
+
+    /// One account: a try, and if its credential was refused a second one with a renewed credential.
+    async fn try_on(
+        &self,
+        lease: &mut Lease,
+        trail: &mut Trail,
+        early: &watch::Sender<Option<deliver::Head>>,
+    ) -> Result<Opened, Miss> {
+        let mut renewed = false;
+        loop {
+            let moved = lease.pin == PinState::Moved || trail.tried().any(|id| *id != lease.account.id);
+            let attempt = match attempt::freshen(&self.app, lease).await {
+                Ok(()) => attempt::send(self, lease, moved, trail.attempts.len(), early).await,
+                Err(miss) => Err(miss),
+            };
+            let miss = match attempt {
+                Ok(opened) => return Ok(opened),
+                Err(miss) => miss,
+            };
+            let status = miss.status.map(|status| status.as_u16());
+            trail.record(&lease.account.id, status, &miss.judgement, clock::now());
+            attempt::settle(&self.app, lease, &miss.judgement, renewed);
+            tracing::info!(
+                request = self.id, account = %lease.account.name, status, reason = miss.judgement.reason,
+                verdict = ?miss.judgement.verdict, "an attempt failed"
+            );
+            let again = miss.judgement.verdict == Verdict::RefreshThenSame && !renewed && self.received.can_be_sent();
+            if !again || attempt::renew(&self.app, lease).await.is_err() {
+                return Err(miss);
+            }
+            renewed = true;
+        }
+    }
+
+    /// What the client is told when nobody could serve: the last reply if it speaks for the provider, else why nobody can.
+    fn give_up(&self, refusal: Option<Refusal>, last: Option<Miss>, trail: &Trail) -> Box<GaveUp> {
+        tracing::warn!(
+            request = self.id, provider = %self.demand.provider, model = self.demand.model, attempts = trail.attempts.len(),
+            why = ?refusal.as_ref().map(|refusal| &refusal.why), "no account could serve a request"
+        );
+        let refusal = refusal.filter(|refusal| {
+            // After tries that failed in passing, the failure says more than "all have been tried".
+            let only_tried = matches!(refusal.why, RefusalWhy::Trouble { until: None, .. });
+            !(only_tried && last.is_some())
+        });
+        match (refusal, last) {
+            (Some(refusal), last) if last.as_ref().is_none_or(|miss| !miss.judgement.is_transient()) => {
+                Box::new(GaveUp { failure: Failure::Refused(refusal), upstream: None, status: None })
+            }
+            (_, Some(miss)) => Box::new(miss.into_end(self)),
+            (Some(refusal), None) => {
+                Box::new(GaveUp { failure: Failure::Refused(refusal), upstream: None, status: None })
+            }
+            (None, None) => Box::new(GaveUp {
+                failure: Failure::UpstreamDown { message: "no account could be tried".into(), retry_after: PAUSE },
+                upstream: None,
+                status: None,
+            }),
+        }
+    }
+}
+
+/// A relayed request, from its arrival to the head of its answer.
+pub async fn relay(
+    app: Arc<App>,
+    route: &'static Route,
+    parts: http::request::Parts,
+    body: Incoming,
+    caller: &Caller,
+) -> Response<ReplyBody> {
+    let parts = Arc::new(parts);
+    match Errand::new(app.clone(), route, parts.clone(), body, caller).await {
+        Ok(errand) => deliver::answer(errand).await,
+        Err(failure) => deliver::failure(&app.registry, Some(route), &parts, &failure),
+    }
+}
+
+pub fn head(parts: &http::request::Parts) -> Head<'_> {
+    Head { method: &parts.method, path: parts.uri.path(), query: parts.uri.query(), headers: &parts.headers }
+}
+
+/// The provider that owns a route. That there is one is checked when the table is built; a hole must not become a panic.
+pub fn provider<'a>(registry: &'a Registry, route: &Route) -> Result<&'a dyn Provider, Failure> {
+    registry
+        .get(route.provider)
+        .ok_or_else(|| Failure::NotServed { message: format!("no provider {}", route.provider) })
+}
+
+fn request_id() -> String {
+    uuid::Uuid::now_v7().simple().to_string()
+}

@@ -1,0 +1,128 @@
+//! What `/api/status` answers and `codex-pool status` prints: one shape for the server that fills it and the terminal that
+//! reads it, and the table that both show.
+
+mod table;
+
+use pool_core::{AccountKind, Fraction, Source};
+use serde::{Deserialize, Serialize};
+
+pub use table::{Look, render, render_table};
+
+/// The pool at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusPage {
+    /// Of the running program.
+    pub version: String,
+    /// The server's clock, milliseconds since the Unix epoch. Ages and countdowns are meant from here.
+    pub now_ms: i64,
+    pub accounts: Vec<AccountStatus>,
+    pub files_with_faults: Vec<FaultyFile>,
+    pub requests_in_flight: u64,
+    pub ledger: LedgerStatus,
+}
+
+/// One account: who it is, whether it serves, what it has left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AccountStatus {
+    pub id: String,
+    pub name: String,
+    pub provider: String,
+    pub kind: AccountKind,
+    pub plan: Option<String>,
+    /// Masked.
+    pub email: Option<String>,
+    /// Path below the pool folder.
+    pub file: String,
+    pub state: State,
+    /// Why it is not ready, as a sentence for a person.
+    pub reason: Option<String>,
+    /// When that ends by itself, if it does.
+    pub until_ms: Option<i64>,
+    pub in_flight: u64,
+    /// Those that have been reported; none: nothing is known yet.
+    pub windows: Vec<WindowStatus>,
+}
+
+/// Can the account serve now?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Ready,
+    /// Out until a time.
+    Cooling,
+    /// Somebody has to sign in again.
+    NeedsLogin,
+    /// Taken out by hand.
+    Paused,
+    /// Its first probe has not come back.
+    Checking,
+}
+
+/// One quota window of an account.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WindowStatus {
+    pub name: String,
+    /// The model family that it limits; `None`: every request.
+    pub family: Option<String>,
+    /// What is left of it now.
+    pub left: Fraction,
+    pub resets_at_ms: Option<i64>,
+    /// Since the reading.
+    pub age_ms: u64,
+    pub source: Source,
+}
+
+/// A file in the pool folder that is no usable account. Holds nothing of the file's content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultyFile {
+    /// Path below the pool folder.
+    pub file: String,
+    /// What is wrong and what mends it.
+    pub fault: String,
+}
+
+/// How the usage ledger is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerStatus {
+    /// `None`: it is fine. Else why records cannot be written now.
+    pub degraded: Option<String>,
+    /// Waiting to be written.
+    pub queued: u64,
+    /// Written since the start.
+    pub written: u64,
+    /// Lost since the start because the queue was full.
+    pub dropped: u64,
+}
+
+impl WindowStatus {
+    /// The same bound as [`pool_core::QuotaWindow::is_exhausted`].
+    pub fn is_spent(&self) -> bool {
+        self.left.get() <= 0.005
+    }
+
+    /// Does `other` being spent keep this window's quota from being used?
+    fn is_blocked_by(&self, other: &Self) -> bool {
+        let other_covers = other.family.is_none() || other.family == self.family;
+        other_covers && other.is_spent() && !self.is_spent()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_reads_back_as_it_was_written() {
+        let page = StatusPage {
+            version: "0.1.0".into(),
+            now_ms: 1,
+            accounts: vec![],
+            files_with_faults: vec![FaultyFile { file: "a.json".into(), fault: "not JSON".into() }],
+            requests_in_flight: 2,
+            ledger: LedgerStatus::default(),
+        };
+        let text = serde_json::to_string(&page).expect("serialises");
+        assert_eq!(serde_json::from_str::<StatusPage>(&text).expect("reads back"), page);
+        assert_eq!(serde_json::to_value(State::NeedsLogin).expect("serialises"), "needs_login");
+    }
+}

@@ -1,0 +1,235 @@
+//! The way out: the one HTTP client of the process.
+//!
+//! hyper-util's pooled client, because it adds nothing: no redirects followed, no retries of its own once a request is sent,
+//! no system proxy, no decompression, no headers of its own. One TLS configuration is shared by all connections.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use pool_providers::request::Call;
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+use crate::config::{Config, OutboundProxy, Timeouts};
+use crate::relay::body::OutBody;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Sends requests upstream.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    client: Client<Bounded<HttpsConnector<WayOut>>, OutBody>,
+    timeouts: Timeouts,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    #[error("could not connect: {0}")]
+    Connect(String),
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    #[error("the connection broke before an answer came: {0}")]
+    Broken(String),
+    #[error("the answer is not HTTP: {0}")]
+    Garbage(String),
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
+    #[error("the request could not be built: {0}")]
+    Request(#[from] http::Error),
+}
+
+/// The answer to a call of our own, read whole.
+#[derive(Debug)]
+pub struct CallReply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// Answers to our own calls are small; what is larger is not one.
+const CALL_CAP: usize = 1 << 20;
+
+impl Upstream {
+    pub fn new(config: &Config) -> Self {
+        let tls = HttpsConnectorBuilder::new()
+            .with_webpki_roots()
+            .https_or_http()
+            .enable_http1()
+            .enable_http2()
+            .wrap_connector(WayOut::new(config));
+        let bounded = Bounded { inner: tls, limit: config.timeouts.connect + config.timeouts.tls };
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_mins(1))
+            .http2_keep_alive_interval(Duration::from_secs(30))
+            .http2_adaptive_window(true)
+            .build(bounded);
+        Self { client, timeouts: config.timeouts }
+    }
+
+    /// Sends a request and waits for the head of its answer, `head_limit` at most.
+    pub async fn send(
+        &self,
+        request: Request<OutBody>,
+        head_limit: Duration,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        match tokio::time::timeout(head_limit, self.client.request(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(classify(&error)),
+            Err(_) => Err(UpstreamError::Timeout(head_limit)),
+        }
+    }
+
+    /// A call of our own, with its answer read whole, within `limit`.
+    pub async fn call(&self, call: Call, limit: Duration) -> Result<CallReply, UpstreamError> {
+        let mut request = Request::builder().method(call.method).uri(call.url).body(OutBody::full(call.body))?;
+        *request.headers_mut() = call.headers;
+        let whole = async {
+            let response = self.send(request, self.timeouts.response_head).await?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, CALL_CAP).collect().await.map_err(|error| {
+                if error.is::<http_body_util::LengthLimitError>() {
+                    UpstreamError::TooLarge(CALL_CAP)
+                } else {
+                    UpstreamError::Broken(chain(&*error))
+                }
+            })?;
+            Ok(CallReply { status: head.status, headers: head.headers, body: body.to_bytes() })
+        };
+        tokio::time::timeout(limit, whole).await.unwrap_or(Err(UpstreamError::Timeout(limit)))
+    }
+}
+
+fn classify(error: &hyper_util::client::legacy::Error) -> UpstreamError {
+    let text = chain(error);
+    if error.is_connect() {
+        return UpstreamError::Connect(text);
+    }
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<hyper::Error>());
+    if source.is_some_and(hyper::Error::is_parse) { UpstreamError::Garbage(text) } else { UpstreamError::Broken(text) }
+}
+
+/// The innermost error says what happened; the outer ones only that something did.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// Directly, or through the configured proxy.
+#[derive(Clone, Debug)]
+struct WayOut {
+    direct: HttpConnector,
+    via: Option<Via>,
+}
+
+#[derive(Clone, Debug)]
+enum Via {
+    Http(Tunnel<HttpConnector>),
+    Socks5(SocksV5<HttpConnector>),
+}
+
+impl WayOut {
+    fn new(config: &Config) -> Self {
+        let mut direct = HttpConnector::new();
+        direct.enforce_http(false);
+        direct.set_nodelay(true);
+        direct.set_connect_timeout(Some(config.timeouts.connect));
+        direct.set_keepalive(Some(Duration::from_mins(1)));
+        let via = config.proxy.as_ref().map(|proxy| match proxy {
+            OutboundProxy::Http(uri) => Via::Http(Tunnel::new(uri.clone(), direct.clone())),
+            OutboundProxy::Socks5(uri) => Via::Socks5(SocksV5::new(uri.clone(), direct.clone())),
+        });
+        Self { direct, via }
+    }
+}
+
+type Connecting = Pin<Box<dyn Future<Output = Result<TokioIo<TcpStream>, BoxError>> + Send>>;
+
+impl Service<Uri> for WayOut {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = Connecting;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.direct.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, target: Uri) -> Connecting {
+        match &mut self.via {
+            Some(via) if !is_loopback(&target) => match via {
+                Via::Http(tunnel) => {
+                    let connecting = tunnel.call(target);
+                    Box::pin(async move { connecting.await.map_err(Into::into) })
+                }
+                Via::Socks5(socks) => {
+                    let connecting = socks.call(target);
+                    Box::pin(async move { connecting.await.map_err(Into::into) })
+                }
+            },
+            _ => {
+                let connecting = self.direct.call(target);
+                Box::pin(async move { connecting.await.map_err(Into::into) })
+            }
+        }
+    }
+}
+
+/// Is this host the machine itself?
+pub fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// A connector that gives up: the TLS handshake has no limit of its own.
+#[derive(Clone, Debug)]
+struct Bounded<C> {
+    inner: C,
+    limit: Duration,
+}
+
+impl<C> Service<Uri> for Bounded<C>
+where
+    C: Service<Uri>,
+    C::Error: Into<BoxError>,
+    C::Future: Send + 'static,
+    C::Response: 'static,
+{
+    type Response = C::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<C::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let connecting = self.inner.call(target);
+        let limit = self.limit;
+        Box::pin(async move {
+            match tokio::time::timeout(limit, connecting).await {
+                Ok(connected) => connected.map_err(Into::into),
+                Err(_) => Err(format!("no connection within {limit:?}").into()),
+            }
+        })
+    }
+}
+
+/// Shared by everything that needs to send.
+pub type SharedUpstream = Arc<Upstream>;

@@ -1,0 +1,167 @@
+//! The usage ledger: one record a delivered request, in SQLite.
+//!
+//! The proxy hands a record over and goes on: [`Ledger::record`] never waits. One [`Writer`] task takes the records from a
+//! bounded queue and writes them in batches. While the disk is full or the database is busy, records wait up to the bound;
+//! beyond it they are counted as lost. A record counts once however often it is handed over.
+
+mod file;
+mod read;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pool_core::UsageRecord;
+use sqlx::SqlitePool;
+use tokio::sync::{mpsc, watch};
+
+pub use file::OpenError;
+pub use read::{AccountTotals, ReadError};
+pub use write::Writer;
+
+/// Bounds of the ledger. The defaults are right for everything but tests.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Records that may wait.
+    pub queue: usize,
+    /// Records in one transaction.
+    pub batch: usize,
+    /// A record waits at most this long for others to share its transaction.
+    pub linger: Duration,
+    /// How long one attempt waits for another program's lock.
+    pub busy: Duration,
+    /// The pause after the first failed write; it doubles up to `max_pause`.
+    pub first_pause: Duration,
+    pub max_pause: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            queue: 10_000,
+            batch: 200,
+            linger: Duration::from_millis(250),
+            busy: Duration::from_secs(5),
+            first_pause: Duration::from_millis(250),
+            max_pause: Duration::from_secs(15),
+        }
+    }
+}
+
+/// A ledger that is ready to take records.
+#[derive(Debug)]
+pub struct Opened {
+    pub ledger: Ledger,
+    /// Has to be run as a task of its own, or nothing is ever written.
+    pub writer: Writer,
+    /// Where the records really go.
+    pub path: PathBuf,
+    /// What the operator should be told once, at the start.
+    pub note: Option<String>,
+}
+
+/// The handle that everybody shares.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    shared: Arc<Shared>,
+    queue: mpsc::Sender<UsageRecord>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    pool: SqlitePool,
+    /// `None`: fine. Else why nothing can be written now.
+    trouble: Mutex<Option<String>>,
+    /// Accepted and not yet written, wherever they wait.
+    waiting: AtomicU64,
+    written: AtomicU64,
+    dropped: AtomicU64,
+    closing: watch::Sender<bool>,
+    closed: watch::Sender<bool>,
+}
+
+/// How the ledger is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// `None`: fine. Else why records cannot be written now, in plain words.
+    pub degraded: Option<String>,
+    /// Waiting to be written.
+    pub queued: u64,
+    /// Written since the start.
+    pub written: u64,
+    /// Lost since the start: the queue was full.
+    pub dropped: u64,
+}
+
+impl Ledger {
+    /// Opens the ledger at `path`, creating it (mode 0600) and its folder (0700) if need be.
+    ///
+    /// A disk that is full does not fail the opening: the ledger starts degraded and the writer goes on trying. A file that
+    /// is no database of ours does fail it.
+    pub async fn open(path: &Path, options: Options) -> Result<Opened, OpenError> {
+        let place = file::place(path)?;
+        let pool = file::pool(&place.path, options.busy);
+        let trouble = match file::prepare(&place.path, &pool).await {
+            Ok(()) => None,
+            Err(fault) => Some(fault.passing()?),
+        };
+        let ready = trouble.is_none();
+        let (queue, records) = mpsc::channel(options.queue.max(1));
+        let shared = Arc::new(Shared {
+            pool,
+            trouble: Mutex::new(trouble),
+            waiting: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            closing: watch::Sender::new(false),
+            closed: watch::Sender::new(false),
+        });
+        let writer = Writer::new(Arc::clone(&shared), records, options, place.path.clone(), ready);
+        Ok(Opened { ledger: Self { shared, queue }, writer, path: place.path, note: place.note })
+    }
+
+    /// Takes a record without waiting. `false`: the queue is full or the ledger is closed, and the record is lost (counted in
+    /// [`Health::dropped`]).
+    pub fn record(&self, record: UsageRecord) -> bool {
+        self.shared.waiting.fetch_add(1, Ordering::Relaxed);
+        let taken = !*self.shared.closing.borrow() && self.queue.try_send(record).is_ok();
+        if !taken {
+            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    pub fn health(&self) -> Health {
+        Health {
+            degraded: self.shared.trouble().clone(),
+            queued: self.shared.waiting.load(Ordering::Relaxed),
+            written: self.shared.written.load(Ordering::Relaxed),
+            dropped: self.shared.dropped.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Takes no more records, writes what waits, and closes the file: at most `deadline` long. Returns how many records were
+    /// still waiting when it ended.
+    pub async fn close(&self, deadline: Duration) -> u64 {
+        self.shared.closing.send_replace(true);
+        let mut closed = self.shared.closed.subscribe();
+        let done = tokio::time::timeout(deadline, closed.wait_for(|closed| *closed)).await;
+        if done.is_ok() {
+            self.shared.pool.close().await;
+        }
+        self.shared.waiting.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    fn trouble(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        // Nothing that holds this lock can leave it half changed.
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

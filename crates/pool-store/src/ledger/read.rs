@@ -1,0 +1,75 @@
+//! Questions to the ledger.
+
+use pool_core::{AccountId, TokenCounts, UnixMs};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Ledger, file};
+
+/// The ledger could not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the usage ledger cannot be read: {reason}")]
+pub struct ReadError {
+    reason: String,
+}
+
+impl From<sqlx::Error> for ReadError {
+    fn from(error: sqlx::Error) -> Self {
+        Self { reason: file::reason(&error) }
+    }
+}
+
+/// What one account served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountTotals {
+    pub account: AccountId,
+    pub provider: String,
+    pub requests: u64,
+    /// Of them: those whose answer did not tell its usage. Their tokens are not in `tokens`.
+    pub untold: u64,
+    pub tokens: TokenCounts,
+}
+
+impl Ledger {
+    /// Totals of the records since a time, one entry an account, the busiest first.
+    pub async fn totals_since(&self, since: UnixMs) -> Result<Vec<AccountTotals>, ReadError> {
+        const TOTALS: &str = "SELECT account, MAX(provider) AS provider, COUNT(*) AS requests, \
+             COUNT(*) - COUNT(input) AS untold, \
+             CAST(COALESCE(SUM(input), 0) AS BIGINT) AS input, \
+             CAST(COALESCE(SUM(cache_read), 0) AS BIGINT) AS cache_read, \
+             CAST(COALESCE(SUM(cache_write_5m), 0) AS BIGINT) AS cache_write_5m, \
+             CAST(COALESCE(SUM(cache_write_1h), 0) AS BIGINT) AS cache_write_1h, \
+             CAST(COALESCE(SUM(output), 0) AS BIGINT) AS output, \
+             CAST(COALESCE(SUM(reasoning), 0) AS BIGINT) AS reasoning \
+             FROM usage_records WHERE at_ms >= $1 GROUP BY account ORDER BY requests DESC, account";
+        let rows = sqlx::query(TOTALS).bind(since.0).fetch_all(&self.shared.pool).await?;
+        rows.iter().map(|row| Ok(totals(row)?)).collect()
+    }
+
+    /// How many records there are.
+    pub async fn count(&self) -> Result<u64, ReadError> {
+        let row = sqlx::query("SELECT COUNT(*) AS records FROM usage_records").fetch_one(&self.shared.pool).await?;
+        Ok(column(&row, "records")?)
+    }
+}
+
+fn totals(row: &SqliteRow) -> Result<AccountTotals, sqlx::Error> {
+    Ok(AccountTotals {
+        account: AccountId(row.try_get::<String, _>("account")?.into()),
+        provider: row.try_get("provider")?,
+        requests: column(row, "requests")?,
+        untold: column(row, "untold")?,
+        tokens: TokenCounts {
+            input: column(row, "input")?,
+            cache_read: column(row, "cache_read")?,
+            cache_write_5m: column(row, "cache_write_5m")?,
+            cache_write_1h: column(row, "cache_write_1h")?,
+            output: column(row, "output")?,
+            reasoning: column(row, "reasoning")?,
+        },
+    })
+}
+
+fn column(row: &SqliteRow, name: &str) -> Result<u64, sqlx::Error> {
+    Ok(u64::try_from(row.try_get::<i64, _>(name)?).unwrap_or(0))
+}

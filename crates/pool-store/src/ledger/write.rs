@@ -1,0 +1,195 @@
+//! The single writer: batches records into transactions and keeps trying while it cannot write.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use pool_core::UsageRecord;
+use pool_core::usage::Ending;
+use sqlx::{Sqlite, Transaction};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::{Options, Shared, file};
+
+/// Writes what the [`super::Ledger`] takes in.
+#[derive(Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+    records: mpsc::Receiver<UsageRecord>,
+    closing: watch::Receiver<bool>,
+    options: Options,
+    path: PathBuf,
+    /// The file is there and its tables are up to date.
+    ready: bool,
+    batch: Vec<UsageRecord>,
+}
+
+const INSERT: &str = "INSERT INTO usage_records (request_id, at_ms, provider, account, model, client, session, status, ending, \
+     input, cache_read, cache_write_5m, cache_write_1h, output, reasoning, attempts, first_byte_ms, total_ms) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
+     ON CONFLICT (request_id) DO NOTHING";
+
+impl Writer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        records: mpsc::Receiver<UsageRecord>,
+        options: Options,
+        path: PathBuf,
+        ready: bool,
+    ) -> Self {
+        let closing = shared.closing.subscribe();
+        Self { shared, records, closing, options, path, ready, batch: Vec::new() }
+    }
+
+    /// Runs until the ledger is closed or every handle to it is gone, and then writes what is left.
+    pub async fn run(mut self) {
+        loop {
+            let more = self.gather().await;
+            let idle = self.ready && self.batch.is_empty();
+            if !idle && !self.write_until_done().await {
+                break;
+            }
+            if !more {
+                break;
+            }
+        }
+        self.shared.closed.send_replace(true);
+    }
+
+    /// Fills the batch. `false`: nothing will follow.
+    async fn gather(&mut self) -> bool {
+        let Self { records, closing, batch, options, ready, .. } = self;
+        let mut flush_at: Option<Instant> = None;
+        while batch.len() < options.batch {
+            // A ledger that could not be opened yet is tried again without waiting for a record.
+            let idle = if *ready { Duration::from_hours(1) } else { options.max_pause };
+            let deadline = flush_at.unwrap_or_else(|| Instant::now() + idle);
+            tokio::select! {
+                biased;
+                record = records.recv() => match record {
+                    Some(record) => {
+                        batch.push(record);
+                        flush_at.get_or_insert_with(|| Instant::now() + options.linger);
+                    }
+                    None => return false,
+                },
+                _ = closing.wait_for(|closing| *closing) => {
+                    // What was taken before the close is still in the queue.
+                    records.close();
+                    while batch.len() < options.batch {
+                        let Ok(record) = records.try_recv() else { return false };
+                        batch.push(record);
+                    }
+                    return true;
+                }
+                () = tokio::time::sleep_until(deadline) => return true,
+            }
+        }
+        true
+    }
+
+    /// Writes the batch, again and again until it succeeds. `false`: there is no use in trying on (closing, and the last
+    /// attempt failed).
+    async fn write_until_done(&mut self) -> bool {
+        let mut pause = self.options.first_pause;
+        loop {
+            match self.write().await {
+                Ok(()) => {
+                    self.settle();
+                    return true;
+                }
+                Err(reason) => self.complain(reason),
+            }
+            if *self.closing.borrow() {
+                // One more chance was all there was; `close` has a deadline of its own.
+                return false;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = self.closing.wait_for(|closing| *closing) => {}
+            }
+            pause = (pause * 2).min(self.options.max_pause);
+        }
+    }
+
+    async fn write(&mut self) -> Result<(), String> {
+        if !self.ready {
+            file::prepare(&self.path, &self.shared.pool)
+                .await
+                .map_err(|error| error.passing().unwrap_or_else(|error| error.to_string()))?;
+            self.ready = true;
+        }
+        insert_all(&self.shared.pool, &self.batch).await.map_err(|error| file::reason(&error))
+    }
+
+    fn settle(&mut self) {
+        let count = self.batch.len() as u64;
+        self.batch.clear();
+        self.shared.written.fetch_add(count, Ordering::Relaxed);
+        self.shared.waiting.fetch_sub(count, Ordering::Relaxed);
+        if self.shared.trouble().take().is_some() {
+            tracing::info!(records = count, "usage is written again");
+        }
+    }
+
+    fn complain(&self, reason: String) {
+        let mut trouble = self.shared.trouble();
+        if trouble.as_ref() != Some(&reason) {
+            tracing::warn!(%reason, "usage cannot be written; requests are served all the same");
+            *trouble = Some(reason);
+        }
+    }
+}
+
+async fn insert_all(pool: &sqlx::SqlitePool, batch: &[UsageRecord]) -> Result<(), sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    for record in batch {
+        insert(&mut transaction, record).await?;
+    }
+    transaction.commit().await
+}
+
+async fn insert(transaction: &mut Transaction<'_, Sqlite>, record: &UsageRecord) -> Result<(), sqlx::Error> {
+    let tokens = record.tokens.as_ref();
+    sqlx::query(INSERT)
+        .bind(&record.request_id)
+        .bind(record.at.0)
+        .bind(&record.provider)
+        .bind(&*record.account.0)
+        .bind(&record.model)
+        .bind(&record.client)
+        .bind(&record.session)
+        .bind(i64::from(record.status))
+        .bind(ending(record.ending))
+        .bind(tokens.map(|tokens| number(tokens.input)))
+        .bind(tokens.map(|tokens| number(tokens.cache_read)))
+        .bind(tokens.map(|tokens| number(tokens.cache_write_5m)))
+        .bind(tokens.map(|tokens| number(tokens.cache_write_1h)))
+        .bind(tokens.map(|tokens| number(tokens.output)))
+        .bind(tokens.map(|tokens| number(tokens.reasoning)))
+        .bind(i64::from(record.attempts))
+        .bind(number(record.first_byte_ms))
+        .bind(number(record.total_ms))
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}
+
+/// A million million: no honest answer comes near it, and sums of what a dishonest one claims still fit the database's
+/// signed numbers.
+const MOST: u64 = 1_000_000_000_000;
+
+fn number(value: u64) -> i64 {
+    value.min(MOST) as i64
+}
+
+fn ending(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Complete => "complete",
+        Ending::Incomplete => "incomplete",
+        Ending::Aborted => "aborted",
+        Ending::Failed => "failed",
+    }
+}
