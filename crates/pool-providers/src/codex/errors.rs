@@ -15,8 +15,6 @@ use serde_json::Value;
 
 use super::quota;
 
-/// How long a model stays out of an account that refuses it: plans change rarely, but they do.
-const MODEL_REFUSED: Span = Span::from_hours(1);
 /// A wait longer than this is a mistake.
 const LONGEST_WAIT: Span = Span::from_hours(7 * 24);
 
@@ -337,7 +335,7 @@ fn is_model_refusal(told: &Told) -> bool {
 fn refused_model(asked: Asked<'_>, told: &Told, status: &str) -> Judgement {
     let judgement = Judgement::elsewhere(Fault::Model, told.reason(status));
     match asked.model_scope() {
-        Some(scope) => judgement.cooling(scope, Cause::ModelRefused, Until::For(MODEL_REFUSED)),
+        Some(scope) => judgement.cooling(scope, Cause::ModelRefused, Until::BackOff),
         None => judgement,
     }
 }

@@ -171,17 +171,12 @@ pub(super) fn why_refused(route: &Route) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
+    use crate::routes::Table;
 
     #[test]
-    fn every_row_has_its_own_id_and_place() {
-        let ids: HashSet<_> = ROUTES.iter().map(|route| route.id).collect();
-        assert_eq!(ids.len(), ROUTES.len());
-        let places: HashSet<_> =
-            ROUTES.iter().map(|route| (route.method.as_str(), route.path, format!("{:?}", route.when))).collect();
-        assert_eq!(places.len(), ROUTES.len());
+    fn no_two_rows_can_own_the_same_request() {
+        assert_eq!(Table::of([ROUTES]).conflicts(), Vec::<String>::new());
     }
 
     #[test]

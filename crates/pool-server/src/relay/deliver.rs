@@ -143,7 +143,9 @@ fn ended(
     id: &str,
     gave_up: GaveUp,
 ) -> Response<ReplyBody> {
-    let mut response = if let Some(upstream) = gave_up.upstream { reply(upstream) } else {
+    let mut response = if let Some(upstream) = gave_up.upstream {
+        reply(upstream)
+    } else {
         let mut response = failure(registry, Some(route), parts, &gave_up.failure);
         if let Some(status) = gave_up.status {
             *response.status_mut() = status;
