@@ -19,14 +19,16 @@ use super::quota;
 const LONGEST_WAIT: Span = Span::from_hours(7 * 24);
 
 /// An error object, from a reply's body or from an event in a stream.
+///
+/// Its values are read one by one: a field of an unexpected type must not hide the others.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Told {
     r#type: Option<Value>,
     code: Option<Value>,
     message: Option<Value>,
-    resets_at: Option<f64>,
-    resets_in_seconds: Option<f64>,
+    resets_at: Option<Value>,
+    resets_in_seconds: Option<Value>,
 }
 
 impl Told {
@@ -86,8 +88,10 @@ impl Told {
     }
 
     fn reset(&self, now: UnixMs) -> Option<UnixMs> {
-        let at = self.resets_at.and_then(|secs| quota::reset_at_secs(secs, now)).filter(|at| *at > now);
-        at.or_else(|| self.resets_in_seconds.and_then(|secs| quota::reset_after_secs(secs, now)).filter(|at| *at > now))
+        let at = self.resets_at.as_ref().and_then(Value::as_f64).and_then(|secs| quota::reset_at_secs(secs, now));
+        let after = self.resets_in_seconds.as_ref().and_then(Value::as_f64);
+        let after = after.and_then(|secs| quota::reset_after_secs(secs, now));
+        [at, after].into_iter().flatten().find(|at| *at > now)
     }
 
     /// `try again in 1.2s`: the one delay that Codex CLI reads out of a message (`codex-api/src/sse/responses.rs`).

@@ -164,3 +164,14 @@ fn a_new_key_file_reads_back() {
         assert!(api_key_file(&Secret::new(key)).is_err(), "{key}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn a_file_cut_anywhere_is_refused_without_showing_it(cut in 0_usize..200) {
+        let whole = r#"{"auth_mode":"chatgpt","tokens":{"access_token":"secret-x","refresh_token":"secret-x"},"name":"é"}"#;
+        let cut = cut.min(whole.len() - 1);
+        let fault = read(&whole.as_bytes()[..cut]).expect_err("half a file");
+        proptest::prop_assert!(!fault.to_string().contains("secret"), "{}", fault);
+        proptest::prop_assert!(write_back(&whole.as_bytes()[..cut], &renewed(), UnixMs(0)).is_err());
+    }
+}
