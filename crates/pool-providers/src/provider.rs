@@ -7,6 +7,9 @@ use pool_core::quota::QuotaWindow;
 use pool_core::standing::Standing;
 use pool_core::{Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, Settings, UnixMs};
 
+use crate::claude::Claude;
+use crate::codex::Codex;
+use crate::gemini::{Gemini, OauthClient};
 use crate::reply::{Failure, Reader, Reply};
 use crate::request::{Bases, Body, Call, Head, Outbound};
 use crate::routes::Route;
@@ -203,6 +206,11 @@ impl std::fmt::Debug for Registry {
 }
 
 impl Registry {
+    /// All of them. `gemini_client`: whose logins Gemini's accounts are (see [`OauthClient`]).
+    pub fn new(gemini_client: OauthClient) -> Self {
+        Self::of(vec![Box::new(Codex), Box::new(Claude), Box::new(Gemini::new(gemini_client))])
+    }
+
     /// The first of them owns the files that no provider's name marks.
     pub fn of(providers: Vec<Box<dyn Provider>>) -> Self {
         Self { providers }

@@ -104,11 +104,17 @@ pub enum Wrap {
     Around { before: &'static str, after: &'static str },
 }
 
-/// A call of our own (refresh, probe): complete.
-#[derive(Clone, Debug)]
+/// A call of our own (refresh, probe): complete. Its body may hold a refresh token, so `Debug` shows only where it goes.
+#[derive(Clone)]
 pub struct Call {
     pub method: Method,
     pub url: String,
     pub headers: HeaderMap,
     pub body: Bytes,
+}
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Call({} {})", self.method, self.url)
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pool_core::scan::json::Paths;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::sse::{Read, read_simply, scan};
 
@@ -13,46 +13,40 @@ const TYPE: usize = 5;
 
 /// A usage object: at which path, and what.
 type Usage = (usize, Value);
+/// The same, as text.
+type Written = (usize, &'static str);
+
+const CODEX: Written = (
+    0,
+    r#"{"input_tokens": 1200, "input_tokens_details": {"cached_tokens": 1000}, "output_tokens": 34,
+        "output_tokens_details": {"reasoning_tokens": 10}, "total_tokens": 1234}"#,
+);
+const CLAUDE_START: Written = (
+    1,
+    r#"{"input_tokens": 12, "cache_creation_input_tokens": 300, "cache_read_input_tokens": 1000,
+        "output_tokens": 1, "service_tier": "standard"}"#,
+);
+const CLAUDE_DELTA: Written = (2, r#"{"output_tokens": 34}"#);
+const GEMINI: Written = (3, GEMINI_USAGE);
+const CODE_ASSIST: Written = (4, GEMINI_USAGE);
+const GEMINI_USAGE: &str = r#"{"promptTokenCount": 1200, "candidatesTokenCount": 34, "totalTokenCount": 1234,
+    "cachedContentTokenCount": 1000}"#;
 
 /// How many events a recording has, and the usage objects in it.
-fn expected() -> Vec<(&'static str, usize, Vec<Usage>)> {
-    let codex = || {
-        let details = json!({"reasoning_tokens": 10});
-        let cached = json!({"cached_tokens": 1000});
-        (
-            0,
-            json!({"input_tokens": 1200, "input_tokens_details": cached, "output_tokens": 34, "output_tokens_details": details, "total_tokens": 1234}),
-        )
-    };
-    let claude = || {
-        let caches = (300, 1000);
-        (
-            1,
-            json!({"input_tokens": 12, "cache_creation_input_tokens": caches.0, "cache_read_input_tokens": caches.1, "output_tokens": 1, "service_tier": "standard"}),
-        )
-    };
-    let claude_end = || (2, json!({"output_tokens": 34}));
-    let gemini = |path| {
-        (
-            path,
-            json!({"promptTokenCount": 1200, "candidatesTokenCount": 34, "totalTokenCount": 1234, "cachedContentTokenCount": 1000}),
-        )
-    };
-    vec![
-        ("claude_cut", 5, vec![claude()]),
-        ("claude_final", 12, vec![claude(), claude_end()]),
-        ("claude_overloaded", 6, vec![claude()]),
-        ("claude_tool_use", 10, vec![claude(), claude_end()]),
-        ("codex_cut", 2, vec![]),
-        ("codex_final", 12, vec![codex()]),
-        ("codex_overloaded", 3, vec![]),
-        ("codex_tool_call", 4, vec![codex()]),
-        ("gemini_api_final", 2, vec![gemini(3), gemini(3)]),
-        ("gemini_api_truncated", 1, vec![gemini(3)]),
-        ("gemini_codeassist_final", 2, vec![gemini(4), gemini(4)]),
-        ("gemini_codeassist_tool", 1, vec![gemini(4)]),
-    ]
-}
+const EXPECTED: [(&str, usize, &[Written]); 12] = [
+    ("claude_cut", 5, &[CLAUDE_START]),
+    ("claude_final", 12, &[CLAUDE_START, CLAUDE_DELTA]),
+    ("claude_overloaded", 6, &[CLAUDE_START]),
+    ("claude_tool_use", 10, &[CLAUDE_START, CLAUDE_DELTA]),
+    ("codex_cut", 2, &[]),
+    ("codex_final", 12, &[CODEX]),
+    ("codex_overloaded", 3, &[]),
+    ("codex_tool_call", 4, &[CODEX]),
+    ("gemini_api_final", 2, &[GEMINI, GEMINI]),
+    ("gemini_api_truncated", 1, &[GEMINI]),
+    ("gemini_codeassist_final", 2, &[CODE_ASSIST, CODE_ASSIST]),
+    ("gemini_codeassist_tool", 1, &[CODE_ASSIST]),
+];
 
 fn usages(events: &[Read]) -> Vec<Usage> {
     let found = events.iter().flat_map(|event| event.values[..TYPE].iter().enumerate());
@@ -68,7 +62,9 @@ fn folder() -> PathBuf {
 
 #[test]
 fn the_usage_in_the_recordings_is_found() {
-    for (name, count, usage) in expected() {
+    for (name, count, usage) in EXPECTED {
+        let usage: Vec<Usage> =
+            usage.iter().map(|(path, text)| (*path, serde_json::from_str(text).expect("JSON"))).collect();
         let stream = std::fs::read(folder().join(name).with_extension("sse")).expect(name);
         let crlf = String::from_utf8(stream.clone()).expect(name).replace("\r\n", "\n").replace('\n', "\r\n");
         for sizes in [&[usize::MAX][..], &[1], &[7, 1000], &[64]] {
@@ -92,7 +88,7 @@ fn every_recording_reads_as_the_standard_words_it() {
     let paths = Paths::new(&PATHS);
     let files = std::fs::read_dir(folder()).expect("the recordings").map(|file| file.expect("a file").path());
     let streams: Vec<_> = files.filter(|path| path.extension().is_some_and(|extension| extension == "sse")).collect();
-    assert!(streams.len() >= expected().len());
+    assert!(streams.len() >= EXPECTED.len());
     for path in streams {
         let stream = std::fs::read(&path).expect("a recording");
         assert_eq!(scan(&stream, &paths, &[13]), read_simply(&stream, &paths), "{}", path.display());

@@ -72,7 +72,8 @@ impl Said {
 pub(super) fn quote(text: &str) -> String {
     const LONGEST: usize = 200;
     let mut said = String::new();
-    for word in text.split(|letter: char| letter.is_whitespace() || letter.is_control()).filter(|word| !word.is_empty()) {
+    for word in text.split(|letter: char| letter.is_whitespace() || letter.is_control()).filter(|word| !word.is_empty())
+    {
         let word = if word.contains("sk-ant-") { "…" } else { word };
         if said.chars().count() + word.chars().count() > LONGEST {
             said.extend(word.chars().take(LONGEST.saturating_sub(said.chars().count())));
@@ -103,11 +104,11 @@ pub(super) fn judge(
         return overloaded(model, wait(headers, now), reason);
     }
     match said.status {
-        501 => Judgement::fatal(reason),
+        413 | 501 => Judgement::fatal(reason),
         // Redirects are never followed. A page with a 5xx status is the provider's edge.
         300..=399 | 408 | 500.. => Judgement::elsewhere(Fault::Provider, reason),
         _ if said.html => Judgement::elsewhere(Fault::Egress, reason),
-        400 | 422 => bad_request(&said, now, reason),
+        400 | 422 => bad_request(&said, model, now, reason),
         401 | 403 => refused_credential(account, &said, model, reason),
         402 => out_of_credit(Until::BackOff, reason),
         404 if said.kind == "not_found_error" && said.speaks_of_the_model(model) && model.is_some() => {
@@ -149,7 +150,16 @@ fn model_refused(model: Option<&str>, reason: String) -> Judgement {
 }
 
 /// A 400 is the client's, word for word (its recovery reads the wording), but for a few that speak of the account.
-fn bad_request(said: &Said, now: UnixMs, reason: String) -> Judgement {
+fn bad_request(said: &Said, model: Option<&str>, now: UnixMs, reason: String) -> Judgement {
+    const PLAN: [&str; 7] = [
+        "your plan",
+        "this plan",
+        "your subscription",
+        "this subscription",
+        "your organization",
+        "your account",
+        "not have access",
+    ];
     if said.says("credit balance is too low") {
         out_of_credit(Until::BackOff, reason)
     } else if said.says("reached your specified api usage limits") {
@@ -158,6 +168,8 @@ fn bad_request(said: &Said, now: UnixMs, reason: String) -> Judgement {
     } else if said.says("organization has been disabled") {
         let why = "Anthropic has disabled this account's organisation; only its owner can settle that with Anthropic";
         Judgement::elsewhere(Fault::Account, reason).parked(why)
+    } else if model.is_some() && said.speaks_of_the_model(model) && PLAN.iter().any(|words| said.says(words)) {
+        model_refused(model, reason)
     } else {
         Judgement::fatal(reason)
     }
@@ -247,7 +259,7 @@ fn rejected(model: Option<&str>, headers: &HeaderMap) -> (Scope, Option<UnixMs>)
         Some(window) if !of_account => match scope_of_class(model) {
             // The class that was refused, which is the truth even where the provider renames its limits.
             Scope::Account => window.scope(),
-            class => class,
+            class @ Scope::Family(_) => class,
         },
         _ => Scope::Account,
     };

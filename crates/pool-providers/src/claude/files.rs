@@ -149,9 +149,9 @@ fn read_login(login: &Value, file: &Map<String, Value>, settings: Settings) -> R
         let organization = bound.get(bound::ORGANIZATION).cloned().unwrap_or_default();
         (account.clone(), organization)
     });
-    let warning = file
-        .contains_key(API_KEY)
-        .then(|| format!("the file holds a login and `{API_KEY}`: the login is used; put the key in a file of its own"));
+    let warning = file.contains_key(API_KEY).then(|| {
+        format!("the file holds a login and `{API_KEY}`: the login is used; put the key in a file of its own")
+    });
     Ok(FileContent {
         kind: AccountKind::Subscription,
         identity,
@@ -270,7 +270,8 @@ pub(super) fn write_back(text: &[u8], credentials: &Credentials) -> Result<Vec<u
         ("refreshToken", Value::from(refresh.expose()).to_string()),
     ];
     news.extend(credentials.expires_at.map(|end| ("expiresAt", end.0.to_string())));
-    let refresh_ends = credentials.bound.get(bound::REFRESH_ENDS).filter(|_| fields.contains_key("refreshTokenExpiresAt"));
+    let refresh_ends =
+        credentials.bound.get(bound::REFRESH_ENDS).filter(|_| fields.contains_key("refreshTokenExpiresAt"));
     news.extend(refresh_ends.map(|end| ("refreshTokenExpiresAt", end.clone())));
 
     // Where each new value goes, as offsets in `whole`.

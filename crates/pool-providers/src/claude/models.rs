@@ -9,8 +9,10 @@ const LONGEST: usize = 128;
 /// that is no brand or tag: `claude-3-5-sonnet-20241022` and `Sonnet` are both `sonnet`.
 pub(super) fn class(model: &str) -> Option<String> {
     let base = model.rsplit('/').next().unwrap_or(model);
-    let plain = |word: &&str| !word.is_empty() && word.len() <= 32 && word.bytes().all(|byte| byte.is_ascii_alphabetic());
-    let brand = |word: &str| matches!(word, "claude" | "anthropic" | "latest" | "preview" | "v" | "us" | "eu" | "global");
+    let plain =
+        |word: &&str| !word.is_empty() && word.len() <= 32 && word.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let brand =
+        |word: &str| matches!(word, "claude" | "anthropic" | "latest" | "preview" | "v" | "us" | "eu" | "global");
     base.split(|letter: char| !letter.is_ascii_alphanumeric())
         .filter(plain)
         .map(str::to_ascii_lowercase)

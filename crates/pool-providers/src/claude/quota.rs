@@ -6,7 +6,9 @@
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use pool_core::{Account, AccountKind, Credentials, Demand, Fraction, QuotaWindow, Scope, Source, Span, UnixMs};
+use pool_core::{
+    Account, AccountKind, Credentials, Demand, Fraction, Judgement, QuotaWindow, Scope, Source, Span, UnixMs,
+};
 use serde_json::Value;
 
 use super::files::bound;
@@ -41,13 +43,7 @@ impl PlanWindow {
 pub(super) const PLAN_WINDOWS: [PlanWindow; 5] = [
     PlanWindow { short: "5h", claim: "five_hour", name: "5h", span: FIVE_HOURS, class: None },
     PlanWindow { short: "7d", claim: "seven_day", name: "week", span: WEEK, class: None },
-    PlanWindow {
-        short: "7d_oi",
-        claim: "seven_day_overage_included",
-        name: "week",
-        span: WEEK,
-        class: Some("fable"),
-    },
+    PlanWindow { short: "7d_oi", claim: "seven_day_overage_included", name: "week", span: WEEK, class: Some("fable") },
     PlanWindow { short: "7d_opus", claim: "seven_day_opus", name: "week", span: WEEK, class: Some("opus") },
     PlanWindow { short: "7d_sonnet", claim: "seven_day_sonnet", name: "week", span: WEEK, class: Some("sonnet") },
 ];
@@ -172,7 +168,8 @@ pub(super) fn read_probe(
         return Probed::default();
     }
     if !status.is_success() {
-        let judgement = errors::judge(account, None, status, headers, body, now);
+        // What a side endpoint refuses keeps nobody from sending messages; only the credential's own trouble counts.
+        let judgement = Judgement { penalty: None, ..errors::judge(account, None, status, headers, body, now) };
         return Probed { judgement: Some(judgement), ..Probed::default() };
     }
     match account.kind {

@@ -12,7 +12,7 @@ use super::status;
 use crate::provider::Refreshed;
 use crate::request::{Bases, Call};
 
-/// Gemini CLI's own client, an "installed application" (packages/core/src/code_assist/oauth2.ts, `OAUTH_CLIENT_ID`).
+/// Gemini CLI's own client, an "installed application" (`OAUTH_CLIENT_ID` in its `packages/core/src/code_assist/oauth2.ts`).
 const CLIENT_ID: &str = "681255809395-oo8ft2oprdrnp9e3aqf6av3hmdib135j.apps.googleusercontent.com";
 
 pub(super) const NO_SECRET: &str = "the login cannot be renewed: set GEMINI_OAUTH_CLIENT_SECRET to the client secret \
@@ -61,7 +61,8 @@ pub(super) fn call(client: &OauthClient, credentials: &Credentials, bases: &Base
         .into_iter()
         .chain(secret)
         .chain([("grant_type", "refresh_token")]);
-    let form: Vec<String> = fields.map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, FORM))).collect();
+    let form: Vec<String> =
+        fields.map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, FORM))).collect();
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded;charset=UTF-8"));
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
@@ -80,7 +81,8 @@ pub(super) fn read(old: &Credentials, status: StatusCode, body: &[u8], now: Unix
         let Some(access) = text("access_token") else {
             return Refreshed::Later { why: "Google's answer to the refresh holds no access_token".into() };
         };
-        let lifetime = answer.get("expires_in").and_then(Value::as_f64).map(|secs| Span::from_secs(secs.max(0.0) as u64));
+        let lifetime =
+            answer.get("expires_in").and_then(Value::as_f64).map(|secs| Span::from_secs(secs.max(0.0) as u64));
         return Refreshed::Renewed(Credentials {
             access: Secret::new(access),
             refresh: text("refresh_token").map(Secret::new).or_else(|| old.refresh.clone()),

@@ -1,9 +1,13 @@
 //! Gemini's credential files: `oauth_creds.json` as Gemini CLI writes it, and `{"api_key": "…"}`.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use pool_core::scan::json::{Paths, find};
+use pool_core::scan::splice::apply;
 use pool_core::{AccountKind, Credentials, Secret, Settings, UnixMs};
 use serde_json::{Map, Value};
 
@@ -14,8 +18,7 @@ use crate::provider::{FileContent, FileFault};
 const KEY_NAMES: [&str; 3] = ["api_key", "GEMINI_API_KEY", "GOOGLE_API_KEY"];
 
 /// What mends a file that is not a Gemini credential.
-const MEND: &str =
-    r#"put Gemini CLI's own ~/.gemini/oauth_creds.json here, or a file that holds {"api_key": "<your Gemini API key>"}"#;
+const MEND: &str = r#"put Gemini CLI's own ~/.gemini/oauth_creds.json here, or a file that holds {"api_key": "<your Gemini API key>"}"#;
 
 fn fault(what: impl Into<String>, mend: impl Into<String>) -> FileFault {
     FileFault { what: what.into(), mend: mend.into() }
@@ -36,10 +39,9 @@ pub(super) fn read(text: &[u8], can_renew: bool) -> Result<FileContent, FileFaul
     let access = string(&file, "access_token")?;
     let refresh = string(&file, "refresh_token")?;
     match (key, access.is_some() || refresh.is_some()) {
-        (Some(_), true) => Err(fault(
-            "the file holds an API key and a Google login",
-            "make two files of it: each account has its own",
-        )),
+        (Some(_), true) => {
+            Err(fault("the file holds an API key and a Google login", "make two files of it: each account has its own"))
+        }
         (Some(key), false) => read_key(key, settings),
         (None, true) => read_login(&file, access, refresh, project, settings, can_renew),
         (None, false) => Err(stranger(&file)),
@@ -68,7 +70,8 @@ fn parse(text: &[u8]) -> Result<Map<String, Value>, FileFault> {
 
 /// The optional pool keys. `null` is the same as absent.
 fn settings(file: &Map<String, Value>) -> Result<Settings, FileFault> {
-    let wrong = |key: &str, wanted: &str| fault(format!("`{key}` must be {wanted}"), format!("correct or remove `{key}`"));
+    let wrong =
+        |key: &str, wanted: &str| fault(format!("`{key}` must be {wanted}"), format!("correct or remove `{key}`"));
     let of = |key: &str| file.get(key).filter(|value| !value.is_null());
     Ok(Settings {
         name: match of("name") {
@@ -230,4 +233,28 @@ pub(super) fn of_key(key: &Secret) -> Result<Vec<u8>, FileFault> {
     read_key(key.expose().trim().to_owned(), Settings::default())?;
     let key = Value::from(key.expose().trim());
     Ok(format!("{{\n  \"api_key\": {key}\n}}\n").into_bytes())
+}
+
+/// The file with renewed tokens: only their values differ, everything else stays to the byte.
+pub(super) fn write_back(text: &[u8], credentials: &Credentials) -> Result<Vec<u8>, FileFault> {
+    static PATHS: LazyLock<Paths> = LazyLock::new(|| Paths::new(&["access_token", "refresh_token", "expiry_date"]));
+    parse(text)?;
+    let found = find(text, &PATHS);
+    let unfit = || fault("the file is not an object of tokens any more", MEND);
+    let start = found.root_start().ok_or_else(unfit)?;
+    let values = [
+        ("access_token", Some(Value::from(credentials.access.expose()))),
+        ("refresh_token", credentials.refresh.as_ref().map(|token| Value::from(token.expose()))),
+        ("expiry_date", credentials.expires_at.map(|end| Value::from(end.0))),
+    ];
+    let mut edits: Vec<(Range<usize>, Vec<u8>)> = Vec::new();
+    for (path, (key, value)) in values.into_iter().enumerate() {
+        let Some(value) = value.map(|value| value.to_string().into_bytes()) else { continue };
+        edits.push(match found.range(path) {
+            Some(range) => (range, value),
+            None => (start.at..start.at, start.member(key, &value)),
+        });
+    }
+    edits.sort_by_key(|(range, _)| range.start);
+    apply(text, edits.iter().map(|(range, with)| (range.clone(), with.as_slice()))).map_err(|_| unfit())
 }

@@ -5,7 +5,7 @@
 
 use http::{HeaderMap, StatusCode, header};
 use pool_core::verdict::{Cause, Fault, Until};
-use pool_core::{Account, AccountKind, Demand, Fraction, Judgement, QuotaWindow, Scope, Source, Span, UnixMs};
+use pool_core::{AccountKind, Demand, Fraction, Judgement, QuotaWindow, Scope, Source, Span, UnixMs};
 
 use super::quota::family;
 use super::status::{self, Status};
@@ -20,7 +20,8 @@ const REFUSED_FOR: Span = Span::from_hours(1);
 
 /// A reply on its way to a verdict.
 struct Case<'a> {
-    account: &'a Account,
+    /// `None` inside a stream, where the reader does not know the account.
+    kind: Option<AccountKind>,
     demand: &'a Demand,
     http: u16,
     status: Status,
@@ -28,7 +29,7 @@ struct Case<'a> {
 }
 
 pub(super) fn judge(
-    account: &Account,
+    kind: Option<AccountKind>,
     demand: &Demand,
     http: StatusCode,
     headers: &HeaderMap,
@@ -44,22 +45,22 @@ pub(super) fn judge(
         return page(http);
     }
     let status = status.unwrap_or_default();
-    Case { account, demand, http: http.as_u16(), status, now }.verdict()
+    Case { kind, demand, http: http.as_u16(), status, now }.verdict()
 }
 
 /// A page for people in place of an answer: a firewall, a captive portal, or Google's front end before any service.
 fn page(http: StatusCode) -> Judgement {
     let reason = format!("{} with a web page instead of an answer", http.as_u16());
     match http.as_u16() {
-        401..=403 | 407 | 429 | 451 => Judgement::elsewhere(Fault::Egress, reason).cooling(
+        401..=403 | 407 | 429 | 451 => {
+            Judgement::elsewhere(Fault::Egress, reason).cooling(Scope::Account, Cause::EgressBlocked, Until::BackOff)
+        }
+        300..=399 => Judgement::elsewhere(Fault::Egress, reason),
+        500.. => Judgement::elsewhere(Fault::Provider, reason).cooling(
             Scope::Account,
-            Cause::EgressBlocked,
+            Cause::UpstreamFailing,
             Until::BackOff,
         ),
-        300..=399 => Judgement::elsewhere(Fault::Egress, reason),
-        500.. => {
-            Judgement::elsewhere(Fault::Provider, reason).cooling(Scope::Account, Cause::UpstreamFailing, Until::BackOff)
-        }
         _ => Judgement::fatal(reason),
     }
 }
@@ -133,7 +134,7 @@ impl Case<'_> {
         self.elsewhere(Fault::Account).cooling(self.quota_scope(), Cause::Throttled, until)
     }
 
-    /// A quota window is empty until `resets_at`.
+    /// The quota has nothing left until `resets_at`.
     fn spent(&self, name: &str, resets_at: Option<UnixMs>) -> Judgement {
         let scope = self.quota_scope();
         let window = QuotaWindow {
@@ -206,17 +207,20 @@ impl Case<'_> {
     }
 
     fn unauthenticated(&self) -> Judgement {
-        match self.account.kind {
-            AccountKind::Subscription => Judgement::refresh(self.line()),
-            AccountKind::ApiKey => self.park("put a valid API key into the file"),
+        match self.kind {
+            Some(AccountKind::Subscription) => Judgement::refresh(self.line()),
+            Some(AccountKind::ApiKey) => self.park("put a valid API key into the file"),
+            None => self.elsewhere(Fault::Account),
         }
     }
 
     fn forbidden(&self) -> Judgement {
-        let is_login = self.account.kind == AccountKind::Subscription;
+        let is_login = self.kind == Some(AccountKind::Subscription);
         let mend = match self.status.reason.as_str() {
             "VALIDATION_REQUIRED" => "confirm the account in a browser",
-            "SECURITY_POLICY_VIOLATED" => "the organisation's security policy (VPC Service Controls) keeps this account out",
+            "SECURITY_POLICY_VIOLATED" => {
+                "the organisation's security policy (VPC Service Controls) keeps this account out"
+            }
             "SERVICE_DISABLED" => "switch the API on in the account's project",
             "CONSUMER_SUSPENDED" | "CONSUMER_INVALID" => "the account's project is suspended or gone",
             "BILLING_DISABLED" => "enable billing for the account's project",
@@ -235,11 +239,9 @@ impl Case<'_> {
             _ => {
                 return match self.limit() {
                     Some(limit) => limit,
-                    None => self.elsewhere(Fault::Account).cooling(
-                        Scope::Account,
-                        Cause::UpstreamFailing,
-                        Until::BackOff,
-                    ),
+                    None => {
+                        self.elsewhere(Fault::Account).cooling(Scope::Account, Cause::UpstreamFailing, Until::BackOff)
+                    }
                 };
             }
         };
@@ -254,8 +256,12 @@ impl Case<'_> {
     fn not_found(&self) -> Judgement {
         let account_dependent = self.says(&["no longer available to new users", "not available on your plan"]);
         // Code Assist says no more than "Requested entity was not found." of a model that the account's tier has not.
-        let tier = self.account.kind == AccountKind::Subscription && self.says(&["requested entity was not found"]);
-        if (account_dependent || tier) && !self.is_about_an_object() && self.demand.model.is_some() && !self.demand.bound {
+        let tier = self.kind == Some(AccountKind::Subscription) && self.says(&["requested entity was not found"]);
+        if (account_dependent || tier)
+            && !self.is_about_an_object()
+            && self.demand.model.is_some()
+            && !self.demand.bound
+        {
             return self.refused_model();
         }
         self.fatal()

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use pool_core::verdict::Fault;
-use pool_core::{Account, AccountKind, Client, Credentials, Demand, Fraction, Judgement, QuotaWindow, Scope, Source, UnixMs};
+use pool_core::{
+    Account, AccountKind, Client, Credentials, Demand, Fraction, Judgement, QuotaWindow, Scope, Source, UnixMs,
+};
 use serde_json::{Value, json};
 
 use super::{ID, PROJECT, judge, status};
@@ -82,7 +84,7 @@ fn refusal(account: &Account, http: StatusCode, headers: &HeaderMap, body: &[u8]
         light: true,
         kinds: &[],
     };
-    let judgement = judge::judge(account, &demand, http, headers, body, now);
+    let judgement = judge::judge(Some(account.kind), &demand, http, headers, body, now);
     let telling = judgement.park.is_some()
         || judgement.verdict == pool_core::Verdict::RefreshThenSame
         || judgement.fault == Fault::Egress;

@@ -109,7 +109,7 @@ fn text(value: &Value, key: &str) -> String {
 }
 
 /// The first line of `text`, at most `max` characters, with what looks like a Google key or token masked (Google repeats
-/// the key in some messages: "Consumer 'api_key:AIza…' has been suspended").
+/// the key in some messages: `Consumer 'api_key:AIza…' has been suspended`).
 pub(super) fn shorten(text: &str, max: usize) -> String {
     let is_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let mut line = String::new();
@@ -171,9 +171,9 @@ fn said_delay(message: &str) -> Option<Span> {
 
 /// "Quota exceeded for metric: …, limit: 0, model: …"
 fn says_limit_zero(message: &str) -> bool {
-    message.match_indices("limit: 0").any(|(at, found)| {
-        !message[at + found.len()..].starts_with(|next: char| next.is_ascii_digit() || next == '.')
-    })
+    message
+        .match_indices("limit: 0")
+        .any(|(at, found)| !message[at + found.len()..].starts_with(|next: char| next.is_ascii_digit() || next == '.'))
 }
 
 /// The next midnight in California, when Google's daily quotas begin anew (<https://ai.google.dev/gemini-api/docs/rate-limits>).

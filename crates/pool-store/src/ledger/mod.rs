@@ -148,8 +148,8 @@ impl Ledger {
     pub async fn close(&self, deadline: Duration) -> u64 {
         self.shared.closing.send_replace(true);
         let mut closed = self.shared.closed.subscribe();
-        let done = tokio::time::timeout(deadline, closed.wait_for(|closed| *closed)).await;
-        if done.is_ok() {
+        let done = tokio::time::timeout(deadline, closed.wait_for(|closed| *closed)).await.is_ok();
+        if done {
             self.shared.pool.close().await;
         }
         self.shared.waiting.load(Ordering::Relaxed)

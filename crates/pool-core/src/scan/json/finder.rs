@@ -67,9 +67,6 @@ impl Finder {
         }
         let base = self.walker.base();
         self.walker.walk(bytes, &mut Chunk { bytes, base, kept: &mut self.kept });
-        if self.walker.is_lost() {
-            self.kept.drop_open();
-        }
         self.kept.carry_over(bytes);
     }
 
@@ -123,9 +120,7 @@ pub(in crate::scan) fn last(found: &[Found], path: usize) -> Option<&Found> {
 }
 
 /// A wanted value that has not ended.
-#[derive(Debug)]
 struct Open {
-    path: usize,
     start: u64,
     /// Where its bytes begin in the chunk at hand.
     from: usize,
@@ -174,20 +169,19 @@ impl Kept {
     fn carry_over(&mut self, bytes: &[u8]) {
         for index in 0..self.open.len() {
             let from = std::mem::take(&mut self.open[index].from);
-            self.append(index, &bytes[from..]);
+            let raw = self.open[index].raw.take();
+            self.open[index].raw = self.append(raw, &bytes[from..]);
         }
     }
 
-    fn append(&mut self, index: usize, bytes: &[u8]) {
-        let raw = &mut self.open[index].raw;
-        if let Some(text) = raw {
-            if text.len() + bytes.len() <= self.cap {
-                text.extend_from_slice(bytes);
-            } else {
-                let text = raw.take();
-                self.give_back(text);
-            }
+    fn append(&mut self, raw: Option<Vec<u8>>, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut text = raw?;
+        if text.len() + bytes.len() <= self.cap {
+            text.extend_from_slice(bytes);
+            return Some(text);
         }
+        self.give_back(Some(text));
+        None
     }
 }
 
@@ -199,16 +193,14 @@ struct Chunk<'a> {
 }
 
 impl Sink for Chunk<'_> {
-    fn begins(&mut self, path: usize, _key_at: u64, at: usize) {
+    fn begins(&mut self, _path: usize, _key_at: u64, at: usize) {
         let raw = Some(self.kept.spare.pop().unwrap_or_default());
-        self.kept.open.push(Open { path, start: self.base + at as u64, from: at, raw });
+        self.kept.open.push(Open { start: self.base + at as u64, from: at, raw });
     }
 
     fn ends(&mut self, path: usize, end: usize) {
-        let Some(index) = self.kept.open.iter().rposition(|open| open.path == path) else { return };
-        let from = self.kept.open[index].from;
-        self.kept.append(index, &self.bytes[from..end]);
-        let Open { start, raw, .. } = self.kept.open.remove(index);
+        let Some(Open { start, from, raw }) = self.kept.open.pop() else { return };
+        let raw = self.kept.append(raw, &self.bytes[from..end]);
         if let Some(earlier) = self.kept.found.iter().position(|found| found.path == path) {
             let earlier = self.kept.found.remove(earlier);
             self.kept.give_back(earlier.raw);

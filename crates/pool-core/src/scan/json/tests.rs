@@ -46,6 +46,7 @@ fn finds_the_values_at_the_paths() {
         // Escapes in keys and values.
         (r#"{"us\u0061ge":1}"#, &["usage"], &[Some("1")]),
         (r#"{"\u0075\u0073\u0061\u0067\u0065":1}"#, &["usage"], &[Some("1")]),
+        (r#"{"\u0061b":1}"#, &["a"], &[None]),
         (r#"{"a\"b":{"\\":2}}"#, &["a\"b.\\"], &[Some("2")]),
         (r#"{"a":"\"\\","b":"{\\\"","type":"}\""}"#, &["type", "b"], &[Some(r#""}\"""#), Some(r#""{\\\"""#)]),
         // Rows of documents.

@@ -126,7 +126,7 @@ impl Walker {
                 Mode::String => self.in_string(bytes, at, sink),
                 Mode::SkipString => self.in_skipped_string(bytes, at),
                 Mode::Scalar => self.in_scalar(bytes, at, sink),
-                Mode::InKey => self.in_key(bytes, at),
+                Mode::InKey => self.in_key(bytes, at, sink),
                 Mode::Lost => break,
                 Mode::Top | Mode::FirstKey | Mode::Key | Mode::Colon | Mode::Value | Mode::After => {
                     self.between(bytes, at, sink)
@@ -136,34 +136,32 @@ impl Walker {
         self.base += bytes.len() as u64;
     }
 
-    /// One byte of the structure. Returns where to go on, as all of these steps do.
+    /// A byte of the structure. Returns where to go on, as all of these steps do. What nearly always follows is taken along
+    /// at once: choosing the step by the mode is the dear part of walking a small event.
     fn between(&mut self, bytes: &[u8], at: usize, sink: &mut impl Sink) -> usize {
         let byte = bytes[at];
         if matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
             return at + 1;
         }
         match (self.mode, byte) {
-            (Mode::FirstKey | Mode::Key, b'"') => {
-                self.key_at = self.base + at as u64;
-                self.key.clear();
-                self.escapes = false;
-                self.mode = Mode::InKey;
-                return self.in_key(bytes, at + 1);
-            }
+            (Mode::FirstKey | Mode::Key, b'"') => return self.key(bytes, at, sink),
             (Mode::FirstKey | Mode::After, b'}') => self.leave(at + 1, sink),
             (Mode::Colon, b':') => self.mode = Mode::Value,
-            (Mode::After, b',') => self.mode = Mode::Key,
-            (Mode::Value, _) => self.value(byte, at, sink),
-            (Mode::Top, _) => self.top(byte, at, sink),
+            (Mode::After, b',') => {
+                self.mode = Mode::Key;
+                let next = past_space(bytes, at + 1);
+                return if bytes.get(next) == Some(&b'"') { self.key(bytes, next, sink) } else { next };
+            }
+            (Mode::Value, _) => return self.value(bytes, at, sink),
+            (Mode::Top, _) => return self.top(bytes, at, sink),
             _ => self.mode = Mode::Lost,
         }
         at + 1
     }
 
-    fn top(&mut self, byte: u8, at: usize, sink: &mut impl Sink) {
+    fn top(&mut self, bytes: &[u8], at: usize, sink: &mut impl Sink) -> usize {
         self.any = true;
-        self.node = None;
-        match byte {
+        match bytes[at] {
             b'{' => {
                 sink.document(at);
                 self.stack.push(Paths::ROOT);
@@ -172,32 +170,42 @@ impl Walker {
             b'[' if !self.row => self.row = true,
             b']' if self.row => self.row = false,
             b',' if self.row => {}
-            _ => self.value(byte, at, sink),
+            _ => return self.value(bytes, at, sink),
         }
+        at + 1
     }
 
-    /// The first byte of a value.
-    fn value(&mut self, byte: u8, at: usize, sink: &mut impl Sink) {
+    /// From the first byte of a value on.
+    fn value(&mut self, bytes: &[u8], at: usize, sink: &mut impl Sink) -> usize {
+        let byte = bytes[at];
         if matches!(byte, b',' | b':' | b'}' | b']') {
             self.mode = Mode::Lost;
-            return;
+            return at;
         }
         let node = self.node.map(|index| (index, self.paths.node(index)));
         if let Some(path) = node.and_then(|(_, node)| node.path) {
             sink.begins(path, self.key_at, at);
         }
-        self.mode = match (byte, node) {
-            (b'"', _) => Mode::String,
+        match (byte, node) {
+            (b'"', _) => {
+                self.mode = Mode::String;
+                self.in_string(bytes, at + 1, sink)
+            }
             (b'{', Some((index, node))) if !node.is_leaf() => {
                 self.stack.push(index);
-                Mode::FirstKey
+                self.mode = Mode::FirstKey;
+                at + 1
             }
             (b'{' | b'[', _) => {
                 self.depth = 1;
-                Mode::Skip
+                self.mode = Mode::Skip;
+                self.skip(bytes, at + 1, sink)
             }
-            _ => Mode::Scalar,
-        };
+            _ => {
+                self.mode = Mode::Scalar;
+                self.in_scalar(bytes, at + 1, sink)
+            }
+        }
     }
 
     fn value_ended(&mut self, end: usize, sink: &mut impl Sink) {
@@ -213,7 +221,16 @@ impl Walker {
         self.value_ended(end, sink);
     }
 
-    fn in_key(&mut self, bytes: &[u8], at: usize) -> usize {
+    /// From a key's opening quote on.
+    fn key(&mut self, bytes: &[u8], at: usize, sink: &mut impl Sink) -> usize {
+        self.key_at = self.base + at as u64;
+        self.key.clear();
+        self.escapes = false;
+        self.mode = Mode::InKey;
+        self.in_key(bytes, at + 1, sink)
+    }
+
+    fn in_key(&mut self, bytes: &[u8], at: usize, sink: &mut impl Sink) -> usize {
         let end = self.string_end(bytes, at);
         let piece = &bytes[at..end.map_or(bytes.len(), |end| end - 1)];
         let split = !self.key.is_empty() || end.is_none();
@@ -225,10 +242,16 @@ impl Walker {
         let Some(end) = end else { return bytes.len() };
         let key = if split { &self.key } else { piece };
         self.node = self.stack.last().and_then(|node| self.paths.child(*node, key, self.escapes));
-        // Nearly always the colon follows at once.
-        let colon = bytes.get(end) == Some(&b':');
-        self.mode = if colon { Mode::Value } else { Mode::Colon };
-        end + usize::from(colon)
+        if bytes.get(end) != Some(&b':') {
+            self.mode = Mode::Colon;
+            return end;
+        }
+        self.mode = Mode::Value;
+        let next = past_space(bytes, end + 1);
+        match bytes.get(next) {
+            None | Some(b' ' | b'\n' | b'\r' | b'\t') => next,
+            Some(_) => self.value(bytes, next, sink),
+        }
     }
 
     fn in_string(&mut self, bytes: &[u8], at: usize, sink: &mut impl Sink) -> usize {
@@ -302,6 +325,11 @@ impl Walker {
             }
         }
     }
+}
+
+/// Behind the one space that may stand there.
+fn past_space(bytes: &[u8], at: usize) -> usize {
+    at + usize::from(bytes.get(at) == Some(&b' '))
 }
 
 /// The first of the two bytes from `at` on.

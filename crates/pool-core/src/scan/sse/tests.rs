@@ -125,6 +125,17 @@ fn tells_short_words() {
     }
 }
 
+#[test]
+fn shows_no_content() {
+    let mut scanner = Scanner::new(&Paths::new(&["type"]), 100);
+    let mut shown = String::new();
+    scanner.feed(b"data: \"made-up\"\n\n", |event| shown = format!("{event:?}"));
+    scanner.feed(b"data: {\"type\":\"made-up\",\"type\":\"made-up", |_| {});
+    let shown = format!("{shown}{scanner:?}{:?}", scanner.current());
+    let bytes = format!("{:?}", b"made-up").replace(['[', ']'], "");
+    assert!(!shown.contains("made-up") && !shown.contains(&bytes), "{shown}");
+}
+
 /// Feeds `begin`, then `chunk` so many `times`, then `end`; the most bytes that were held at any time.
 fn most_held(
     scanner: &mut Scanner,
