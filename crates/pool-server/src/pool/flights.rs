@@ -22,6 +22,10 @@ impl<T> Default for Flights<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
+    pub(super) fn is_under_way(&self, id: &AccountId) -> bool {
+        self.running.lock().contains_key(id)
+    }
+
     /// Joins the work under way, or starts it. `start` is asked only if there is none, and may answer at once instead.
     /// `None`: the work came to no end (it panicked).
     pub(super) async fn join<F>(

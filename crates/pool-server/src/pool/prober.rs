@@ -110,6 +110,11 @@ impl Prober {
         answer.unwrap_or(Err(ProbeFailure::BrokenOff))
     }
 
+    /// Has the account been asked to be probed since its file said something new, and not answered yet?
+    pub fn is_checking(&self, id: &AccountId) -> bool {
+        self.0.plan.lock().get(id).is_some_and(|next| next.anyway) || self.0.flights.is_under_way(id)
+    }
+
     /// Accounts that are new, or whose file says something new.
     pub(super) fn probe_soon(&self, changed: Vec<AccountId>) {
         if changed.is_empty() {
@@ -296,10 +301,12 @@ impl Inner {
                 next.at = now + jittered(every);
                 if !out && (next.anyway || idle_for >= every) {
                     due.push(id.clone());
-                } else if !out {
-                    next.at = now + every.saturating_sub(idle_for);
+                    continue;
                 }
                 next.anyway = false;
+                if !out {
+                    next.at = now + every.saturating_sub(idle_for);
+                }
             }
             due
         })
