@@ -1,74 +1,104 @@
-//! `codex-pool serve`: resolves the settings, starts the log, runs the server until it is told to stop.
+//! `codex-pool serve`, which is also what no command does.
 
-use std::io;
+use std::path::Path;
 
 use pool_providers::Registry;
-use pool_server::{Config, Server, StartError};
+use pool_server::pool::files;
+use pool_server::{Server, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Output;
-use crate::config::{self, Inputs};
+use crate::config::{self, Inputs, Settings};
 use crate::logging;
 use crate::problem::{Failure, Problem};
 
 pub(super) fn run(inputs: &Inputs) -> Result<Output, Failure> {
     let settings = config::load(inputs)?;
     logging::start(&settings.log);
-    for warning in &settings.warnings {
-        tracing::warn!(why = %warning.why, mend = %warning.mend, "{}", warning.what);
-    }
-    for (key, origin, why) in &settings.without_effect {
-        tracing::warn!("{key} (from {origin}) is accepted and has no effect yet: {why}");
-    }
-    let path = inputs.env.get("PATH").map(String::as_str);
-    let registry = Registry::new(config::gemini::completed(settings.gemini_client, path));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| not_started(&error.to_string()))?;
-    runtime.block_on(serve(settings.server, registry))
+    tell_about(&settings);
+    let registry = registry(inputs, &settings);
+    runtime()?.block_on(async {
+        let pool_dir = settings.server.pool_dir.clone();
+        let server = Server::start(settings.server, registry).await.map_err(|error| not_started(&error))?;
+        let address =
+            server.address().map_err(|error| Problem::new("cannot tell the address", error.to_string(), ""))?;
+        let accounts = server.app().pool.read(|pool, _| pool.slots().count());
+        tracing::info!("codex-pool {} listens on http://{address} with {accounts} accounts", env!("CARGO_PKG_VERSION"));
+        if accounts == 0 {
+            tracing::info!("{}", first_steps(&pool_dir));
+        }
+        server.run(stop_signal()?).await;
+        tracing::info!("stopped");
+        Ok(Output::fine(""))
+    })
 }
 
-async fn serve(config: Config, registry: Registry) -> Result<Output, Failure> {
-    let shown = config.clone();
-    let stop = stop_signal().map_err(|error| not_started(&error.to_string()))?;
-    let server = Server::start(config, registry).await.map_err(|error: StartError| not_started(&error.to_string()))?;
-    let address = server.address().map_err(|error| not_started(&error.to_string()))?;
-    tracing::info!("serving at http://{address}, {}", scope(&shown));
-    tracing::info!("accounts are read from {}; see them with: codex-pool status", shown.pool_dir.display());
-    server.run(stop).await;
-    Ok(Output::fine(""))
+/// The runtime of everything that serves. The TLS library is chosen here, once.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    // An error means that it was chosen before: that is what is wanted.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Problem::new("cannot start", error.to_string(), "Free some memory or raise `ulimit -u`").into()
+    })
 }
 
-/// Who can get in, in a few words.
-fn scope(config: &Config) -> &'static str {
-    match (config.listen.ip().is_loopback(), config.local_access && config.public_url.is_none()) {
-        (true, true) => "for this machine only, without a credential",
-        (true, false) => "for this machine only, with a credential",
-        (false, true) => "for the network with a credential, for this machine without",
-        (false, false) => "for the network, with a credential",
-    }
+pub(super) fn not_started(error: &StartError) -> Failure {
+    Problem::new("cannot start the server", error.to_string(), "").into()
 }
 
-/// Ends with the first SIGINT or SIGTERM: then streams may finish. The second one ends the process at once.
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+/// Resolves at the first SIGTERM or SIGINT. A second one ends the process at once.
+pub(super) fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    let broken =
+        |error: std::io::Error| Failure::from(Problem::new("cannot listen for signals", error.to_string(), ""));
+    let mut term = signal(SignalKind::terminate()).map_err(broken)?;
+    let mut int = signal(SignalKind::interrupt()).map_err(broken)?;
     Ok(async move {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = term.recv() => {}
+            _ = int.recv() => {}
         }
-        tracing::info!("stopping: running answers may finish; once more to stop at once");
         tokio::spawn(async move {
             tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
+                _ = term.recv() => {}
+                _ = int.recv() => {}
             }
-            std::process::exit(130);
+            tracing::warn!("second signal: ending at once");
+            std::process::exit(1);
         });
     })
 }
 
-/// The server's own errors say what to do.
-fn not_started(error: &str) -> Problem {
-    Problem::new("codex-pool could not start", error, "")
+/// What was found odd in the settings, in the log.
+fn tell_about(settings: &Settings) {
+    if let Some(file) = &settings.file {
+        tracing::info!("settings from {}", file.display());
+    }
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    for (key, origin, why) in &settings.without_effect {
+        tracing::warn!("{key} ({origin}) has no effect: {why}");
+    }
+}
+
+/// What to do with an empty pool.
+fn first_steps(pool_dir: &Path) -> String {
+    format!(
+        "the pool is empty. Three steps:\n  1. add an account:   codex-pool accounts add ~/.codex/auth.json   (or drop credential \
+         files into {}/, or: codex-pool accounts login PROVIDER)\n  2. point a client here (README, \"Your clients\")\n  \
+         3. watch:            codex-pool status\n  Just looking?        codex-pool demo",
+        pool_dir.display()
+    )
+}
+
+/// The providers, with the OAuth client of Gemini's logins completed from the Gemini CLI that is installed here. That is looked
+/// for only if the pool has files that may need it.
+fn registry(inputs: &Inputs, settings: &Settings) -> Registry {
+    let plain = Registry::new(settings.gemini_client.clone());
+    let owned = files::scan(&settings.server.pool_dir, &plain).unwrap_or_default();
+    if !owned.iter().any(|file| file.provider == Some(pool_providers::gemini::ID)) {
+        return plain;
+    }
+    let path = inputs.env.get("PATH").map(String::as_str);
+    Registry::new(config::gemini::completed(settings.gemini_client.clone(), path))
 }
