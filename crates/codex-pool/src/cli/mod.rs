@@ -13,6 +13,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use pool_providers::Registry;
+use pool_providers::gemini::OauthClient;
 
 use crate::config::{Flags, Inputs};
 use crate::problem::{Exit, Failure};
@@ -95,9 +97,10 @@ pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<Output, Failure> {
     let inputs = Inputs::of_process(arguments.flags);
-    let registry = serve::registry(&inputs);
+    // For the files only, which no OAuth client is needed for.
+    let registry = Registry::new(OauthClient::default());
     match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::run(&inputs, registry),
+        Command::Serve => serve::run(&inputs),
         Command::Demo => demo::run(&inputs),
         Command::Check { json } => check::run(&inputs, &registry, json),
         Command::Status { json } => status::run(&inputs, json),

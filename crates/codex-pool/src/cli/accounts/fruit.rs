@@ -55,7 +55,7 @@ impl Provider for Fruit {
             },
             credentials: Credentials {
                 access: Secret::new(access),
-                refresh: None,
+                refresh: token.map(Secret::new),
                 expires_at: None,
                 refreshed_at: None,
                 bound: std::collections::BTreeMap::new(),
