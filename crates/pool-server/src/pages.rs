@@ -16,7 +16,7 @@ use crate::admit;
 use crate::app::App;
 use crate::pool::prober::Outcome;
 use crate::relay::deliver::{self, ReplyBody};
-use crate::status::{self, AccountStatus, FaultyFile, LedgerStatus, State, StatusPage, WindowStatus};
+use crate::status::{self, AccountStatus, FaultyFile, LedgerStatus, State, StatusPage, TestResult, WindowStatus};
 
 /// Which of our pages a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,15 +111,15 @@ async fn test(app: &App, name: &str) -> Response<ReplyBody> {
     };
     let (ok, message) = match app.keeper.prober.probe_now(id).await {
         Ok(report) => match report.outcome {
-            Outcome::Works => (true, None),
+            Outcome::Works => (true, "the provider takes its credential".into()),
             Outcome::NoProbe => {
-                (true, Some("its provider has no question that costs nothing: the first request will tell".into()))
+                (true, "not asked: every question to its provider costs quota, the first request will tell".into())
             }
-            Outcome::NeedsPerson { why } | Outcome::Trouble { why } => (false, Some(why)),
+            Outcome::NeedsPerson { why } | Outcome::Trouble { why } => (false, why),
         },
-        Err(failure) => (false, Some(failure.to_string())),
+        Err(failure) => (false, failure.to_string()),
     };
-    json_page(StatusCode::OK, &json!({ "ok": ok, "message": message, "account": account_status(app, id) }))
+    json_page(StatusCode::OK, &json!(TestResult { ok, message, account: account_status(app, id) }))
 }
 
 fn account_status(app: &App, id: &pool_core::AccountId) -> Option<AccountStatus> {

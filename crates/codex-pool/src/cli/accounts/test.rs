@@ -25,11 +25,8 @@ pub(super) fn run(
     if json {
         return Ok(Output::json(&result, exit));
     }
-    let (word, said) = match &result.error {
-        Some(error) => ("fail", error.message.as_str()),
-        None => ("ok", "the provider takes its credential"),
-    };
-    let mut text = format!("{word:<4}  {}: {said}\n", account.name);
+    let word = if result.ok { "ok" } else { "fail" };
+    let mut text = format!("{word:<4}  {}: {}\n", account.name, result.message);
     for window in result.account.iter().flat_map(|account| &account.windows) {
         let family = window.family.as_deref().map(|family| format!(" {family}")).unwrap_or_default();
         let _ = writeln!(text, "      {}{family}: {:.0}% left", window.name, window.left.get() * 100.0);
