@@ -272,7 +272,7 @@ fn entry(arrived: &Arrived) -> Logged {
     }
 }
 
-/// Closes a log entry, once: by [`Guard::played`], [`Guard::end`], or, if the peer goes away first, when it is dropped.
+/// Closes a log entry, once: by [`Guard::played`], or, if the peer goes away first, when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Guard {
     shared: Arc<Shared>,
@@ -299,10 +299,6 @@ impl Guard {
     /// All that was to be sent has been sent.
     pub(crate) fn played(mut self) {
         let ended = if self.whole { Ended::Whole } else { Ended::Broken };
-        self.close(ended);
-    }
-
-    pub(crate) fn end(mut self, ended: Ended) {
         self.close(ended);
     }
 
