@@ -116,6 +116,11 @@ const PREFIXES: [(&str, Site); 8] = [
     ("/google", Site::Google),
 ];
 
+/// Is this a path below one of [`crate::FakeUpstream::settings`]' bases, which only a pool is given?
+pub(crate) fn below_a_base(path: &str) -> bool {
+    PREFIXES.iter().any(|(prefix, _)| path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/')))
+}
+
 /// The site and the path below it. A path without prefix is that of a client pointed straight at the fake: its site is read
 /// from the path and, where providers share it, from the headers.
 fn site(arrived: &Arrived, state: &State) -> Option<(Site, String)> {
@@ -190,14 +195,14 @@ impl Shared {
             Site::Anthropic => anthropic::answer(self, &call),
             Site::CodeAssist => google::code_assist(self, &call),
             Site::Google => google::public(self, &call),
-            Site::OpenAiAuth | Site::AnthropicAuth | Site::GoogleAuth => match auth::answer(self, site, &call).await {
-                Some(verdict) => verdict,
-                // The reply is lost on its way.
-                None => {
+            Site::OpenAiAuth | Site::AnthropicAuth | Site::GoogleAuth => {
+                let Some(verdict) = auth::answer(self, site, &call).await else {
+                    // The reply is lost on its way.
                     guard.whole = false;
                     return (Delivery::Raw(Vec::new()), guard);
-                }
-            },
+                };
+                verdict
+            }
         };
         (self.conclude(verdict, &mut guard), guard)
     }

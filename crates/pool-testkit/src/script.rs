@@ -25,7 +25,7 @@ pub(crate) enum Step {
 /// A pause that lets the peer read what was sent before a reset throws it away.
 const BEFORE_RESET: Duration = Duration::from_millis(50);
 /// How long a hang lasts at most.
-const HANG: Duration = Duration::from_secs(3600);
+const HANG: Duration = Duration::from_hours(1);
 
 /// Plays a script and closes the log entry. An answer that goes out whole is booked before its last bytes are written, so
 /// that whoever has read it finds it in the books.
@@ -33,7 +33,7 @@ pub(crate) async fn play(mut stream: TcpStream, steps: &[Step], guard: Guard) {
     let mut guard = Some(guard);
     for (at, step) in steps.iter().enumerate() {
         if at + 1 == steps.len() && matches!(step, Step::Send(_)) {
-            guard.take().map_or((), Guard::played);
+            close(&mut guard);
         }
         let sent = match step {
             Step::Send(bytes) => stream.write_all(bytes).await,
@@ -49,13 +49,19 @@ pub(crate) async fn play(mut stream: TcpStream, steps: &[Step], guard: Guard) {
             return;
         }
     }
-    guard.take().map_or((), Guard::played);
+    close(&mut guard);
     if matches!(steps.last(), Some(Step::Reset)) {
         return;
     }
     let _ = stream.shutdown().await;
     // Unread bytes would turn the close into a reset.
     let _ = tokio::time::timeout(Duration::from_secs(2), drain(&mut stream)).await;
+}
+
+fn close(guard: &mut Option<Guard>) {
+    if let Some(guard) = guard.take() {
+        guard.played();
+    }
 }
 
 async fn repeat(stream: &mut TcpStream, bytes: &Bytes, times: u64) -> io::Result<()> {
@@ -213,7 +219,7 @@ mod tests {
 
     #[test]
     fn the_bomb_is_valid_gzip() {
-        let packed = bytes(&gzip_of(b"start", &[b'x'; 1 << 16], 32, b"end"));
+        let packed = bytes(&gzip_of(b"start", &vec![b'x'; 1 << 16], 32, b"end"));
         assert!(packed.len() < 64 << 10, "{}", packed.len());
         let mut plain = Vec::new();
         flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut plain).expect("gzip");

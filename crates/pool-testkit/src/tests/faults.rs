@@ -54,7 +54,7 @@ async fn a_throttle_has_no_unified_headers_and_a_limit_has() {
     claude.fault_next(1, Fault::Throttle { retry_after: 1 });
     let throttled = Ask::of(&fake, "clara").send(&fake).await;
     assert!(throttled.header("anthropic-ratelimit-unified-status").is_none());
-    claude.limit("7d", Duration::from_secs(3600));
+    claude.limit("7d", Duration::from_hours(1));
     let limited = Ask::of(&fake, "clara").send(&fake).await;
     assert_eq!(limited.header("anthropic-ratelimit-unified-status"), Some("rejected"));
     assert_eq!(limited.header("anthropic-ratelimit-unified-representative-claim"), Some("seven_day"));

@@ -1,5 +1,6 @@
 //! The token endpoints and the credential files.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -114,7 +115,6 @@ async fn a_test_pool_holds_the_credentials_that_the_fake_takes() {
     assert_eq!(token(&text), fake.account("anna").access_token());
     assert_eq!(token(&early.1), token(&text), "the same before the start");
     assert!(pool.read("gemini/gum.json").expect("there").contains(&fake.account("gum").access_token()));
-    use std::os::unix::fs::PermissionsExt as _;
     let mode = std::fs::metadata(pool.pool().join("codex/anna.json")).expect("there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let root = pool.root().to_owned();
