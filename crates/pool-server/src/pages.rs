@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::admit;
 use crate::app::App;
+use crate::pool::Topic;
 use crate::pool::prober::Outcome;
 use crate::relay::deliver::{self, ReplyBody};
 use crate::status::{self, AccountStatus, FaultyFile, LedgerStatus, State, StatusPage, TestResult, WindowStatus};
@@ -127,9 +128,14 @@ fn account_status(app: &App, id: &pool_core::AccountId) -> Option<AccountStatus>
 }
 
 pub fn status_page(app: &App) -> StatusPage {
-    let (accounts, now) =
+    let (mut accounts, now) =
         app.pool.read(|pool, now| (pool.slots().map(|slot| account(app, slot, now)).collect::<Vec<_>>(), now));
-    let faults = app.keeper.faults.list().into_iter().map(|fault| FaultyFile { file: fault.file, fault: fault.what });
+    accounts.sort_by(|a, b| (&a.provider, &a.name).cmp(&(&b.provider, &b.name)));
+    let faults = app.keeper.faults.list().into_iter().map(|fault| FaultyFile {
+        usable: matches!(fault.topic, Topic::Note | Topic::Write),
+        file: fault.file,
+        fault: fault.what,
+    });
     let ledger = app.ledger.health();
     StatusPage {
         version: env!("CARGO_PKG_VERSION").to_owned(),
