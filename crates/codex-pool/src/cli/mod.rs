@@ -38,7 +38,11 @@ enum Command {
     /// Run the pool (what no command does, too)
     Serve,
     /// Show the pool at work with simulated providers and accounts, on this machine only
-    Demo,
+    Demo {
+        /// End after this many seconds
+        #[arg(long, value_name = "SECONDS")]
+        seconds: Option<u64>,
+    },
     /// Check the settings and every credential file
     Check {
         /// Print JSON
@@ -101,7 +105,7 @@ fn run(arguments: Arguments) -> Result<Output, Failure> {
     let registry = Registry::new(OauthClient::default());
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(&inputs),
-        Command::Demo => demo::run(&inputs),
+        Command::Demo { seconds } => demo::run(&inputs, seconds),
         Command::Check { json } => check::run(&inputs, &registry, json),
         Command::Status { json } => status::run(&inputs, json),
         Command::Accounts(command) => accounts::run(&inputs, &registry, command),
