@@ -16,7 +16,7 @@ use crate::admit;
 use crate::app::App;
 use crate::pool::prober::Outcome;
 use crate::relay::deliver::{self, ReplyBody};
-use crate::status::{self, AccountStatus, FaultyFile, LedgerStatus, State, StatusPage, WindowStatus};
+use crate::status::{self, AccountStatus, FaultyFile, LedgerStatus, State, StatusPage, TestResult, WindowStatus};
 
 /// Which of our pages a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,7 +119,7 @@ async fn test(app: &App, name: &str) -> Response<ReplyBody> {
         },
         Err(failure) => (false, Some(failure.to_string())),
     };
-    json_page(StatusCode::OK, &json!({ "ok": ok, "message": message, "account": account_status(app, id) }))
+    json_page(StatusCode::OK, &json!(TestResult { ok, message, account: account_status(app, id) }))
 }
 
 fn account_status(app: &App, id: &pool_core::AccountId) -> Option<AccountStatus> {

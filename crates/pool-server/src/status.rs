@@ -97,19 +97,12 @@ pub struct LedgerStatus {
 /// The answer to `POST /api/accounts/{id}/test`: what the provider said to one probe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TestResult {
-    /// The credential works.
+    /// Nothing speaks against the account.
     pub ok: bool,
-    /// Why it does not.
-    #[serde(default)]
-    pub error: Option<TestError>,
+    /// Why it does not work, or what could not be found out, as a sentence for a person.
+    pub message: Option<String>,
     /// The account after the probe.
     pub account: Option<AccountStatus>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TestError {
-    /// One sentence for a person.
-    pub message: String,
 }
 
 impl WindowStatus {

@@ -25,9 +25,11 @@ pub(super) fn run(
     if json {
         return Ok(Output::json(&result, exit));
     }
-    let (word, said) = match &result.error {
-        Some(error) => ("fail", error.message.as_str()),
-        None => ("ok", "the provider takes its credential"),
+    let word = if result.ok { "ok" } else { "fail" };
+    let said = match (&result.message, result.ok) {
+        (Some(message), _) => message.as_str(),
+        (None, true) => "the provider takes its credential",
+        (None, false) => "the server does not say why",
     };
     let mut text = format!("{word:<4}  {}: {said}\n", account.name);
     for window in result.account.iter().flat_map(|account| &account.windows) {
@@ -35,4 +37,34 @@ pub(super) fn run(
         let _ = writeln!(text, "      {}{family}: {:.0}% left", window.name, window.left.get() * 100.0);
     }
     Ok(Output { text, exit })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::accounts::{Command, fruit};
+    use crate::cli::client::fake;
+    use crate::problem::Exit;
+
+    #[test]
+    fn the_servers_word_is_passed_on() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        std::fs::create_dir(folder.path().join("apple")).expect("makes folders");
+        std::fs::write(folder.path().join("apple/work.json"), r#"{"apple":"t"}"#).expect("writes");
+        for (body, exit, part) in [
+            (
+                r#"{"ok":true,"message":null,"account":null}"#,
+                Exit::Fine,
+                "ok    work: the provider takes its credential",
+            ),
+            (r#"{"ok":false,"message":"signed out","account":null}"#, Exit::Problem, "fail  work: signed out"),
+        ] {
+            let (mut inputs, asked) = fake::answering(fake::http("200 OK", body));
+            inputs.flags.pool_dir = Some(folder.path().display().to_string());
+            let command = Command::Test { account: "work".into(), json: false };
+            let output = crate::cli::accounts::run(&inputs, &fruit::registry(), command).expect("an answer");
+            assert_eq!(output.exit, exit);
+            assert!(output.text.starts_with(part), "{}", output.text);
+            assert!(asked.join().expect("asked").starts_with("POST /api/accounts/apple-"));
+        }
+    }
 }
