@@ -139,9 +139,9 @@ fn message(state: &mut State, call: &Call, index: usize, fault: &Fault) -> Answe
             Some(Tool { name: tool["name"].as_str()?.to_owned(), schema: tool.get("input_schema")?.clone() })
         })
         .collect();
-    let users = call.json["messages"].as_array().into_iter().flatten().filter(|message| message["role"] == "user");
+    let mut users = call.json["messages"].as_array().into_iter().flatten().filter(|message| message["role"] == "user");
     let answered = users
-        .last()
+        .next_back()
         .and_then(|last| last["content"].as_array())
         .is_some_and(|blocks| blocks.iter().any(|block| block["type"] == "tool_result"));
     let schema = &call.json["output_config"]["format"]["schema"];
@@ -312,13 +312,12 @@ fn refusal(account: &Account, fault: &Fault, model: &str, window: Option<&Window
             error(429, "rate_limit_error", "Number of concurrent connections has exceeded your rate limit.")
                 .header("retry-after", retry_after.to_string())
         }
-        Fault::Expired if key => error(401, "authentication_error", "invalid x-api-key"),
+        Fault::Expired | Fault::Revoked if key => error(401, "authentication_error", "invalid x-api-key"),
         Fault::Expired => error(
             401,
             "authentication_error",
             "OAuth token has expired. Please obtain a new token or refresh your existing token.",
         ),
-        Fault::Revoked if key => error(401, "authentication_error", "invalid x-api-key"),
         Fault::Revoked => error(401, "authentication_error", "OAuth access token has been revoked."),
         Fault::Unpaid => error(402, "billing_error", "Your account has an unpaid invoice."),
         Fault::Forbidden if key => {

@@ -116,6 +116,11 @@ const PREFIXES: [(&str, Site); 8] = [
     ("/google", Site::Google),
 ];
 
+/// Is this a path below one of [`crate::FakeUpstream::settings`]' bases, which only a pool is given?
+pub(crate) fn below_a_base(path: &str) -> bool {
+    PREFIXES.iter().any(|(prefix, _)| path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/')))
+}
+
 /// The site and the path below it. A path without prefix is that of a client pointed straight at the fake: its site is read
 /// from the path and, where providers share it, from the headers.
 fn site(arrived: &Arrived, state: &State) -> Option<(Site, String)> {
@@ -190,14 +195,14 @@ impl Shared {
             Site::Anthropic => anthropic::answer(self, &call),
             Site::CodeAssist => google::code_assist(self, &call),
             Site::Google => google::public(self, &call),
-            Site::OpenAiAuth | Site::AnthropicAuth | Site::GoogleAuth => match auth::answer(self, site, &call).await {
-                Some(verdict) => verdict,
-                // The reply is lost on its way.
-                None => {
+            Site::OpenAiAuth | Site::AnthropicAuth | Site::GoogleAuth => {
+                let Some(verdict) = auth::answer(self, site, &call).await else {
+                    // The reply is lost on its way.
                     guard.whole = false;
                     return (Delivery::Raw(Vec::new()), guard);
-                }
-            },
+                };
+                verdict
+            }
         };
         (self.conclude(verdict, &mut guard), guard)
     }
@@ -272,7 +277,7 @@ fn entry(arrived: &Arrived) -> Logged {
     }
 }
 
-/// Closes a log entry, once: by [`Guard::played`], [`Guard::end`], or, if the peer goes away first, when it is dropped.
+/// Closes a log entry, once: by [`Guard::played`], or, if the peer goes away first, when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Guard {
     shared: Arc<Shared>,
@@ -299,10 +304,6 @@ impl Guard {
     /// All that was to be sent has been sent.
     pub(crate) fn played(mut self) {
         let ended = if self.whole { Ended::Whole } else { Ended::Broken };
-        self.close(ended);
-    }
-
-    pub(crate) fn end(mut self, ended: Ended) {
         self.close(ended);
     }
 

@@ -115,7 +115,7 @@ pub enum Fault {
     AbsurdUsage,
 }
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 impl Fault {
     /// Every fault once, with its name as commands and the log use it.
@@ -410,7 +410,7 @@ fn head(answer: &Answer, version: &str, more: &[&str]) -> Bytes {
     let reason = http::StatusCode::from_u16(answer.status).ok().and_then(|status| status.canonical_reason());
     let mut text = format!("HTTP/{version} {} {}\r\n", answer.status, reason.unwrap_or("Odd"));
     for (name, value) in &answer.headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
+        text = text + name + ": " + value + "\r\n";
     }
     for line in more {
         text.push_str(line);

@@ -16,22 +16,24 @@ use crate::world::Kind;
 pub(crate) fn code_assist(shared: &Shared, call: &Call) -> Verdict {
     let mut state = shared.state.lock();
     let token = call.bearer().unwrap_or_default();
-    let index = match state.owner(token, &[Kind::GeminiOAuth]) {
-        (Some(index), Access::Good) => index,
-        _ => return Verdict::plain(unauthenticated()),
+    let (Some(index), Access::Good) = state.owner(token, &[Kind::GeminiOAuth]) else {
+        return Verdict::plain(unauthenticated());
     };
     let method = call.path.strip_prefix("/v1internal:").unwrap_or_default();
     match method {
         "generateContent" | "streamGenerateContent" => {
             let wrapped = Wrapped::Yes;
-            let check = foreign_project(&state, call, index).and_then(|()| match call.json["request"].is_object() {
-                true => Ok(()),
-                false => Err(error(
-                    400,
-                    "INVALID_ARGUMENT",
-                    "Request contains an invalid argument: request is required.",
-                    &[],
-                )),
+            let check = foreign_project(&state, call, index).and_then(|()| {
+                if call.json["request"].is_object() {
+                    Ok(())
+                } else {
+                    Err(error(
+                        400,
+                        "INVALID_ARGUMENT",
+                        "Request contains an invalid argument: request is required.",
+                        &[],
+                    ))
+                }
             });
             infer(&mut state, call, index, &call.json["request"], call.model(), method, wrapped, check)
         }
@@ -144,7 +146,8 @@ fn infer(
     };
     let session = request["session_id"].as_str().map(str::to_owned);
     // Keys carry no conversation id: it is told apart by what the user said first.
-    let conversation = session.or_else(|| talk::pieces(&[&request["contents"]]).into_iter().next());
+    let conversation =
+        session.or_else(|| talk::pieces(&[&request["contents"]]).first().map(|text| tokens::short_hash(text)));
     Verdict { answer, fault, account: Some(index), inference: true, model: Some(model.to_owned()), conversation }
 }
 

@@ -20,10 +20,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
-use crate::books::Ended;
 use crate::exchange::{Arrived, Guard, Shared};
 use crate::faults::Delivery;
-use crate::script::{self, Coding, Outcome, Step};
+use crate::script::{self, Coding, Step};
 
 /// Request bodies beyond this are answered 413.
 const BODY_LIMIT: usize = 256 << 20;
@@ -62,10 +61,7 @@ async fn connection(stream: TcpStream, port: u16, shared: Arc<Shared>) {
         // The service that asked for this waits for ever: drop it with the server, keep the socket.
         let server = Pin::into_inner(server);
         let stream = server.into_parts().io.into_inner();
-        match script::play(stream, &steps).await {
-            Outcome::Played => guard.played(),
-            Outcome::PeerLeft => guard.end(Ended::PeerLeft),
-        }
+        script::play(stream, &steps, guard).await;
     }
 }
 

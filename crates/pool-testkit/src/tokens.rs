@@ -45,6 +45,10 @@ pub(crate) fn made_up_uuid(seed: &str) -> String {
     format!("{}-{}-4{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32])
 }
 
+pub(crate) fn short_hash(text: &str) -> String {
+    digest_hex(&["text", text])[..16].to_owned()
+}
+
 /// The short text that marks what an account minted (encrypted reasoning, turn state, response ids).
 pub(crate) fn tag(account: &FakeAccount) -> String {
     digest_hex(&["tag", account.kind.provider(), &account.name])[..10].to_owned()

@@ -13,7 +13,7 @@ use crate::problem::{Exit, Failure};
 pub(super) fn run(inputs: &Inputs, json: bool) -> Result<Output, Failure> {
     let settings = config::load_for_client(inputs)?;
     let page = fetch(&settings.server)?;
-    let trouble = !page.files_with_faults.is_empty()
+    let trouble = page.files_with_faults.iter().any(|fault| !fault.usable)
         || page.ledger.degraded.is_some()
         || page.accounts.iter().any(|account| account.state == State::NeedsLogin);
     let exit = if trouble { Exit::Problem } else { Exit::Fine };
@@ -52,7 +52,7 @@ mod tests {
         assert!(asked.starts_with("get /api/status http/1.1"), "{asked}");
         assert!(asked.contains("authorization: bearer 0123456789abcdef"), "{asked}");
 
-        page.files_with_faults.push(FaultyFile { file: "x.json".into(), fault: "not JSON".into() });
+        page.files_with_faults.push(FaultyFile { file: "x.json".into(), fault: "not JSON".into(), usable: false });
         let (inputs, _) = answering(answer(&page));
         let output = run(&inputs, true).expect("JSON");
         assert_eq!(output.exit, Exit::Problem);

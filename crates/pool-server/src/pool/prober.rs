@@ -163,6 +163,10 @@ impl Inner {
         if matches!(&probed.judgement, Some(judgement) if judgement.verdict == Verdict::RefreshThenSame) {
             (outcome, probed) = self.ask_renewed(id, outcome).await?;
         }
+        // Some questions can be asked only with what the first answer told.
+        if outcome == Outcome::Works && !probed.bound.is_empty() && probed.windows.is_empty() {
+            (outcome, probed) = self.ask(id).await?;
+        }
         Ok(ProbeReport { outcome, windows: probed.windows, plan: probed.plan, took: begun.elapsed() })
     }
 

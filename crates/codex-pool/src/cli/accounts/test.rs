@@ -26,12 +26,7 @@ pub(super) fn run(
         return Ok(Output::json(&result, exit));
     }
     let word = if result.ok { "ok" } else { "fail" };
-    let said = match (&result.message, result.ok) {
-        (Some(message), _) => message.as_str(),
-        (None, true) => "the provider takes its credential",
-        (None, false) => "the server does not say why",
-    };
-    let mut text = format!("{word:<4}  {}: {said}\n", account.name);
+    let mut text = format!("{word:<4}  {}: {}\n", account.name, result.message);
     for window in result.account.iter().flat_map(|account| &account.windows) {
         let family = window.family.as_deref().map(|family| format!(" {family}")).unwrap_or_default();
         let _ = writeln!(text, "      {}{family}: {:.0}% left", window.name, window.left.get() * 100.0);
@@ -51,11 +46,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("apple")).expect("makes folders");
         std::fs::write(folder.path().join("apple/work.json"), r#"{"apple":"t"}"#).expect("writes");
         for (body, exit, part) in [
-            (
-                r#"{"ok":true,"message":null,"account":null}"#,
-                Exit::Fine,
-                "ok    work: the provider takes its credential",
-            ),
+            (r#"{"ok":true,"message":"it works","account":null}"#, Exit::Fine, "ok    work: it works"),
             (r#"{"ok":false,"message":"signed out","account":null}"#, Exit::Problem, "fail  work: signed out"),
         ] {
             let (mut inputs, asked) = fake::answering(fake::http("200 OK", body));
