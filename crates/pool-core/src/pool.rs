@@ -196,6 +196,10 @@ impl Pool {
             }
         }
         let kept = candidates.iter().find(|slot| Some(&slot.account.id) == pinned.as_ref()).copied();
+        // A conversation that had to move to a paid key goes back to what is paid for already.
+        let kept = kept.filter(|slot| {
+            demand.bound || !candidates.iter().any(|other| choose::is_cheaper(other, slot, demand, now))
+        });
         let best = || candidates.iter().copied().min_by(|a, b| choose::better(a, b, demand, session, now));
         let Some(chosen) = kept.or_else(best) else {
             return Err(Box::new(refusal(demand, considered)));

@@ -284,3 +284,15 @@ fn counting_tokens_takes_no_slot_and_no_pin() {
     assert_eq!((pool.slot(&id("a")).expect("there").in_flight, pool.pins.len()), (0, 0));
     pool.release(&grant);
 }
+
+#[test]
+fn a_conversation_comes_back_from_a_paid_key() {
+    let mut pool = pool(&[("key", ApiKey), ("plan", Subscription)]);
+    penalise(&mut pool, "plan", Scope::Account, Cause::UpstreamFailing, Until::BackOff);
+    assert_eq!(chosen(&mut pool, &demand(), Some(1)), "key");
+    assert_eq!(chosen(&mut pool, &demand(), Some(1)), "key", "the plan is still in trouble");
+    pool.apply(Event::Served { id: id("plan"), families: demand().families }, NOW);
+    let bound = Demand { bound: true, ..demand() };
+    assert_eq!(chosen(&mut pool, &bound, Some(1)), "key", "its state is there");
+    assert_eq!(chosen(&mut pool, &demand(), Some(1)), "plan");
+}
