@@ -202,7 +202,7 @@ impl Pool {
         });
         let best = || candidates.iter().copied().min_by(|a, b| choose::better(a, b, demand, session, now));
         let Some(chosen) = kept.or_else(best) else {
-            return Err(Box::new(refusal(demand, considered)));
+            return Err(Box::new(refusal(demand, considered, now)));
         };
         let grant = Grant {
             account: chosen.account.clone(),
@@ -357,6 +357,9 @@ impl Slot {
 const SETTLE: Span = Span::from_secs(5);
 const TOGETHER: Span = Span::from_secs(1);
 
+/// What a client sits out by itself.
+const A_MOMENT: Span = Span::from_mins(1);
+
 /// How long to keep away when nobody said.
 fn back_off(cause: Cause, strikes: u32) -> Span {
     let doubled = |first: Span, most: Span| Span((first.0 << strikes.clamp(1, 16).saturating_sub(1)).min(most.0));
@@ -401,12 +404,12 @@ fn stand(able: &[&Slot], like: &QuotaWindow, now: UnixMs) -> Option<StandingWind
 }
 
 /// Sums up why nobody can take it: what a client can be told.
-fn refusal(demand: &Demand, considered: Vec<(AccountId, Ineligible)>) -> Refusal {
-    let why = refusal_why(&considered);
+fn refusal(demand: &Demand, considered: Vec<(AccountId, Ineligible)>, now: UnixMs) -> Refusal {
+    let why = refusal_why(&considered, now);
     Refusal { provider: demand.provider, model: demand.model.clone(), why, considered }
 }
 
-fn refusal_why(considered: &[(AccountId, Ineligible)]) -> RefusalWhy {
+fn refusal_why(considered: &[(AccountId, Ineligible)], now: UnixMs) -> RefusalWhy {
     if considered.is_empty() {
         return RefusalWhy::NoAccounts;
     }
@@ -415,6 +418,10 @@ fn refusal_why(considered: &[(AccountId, Ineligible)]) -> RefusalWhy {
     let limits = reasons().filter_map(|why| match why {
         Ineligible::WindowSpent { window, span, resets_at } => Some((*resets_at, Some(window.clone()), *span)),
         Ineligible::Cooling { cause: Cause::QuotaSpent | Cause::OutOfCredit, until, .. } => {
+            Some((Some(*until), None, None))
+        }
+        // A throttle that lasts is a limit to whoever waits for it.
+        Ineligible::Cooling { cause: Cause::Throttled, until, .. } if *until > now + A_MOMENT => {
             Some((Some(*until), None, None))
         }
         _ => None,

@@ -296,3 +296,15 @@ fn a_conversation_comes_back_from_a_paid_key() {
     assert_eq!(chosen(&mut pool, &bound, Some(1)), "key", "its state is there");
     assert_eq!(chosen(&mut pool, &demand(), Some(1)), "plan");
 }
+
+#[test]
+fn a_long_throttle_is_told_as_a_limit_and_a_short_one_as_trouble() {
+    let mut pool = pool(&[("a", ApiKey)]);
+    penalise(&mut pool, "a", Scope::Account, Cause::Throttled, Until::For(Span::from_secs(5)));
+    let refused = pool.lease(&demand(), None, &[], NOW).expect_err("throttled");
+    assert!(matches!(refused.why, RefusalWhy::Trouble { cause: Cause::Throttled, .. }), "{:?}", refused.why);
+    penalise(&mut pool, "a", Scope::Account, Cause::Throttled, Until::For(Span::from_mins(40)));
+    let refused = pool.lease(&demand(), None, &[], NOW).expect_err("throttled");
+    let resets_at = Some(NOW + Span::from_mins(40));
+    assert_eq!(refused.why, RefusalWhy::AllSpent { resets_at, window: None, span: None });
+}
