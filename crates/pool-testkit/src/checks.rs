@@ -3,6 +3,7 @@
 use std::io::Read as _;
 
 use bytes::Bytes;
+use memchr::memmem;
 
 use crate::answer::Answer;
 use crate::exchange::{self, Arrived, Site};
@@ -70,7 +71,7 @@ pub(crate) fn violations(arrived: &Arrived, forbidden: &[String]) -> Vec<String>
 const PREFIXES_OF_KEYS: [&str; 6] = ["/openai/", "/anthropic/", "/google/", "/codeassist/", "/v1/messages", "/v1beta/"];
 
 fn contains(hay: &[u8], needle: &[u8]) -> bool {
-    !needle.is_empty() && hay.windows(needle.len()).any(|window| window == needle)
+    !needle.is_empty() && memmem::find(hay, needle).is_some()
 }
 
 /// Decoded request bodies are cut here.

@@ -104,6 +104,12 @@ pub enum Fault {
     },
     /// An unknown event with bytes that are not UTF-8.
     InvalidUtf8,
+    /// An event that is no JSON, and one of an unknown type.
+    Malformed,
+    /// An unknown event, nested 100,000 deep.
+    DeepJson,
+    /// ChatGPT only: an early `codex.rate_limits` event says that the limit is reached; the answer is good all the same.
+    LimitEvent,
     Crlf,
     Comments,
     MultiData,
@@ -161,6 +167,9 @@ impl Fault {
             ("huge_event", Self::HugeEvent { mib: 64 }),
             ("gzip_bomb", Self::GzipBomb { mib: 256 }),
             ("invalid_utf8", Self::InvalidUtf8),
+            ("malformed", Self::Malformed),
+            ("deep_json", Self::DeepJson),
+            ("limit_event", Self::LimitEvent),
             ("crlf", Self::Crlf),
             ("comments", Self::Comments),
             ("multi_data", Self::MultiData),
@@ -210,6 +219,9 @@ impl Fault {
                 | F::HugeEvent { .. }
                 | F::GzipBomb { .. }
                 | F::InvalidUtf8
+                | F::Malformed
+                | F::DeepJson
+                | F::LimitEvent
                 | F::Crlf
                 | F::Comments
                 | F::MultiData
@@ -253,7 +265,17 @@ pub(crate) fn deliver(mut answer: Answer, fault: &Fault, pace: Option<Duration>)
                 stream.events.retain(|event| event.part != Part::Terminal);
             }
         }
-        Fault::InvalidUtf8 => insert_invalid_utf8(&mut answer),
+        Fault::InvalidUtf8 => insert(&mut answer, &b"{\"type\":\"fake.note\",\"text\":\"\xff\xfe\xc3\x28\"}"[..]),
+        Fault::Malformed => {
+            insert(&mut answer, "{\"type\":\"fake.note\",\"text\": oops");
+            insert(&mut answer, "{\"type\":\"fake.unknown\",\"usage\":{\"input_tokens\":\"many\"}}");
+        }
+        Fault::DeepJson => {
+            insert(
+                &mut answer,
+                format!("{{\"type\":\"fake.note\",\"deep\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000)),
+            );
+        }
         Fault::LeakyHeaders => answer = answer.headers(leaky_headers()),
         _ => {}
     }
@@ -281,11 +303,11 @@ fn cut_to_error(answer: &mut Answer, keep: usize) {
     }
 }
 
-fn insert_invalid_utf8(answer: &mut Answer) {
+/// Puts an event before the terminal one.
+fn insert(answer: &mut Answer, data: impl Into<Bytes>) {
     if let Body::Stream(stream) = &mut answer.body {
-        let data = Bytes::from_static(b"{\"type\":\"fake.note\",\"text\":\"\xff\xfe\xc3\x28\"}");
         let at = stream.events.len().saturating_sub(1);
-        stream.events.insert(at, Event { name: None, data, part: Part::Preamble });
+        stream.events.insert(at, Event { name: None, data: data.into(), part: Part::Preamble });
     }
 }
 
