@@ -6,8 +6,9 @@ use bytes::Bytes;
 use memchr::memmem;
 
 use crate::answer::Answer;
+use crate::deliver;
 use crate::exchange::{self, Arrived, Site};
-use crate::faults::{self, Fault};
+use crate::faults::Fault;
 use crate::state::{Account, State, Target, Window};
 use crate::{anthropic, google, openai};
 
@@ -120,8 +121,8 @@ pub(crate) fn gate(
     let account = &mut state.accounts[index];
     account.settle();
     let answer = match &fault {
-        Fault::CdnHtml => Some(faults::cdn_page()),
-        Fault::Status(status) => Some(faults::plain_status(*status)),
+        Fault::CdnHtml => Some(deliver::cdn_page()),
+        Fault::Status(status) => Some(deliver::plain_status(*status)),
         Fault::Redirect => {
             Some(Answer::text(307, "text/plain", "Temporary Redirect").header("location", "/elsewhere/after-redirect"))
         }

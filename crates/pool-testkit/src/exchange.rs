@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 
 use crate::answer::{Answer, Credit};
 use crate::books::{Ended, Logged, TokenCounts, Violation, payload_sha256};
-use crate::faults::{self, Delivery, Fault};
+use crate::deliver::{self, Delivery};
+use crate::faults::Fault;
 use crate::state::{State, Target};
 use crate::tokens::hex;
 use crate::{anthropic, auth, chatgpt, checks, control, google, openai};
@@ -162,7 +163,7 @@ impl Shared {
         let path = arrived.uri.path().to_owned();
         if let Some(command) = path.strip_prefix("/_fake/") {
             let answer = control::answer(self, command, &arrived);
-            return (faults::deliver(answer, &Fault::Fine, None), Guard::idle(self));
+            return (deliver::deliver(answer, &Fault::Fine, None), Guard::idle(self));
         }
         let (id, found, owner) = {
             let mut state = self.state.lock();
@@ -218,7 +219,7 @@ impl Shared {
         let plain_payload = dressed.then(|| payload_sha256(&answer.frames(crate::sse::Dress::Plain).concat()));
         let mut state = self.state.lock();
         let pace = state.style.pace.filter(|_| inference);
-        let delivery = faults::deliver(answer, &fault, pace);
+        let delivery = deliver::deliver(answer, &fault, pace);
         let payload = match &delivery {
             Delivery::Proper { frames, .. } => Some(payload_sha256(&frames.concat())),
             Delivery::Raw(_) => plain_payload,

@@ -21,8 +21,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
+use crate::deliver::Delivery;
 use crate::exchange::{Arrived, Guard, Shared};
-use crate::faults::Delivery;
 use crate::script::{self, Coding, Step};
 
 /// Request bodies beyond this are answered 413.
