@@ -16,6 +16,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -50,8 +51,8 @@ def run_mode(mode: modes.Mode, setting: modes.Setting, timeout: float, online: b
     with tempfile.TemporaryDirectory(prefix="codex-pool-client-") as folder:
         home = pathlib.Path(folder) / "home"
         work = pathlib.Path(folder) / "work"
-        work.mkdir()
-        home.mkdir()
+        for part in [home, work, pathlib.Path(folder) / "tmp"]:
+            part.mkdir()
         prepared = mode.prepare(setting)
         for name, text in prepared.files.items():
             path = home / name
@@ -67,7 +68,7 @@ def run_mode(mode: modes.Mode, setting: modes.Setting, timeout: float, online: b
             process = subprocess.Popen(
                 [word.replace("{home}", str(home)) for word in prepared.command],
                 cwd=work,
-                env=modes.environment(home, prepared, online),
+                env={**modes.environment(home, prepared, online), "TMPDIR": f"{folder}/tmp"},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -94,8 +95,8 @@ def run_mode(mode: modes.Mode, setting: modes.Setting, timeout: float, online: b
     return Result(mode.name, code == 0 and said >= wanted, code, round(seconds, 1), shown)
 
 
-def table(results: list[Result], full: bool) -> str:
-    """A line a client; what was shown below it if it failed or if asked for."""
+def table(results: list[Result], full: bool, about: str | None = None) -> str:
+    """A line a client. Below it all that was shown, if `full`; the lines that match `about`; the end of it, if it failed."""
     lines = [f"{'client':<19} {'result':<8} {'exit':>5} {'time':>7}  last words"]
     for result in results:
         verdict = "ok" if result.ok else "FAILED"
@@ -103,8 +104,14 @@ def table(results: list[Result], full: bool) -> str:
         words = result.shown.splitlines() or [""]
         last = next((line for line in reversed(words) if MARKER in line), words[-1])
         lines.append(f"{result.name:<19} {verdict:<8} {code:>5} {result.seconds:>6.1f}s  {last[:100]}")
-        if full or not result.ok:
-            lines += [f"    | {line[:300]}" for line in result.shown.splitlines()[-25:]]
+        below = []
+        if full:
+            below = words
+        elif about:
+            below = [line for line in words if re.search(about, line, re.IGNORECASE)][:4]
+        elif not result.ok:
+            below = words[-12:]
+        lines += [f"    | {line[:300]}" for line in below]
     return "\n".join(lines)
 
 

@@ -81,14 +81,10 @@ def break_account(fake: Fake, name: str, how: str) -> None:
         fake.order("fault", account=name, fault=how)
 
 
-def prepare(fake: Fake, scenario: str, each: int) -> None:
-    """Sets the scene before the pool starts; what the pool could learn beforehand is set by `spring`."""
-    if scenario == "all-limit":
-        fake.order("exhaust", seconds=LIMIT_SECONDS)
-
-
 def spring(fake: Fake, scenario: str, each: int) -> None:
     """Breaks accounts once the pool is up, so that it meets the failure in the middle of its work."""
+    if scenario == "all-limit":
+        fake.order("exhaust", seconds=LIMIT_SECONDS)
     if scenario.startswith("first-"):
         for kind in KINDS:
             break_account(fake, f"{kind}-1", scenario.removeprefix("first-"))
@@ -154,8 +150,10 @@ def play(scenario: str, chosen: list[modes.Mode], flags: argparse.Namespace) -> 
         addr = fake.base.removeprefix("http://")
         command = [str(flags.fake_bin), "--addr", addr, "--pool", str(folder / "pool"), "--each", str(each)]
         with running(command, folder, "fake", bare(), f"{fake.base}/_fake/books") as fake_log:
+            # It listens a moment before it has written its files; the last line it prints is this.
+            while "# listening" not in fake_log.read_text():
+                time.sleep(0.02)
             exports = re.findall(r"^export (\w+)=(\S+)$", fake_log.read_text(), re.MULTILINE)
-            prepare(fake, scenario, each)
             for text in PRIVATE:
                 fake.order("forbid", text=text)
             port = free_port()
@@ -177,18 +175,28 @@ def play(scenario: str, chosen: list[modes.Mode], flags: argparse.Namespace) -> 
                 for mode in chosen:
                     print(f"{scenario}: {mode.name} …", file=sys.stderr, flush=True)
                     result = run.run_mode(mode, setting, flags.timeout)
-                    results.append(judged(scenario, result))
-                faults = against(fake.order("books"))
+                    results.append(result)
+                books = fake.order("books")
+                faults = against(books)
+                if scenario == "all-limit":
+                    results = [judged(result, books) for result in results]
                 if flags.logs:
                     print(pool_log.read_text(errors="replace"), file=sys.stderr)
     return Outcome(scenario, results, faults)
 
 
-def judged(scenario: str, result: run.Result) -> run.Result:
-    """With nothing left, a client does well to say so at once."""
-    if scenario == "all-limit":
-        stopped_in_time = result.exit is not None and result.seconds <= LIMIT_PATIENCE
-        result.ok = stopped_in_time and re.search(r"\blimit", result.shown, re.IGNORECASE) is not None
+def judged(result: run.Result, books: dict) -> run.Result:
+    """With nothing left, a client has to say so in its own words, with the time of the reset, and at once."""
+    soon = result.exit is not None and result.seconds <= LIMIT_PATIENCE
+    codex_cli = result.name.startswith("codex-")
+    words = "hit your usage limit" if codex_cli else "at their limit"
+    said = words in result.shown
+    if codex_cli or result.name.startswith("claude-"):
+        # Every window was filled at once: they all reset together, give or take the second.
+        reset = min(window["resets_at"] for account in books["accounts"] for window in account["windows"])
+        times = {time.strftime("%-I:%M %p", time.gmtime(reset + late)) for late in (0, 30, 60)}
+        said = said and any(one in result.shown for one in times)
+    result.ok = soon and said
     return result
 
 
@@ -237,7 +245,8 @@ def main() -> int:
         outcomes.append(outcome)
         if not flags.json:
             print(f"\n== {name}: {'ok' if outcome.ok else 'FAILED'}")
-            print(run.table(outcome.results, flags.show or name == "all-limit"))
+            about = r"\blimits?\b|quota" if name == "all-limit" else None
+            print(run.table(outcome.results, flags.show, about))
             for fault in outcome.faults:
                 print(f"    ! {fault}")
             sys.stdout.flush()

@@ -1,5 +1,6 @@
 //! The simulated `api.anthropic.com`: subscriptions (OAuth and setup tokens) and API keys.
 
+use memchr::memmem;
 use serde_json::{Value, json};
 
 use crate::answer::{Answer, Event, Part, Stream};
@@ -166,7 +167,7 @@ fn message(state: &mut State, call: &Call, index: usize, fault: &Fault) -> Answe
 
 /// Nothing is cached unless the request marks something for caching.
 fn counts(measured: Measured, body: &[u8]) -> TokenCounts {
-    let marked = |what: &str| memmem(body, what.as_bytes());
+    let marked = |what: &str| memmem::find(body, what.as_bytes()).is_some();
     let fresh = measured.prompt - measured.cached;
     let output = measured.said + measured.reasoning;
     if !marked("\"cache_control\"") {
@@ -182,10 +183,6 @@ fn counts(measured: Measured, body: &[u8]) -> TokenCounts {
         output,
         reasoning: 0,
     }
-}
-
-fn memmem(hay: &[u8], needle: &[u8]) -> bool {
-    hay.windows(needle.len()).any(|window| window == needle)
 }
 
 fn usage_value(told: TokenCounts, output: u64) -> Value {

@@ -3,10 +3,12 @@
 use std::io::Read as _;
 
 use bytes::Bytes;
+use memchr::memmem;
 
 use crate::answer::Answer;
+use crate::deliver;
 use crate::exchange::{self, Arrived, Site};
-use crate::faults::{self, Fault};
+use crate::faults::Fault;
 use crate::state::{Account, State, Target, Window};
 use crate::{anthropic, google, openai};
 
@@ -70,7 +72,7 @@ pub(crate) fn violations(arrived: &Arrived, forbidden: &[String]) -> Vec<String>
 const PREFIXES_OF_KEYS: [&str; 6] = ["/openai/", "/anthropic/", "/google/", "/codeassist/", "/v1/messages", "/v1beta/"];
 
 fn contains(hay: &[u8], needle: &[u8]) -> bool {
-    !needle.is_empty() && hay.windows(needle.len()).any(|window| window == needle)
+    !needle.is_empty() && memmem::find(hay, needle).is_some()
 }
 
 /// Decoded request bodies are cut here.
@@ -119,8 +121,8 @@ pub(crate) fn gate(
     let account = &mut state.accounts[index];
     account.settle();
     let answer = match &fault {
-        Fault::CdnHtml => Some(faults::cdn_page()),
-        Fault::Status(status) => Some(faults::plain_status(*status)),
+        Fault::CdnHtml => Some(deliver::cdn_page()),
+        Fault::Status(status) => Some(deliver::plain_status(*status)),
         Fault::Redirect => {
             Some(Answer::text(307, "text/plain", "Temporary Redirect").header("location", "/elsewhere/after-redirect"))
         }

@@ -55,7 +55,7 @@ fn obey(state: &mut State, command: &str, order: &Value) -> Result<Value, String
         }
         "clear" => {
             if let Some(index) = account {
-                state.accounts[index].faults.clear()
+                state.accounts[index].faults.clear();
             } else {
                 state.faults.clear();
                 state.accounts.iter_mut().for_each(|account| account.faults.clear());

@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 
 use crate::answer::{Answer, Credit};
 use crate::books::{Ended, Logged, TokenCounts, Violation, payload_sha256};
-use crate::faults::{self, Delivery, Fault};
+use crate::deliver::{self, Delivery};
+use crate::faults::Fault;
 use crate::state::{State, Target};
 use crate::tokens::hex;
 use crate::{anthropic, auth, chatgpt, checks, control, google, openai};
@@ -162,15 +163,15 @@ impl Shared {
         let path = arrived.uri.path().to_owned();
         if let Some(command) = path.strip_prefix("/_fake/") {
             let answer = control::answer(self, command, &arrived);
-            return (faults::deliver(answer, &Fault::Fine, None), Guard::idle(self));
+            return (deliver::deliver(answer, &Fault::Fine, None), Guard::idle(self));
         }
-        let (id, found) = {
+        let (id, found, owner) = {
             let mut state = self.state.lock();
             let id = state.log.push(entry(&arrived));
             for what in checks::violations(&arrived, &state.world.forbidden) {
                 state.violations.push(Violation { request: id, what });
             }
-            (id, site(&arrived, &state))
+            (id, site(&arrived, &state), state.bearer_of(&arrived.headers))
         };
         let mut guard = Guard::new(self, id, started);
         let Some((site, below)) = found else {
@@ -204,7 +205,9 @@ impl Shared {
                 verdict
             }
         };
-        (self.conclude(verdict, &mut guard), guard)
+        // Also refused for its credential, a request is its owner's.
+        let account = verdict.account.or(owner);
+        (self.conclude(Verdict { account, ..verdict }, &mut guard), guard)
     }
 
     /// Enters the verdict into the log and lets its fault loose.
@@ -212,11 +215,11 @@ impl Shared {
         let Verdict { answer, fault, account, inference, model, conversation } = verdict;
         let credit = answer.credit;
         let (status, whole) = (answer.status, fault.keeps_answer_whole());
-        let plain_payload =
-            fault.keeps_payload().then(|| payload_sha256(&answer.frames(crate::sse::Dress::Plain).concat()));
+        let dressed = fault != Fault::Fine && fault.keeps_payload();
+        let plain_payload = dressed.then(|| payload_sha256(&answer.frames(crate::sse::Dress::Plain).concat()));
         let mut state = self.state.lock();
         let pace = state.style.pace.filter(|_| inference);
-        let delivery = faults::deliver(answer, &fault, pace);
+        let delivery = deliver::deliver(answer, &fault, pace);
         let payload = match &delivery {
             Delivery::Proper { frames, .. } => Some(payload_sha256(&frames.concat())),
             Delivery::Raw(_) => plain_payload,
@@ -243,6 +246,14 @@ impl Shared {
 }
 
 impl State {
+    /// Whose credential these headers carry, however it stands.
+    fn bearer_of(&self, headers: &HeaderMap) -> Option<usize> {
+        ["authorization", "x-api-key", "x-goog-api-key"].iter().find_map(|name| {
+            let value = headers.get(*name)?.to_str().ok()?;
+            self.owner(value.strip_prefix("Bearer ").unwrap_or(value), &crate::Kind::ALL).0
+        })
+    }
+
     /// What the account does with the next call of this sort, and the refusal if it is one.
     pub(crate) fn fault_for(&mut self, account: usize, target: Target) -> Fault {
         if target == Target::Probe {

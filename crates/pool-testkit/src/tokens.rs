@@ -182,6 +182,11 @@ impl Tokens {
         self.access.insert(self.current_access.clone(), Some(end));
     }
 
+    /// Has this refresh token been used up?
+    pub(crate) fn is_spent(&self, token: &str) -> bool {
+        self.spent.contains(token)
+    }
+
     /// Takes a rotation back: this refresh token stays the one that is good.
     pub(crate) fn unspend(&mut self, token: &str) {
         self.spent.remove(token);

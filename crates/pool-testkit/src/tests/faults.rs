@@ -123,6 +123,9 @@ async fn odd_but_proper_answers_arrive_whole() {
         Fault::ChunkExtensions,
         Fault::EarlyHints,
         Fault::InvalidUtf8,
+        Fault::Malformed,
+        Fault::DeepJson,
+        Fault::LimitEvent,
         Fault::Crlf,
         Fault::Comments,
         Fault::MultiData,
@@ -193,13 +196,17 @@ async fn absurd_usage_is_told_but_not_booked() {
 #[tokio::test]
 async fn a_peer_that_leaves_is_noticed() {
     let fake = fake().await;
-    fake.account("anna").fault_next(1, Fault::Paced(Duration::from_millis(300)));
-    let ask = Ask::of(&fake, "anna");
-    let gone = tokio::time::timeout(Duration::from_millis(400), ask.send(&fake)).await;
-    assert!(gone.is_err(), "still streaming when it left");
-    let left_at = Instant::now();
-    assert_eq!(wait_for_end(&fake).await, Ended::PeerLeft);
-    assert!(left_at.elapsed() < Duration::from_secs(2));
+    let slow = Duration::from_secs(30);
+    let faults = [Fault::Paced(slow), Fault::SlowHead(slow), Fault::Silent, Fault::Stall];
+    for fault in faults {
+        fake.account("anna").fault_next(1, fault.clone());
+        let ask = Ask::of(&fake, "anna");
+        let gone = tokio::time::timeout(Duration::from_millis(200), ask.send(&fake)).await;
+        assert!(gone.is_err(), "{fault:?}: still waiting when it left");
+        let left_at = Instant::now();
+        assert_eq!(wait_for_end(&fake).await, Ended::PeerLeft, "{fault:?}");
+        assert!(left_at.elapsed() < Duration::from_secs(2), "{fault:?}");
+    }
     assert_eq!(fake.books().account("anna").completed, 0);
 }
 
