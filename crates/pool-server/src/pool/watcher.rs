@@ -59,7 +59,8 @@ fn watch(dir: &Path, trigger: &Arc<Notify>) -> Option<RecommendedWatcher> {
     };
     let config = Config::default().with_follow_symlinks(false);
     let watcher = RecommendedWatcher::new(on_event, config).and_then(|mut watcher| {
-        watcher.watch(dir, RecursiveMode::Recursive)?;
+        // The folder itself may be a link; those in it are not followed.
+        watcher.watch(&dir.canonicalize()?, RecursiveMode::Recursive)?;
         Ok(watcher)
     });
     match watcher {

@@ -114,6 +114,19 @@ async fn bad_files_at_the_start_cost_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_second_process_is_told_who_has_the_pool() {
+    let rig = Rig::start(&[("pear/a.json", login("a", 0, LATER))]).await;
+    let mut plan = Plan::new(&[]).await;
+    plan.config.pool_dir = rig.dir.path().to_owned();
+    let error = plan.try_start().err().unwrap().to_string();
+    assert!(error.contains("already in use") && error.contains(&std::process::id().to_string()), "{error}");
+    assert!(rig.keeper.shutdown(SECOND).await);
+    let mut plan = Plan::new(&[]).await;
+    plan.config.pool_dir = rig.dir.path().to_owned();
+    plan.try_start().unwrap();
+}
+
+#[tokio::test]
 async fn the_same_account_twice_is_one_account() {
     // The copy with the longer-lived token speaks, whatever the files are called: the other's refresh token is used up.
     let rig = Rig::start(&[("pear/a.json", login("u", 0, HOUR)), ("pear/b.json", login("u", 1, LATER))]).await;

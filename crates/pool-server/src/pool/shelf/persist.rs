@@ -74,7 +74,14 @@ impl Shelf {
         let Some((file, good)) = state.owned(id) else { return Opened::Gone };
         let (text, on_file) = (good.text.clone(), good.credentials.clone());
         let loan = Box::new(Loan { account, credentials, epoch, file: file.clone(), text, on_file });
-        if loan.file.linked { Opened::Linked(loan) } else { Opened::Ready(loan) }
+        if !loan.file.linked {
+            return Opened::Ready(loan);
+        }
+        if loan.credentials.refresh.is_some() {
+            let what = "it is a link, so its token is not renewed here: the program that owns the target must do it";
+            self.faults.set(&rel, Topic::Note, what);
+        }
+        Opened::Linked(loan)
     }
 
     /// Could the renewed token be written?
