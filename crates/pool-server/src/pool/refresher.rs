@@ -22,7 +22,7 @@ use crate::upstream::UpstreamError;
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 /// How often the background looks for what is due. It compares with the wall clock each time, so that a jump of it or a wake
 /// from sleep needs no special care.
-const TICK: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_secs(2);
 /// Renewals in the background at one time: a thousand accounts must not burst.
 const AT_ONCE: usize = 4;
 /// A token that is refused this soon after it was renewed is not helped by renewing it again.

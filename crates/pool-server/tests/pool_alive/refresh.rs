@@ -142,7 +142,7 @@ async fn a_lost_reply_costs_two_calls_at_most_and_then_asks_for_a_person() {
     within(2 * SECOND, "the first call", || rig.refreshes().0 == 1).await;
     rig.server.books.lock().mood = Mood::Good;
     within(15 * SECOND, "flagged", || rig.slot(FILE).unwrap().needs_login.is_some()).await;
-    tokio::time::sleep(6 * SECOND).await;
+    tokio::time::sleep(3 * SECOND).await;
     assert_eq!(rig.refreshes(), (2, 1));
 }
 
@@ -248,7 +248,7 @@ async fn a_token_that_has_ended_by_our_clock_when_it_is_issued_makes_no_storm() 
     for _ in 0..20 {
         assert_eq!(rig.keeper.refresher.ensure_fresh(&rig.id(FILE), 2, Why::Proactive).await, Ok(()));
     }
-    tokio::time::sleep(6 * SECOND).await;
+    tokio::time::sleep(3 * SECOND).await;
     assert_eq!(rig.refreshes(), (1, 0));
 }
 

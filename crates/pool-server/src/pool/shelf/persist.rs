@@ -168,9 +168,17 @@ impl Shelf {
     }
 
     fn publish(&self, id: &AccountId, new: &Credentials) {
-        let known = self.live.read(|pool, _| pool.slot(id).is_some_and(|slot| *slot.credentials == *new));
+        let mut new = new.clone();
+        let known = self.live.read(|pool, _| {
+            let Some(slot) = pool.slot(id) else { return true };
+            // What a probe has told while the renewal was under way.
+            for (key, value) in &slot.credentials.bound {
+                new.bound.entry(key).or_insert_with(|| value.clone());
+            }
+            *slot.credentials == new
+        });
         if !known {
-            self.live.apply(Event::Renewed { id: id.clone(), credentials: Box::new(new.clone()) });
+            self.live.apply(Event::Renewed { id: id.clone(), credentials: Box::new(new) });
         }
     }
 
