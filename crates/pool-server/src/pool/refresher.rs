@@ -100,7 +100,10 @@ impl Refresher {
     /// Sees to it that the account has a token worth using. `epoch_seen` is that of the credentials that the caller holds: if
     /// the pool has others by now, they are the answer.
     ///
-    /// Any number of callers share one call, and one that goes away cancels nothing.
+    /// Any number of callers share one call, and one that goes away cancels nothing. A token that is only due still serves
+    /// when this fails; one that has ended or was refused does not. Of the failures only [`RefreshFailure::Dead`] has parked
+    /// the account; a refused credential with [`RefreshFailure::NothingToRenew`] or [`RefreshFailure::StillRejected`] is the
+    /// caller's to judge.
     pub async fn ensure_fresh(&self, id: &AccountId, epoch_seen: u64, why: Why) -> Result<(), RefreshFailure> {
         let inner = &self.0;
         let start = || {
@@ -321,7 +324,13 @@ impl Inner {
             if waits && !at_once {
                 continue;
             }
-            match self.persist(&unsaved.loan, &unsaved.new, true).await {
+            let mut saved = self.persist(&unsaved.loan, &unsaved.new, at_once).await;
+            if saved.is_err() && !at_once {
+                // Not an edit under way, it seems.
+                tokio::time::sleep(WRITE_AGAIN[1]).await;
+                saved = self.persist(&unsaved.loan, &unsaved.new, true).await;
+            }
+            match saved {
                 Ok(_) => tracing::info!(account = %id, "its renewed token is saved now"),
                 Err(problem) if at_once => tracing::error!(account = %id, "its renewed token is lost: {problem}"),
                 Err(_) => self.note_unwritten(&id),
