@@ -122,6 +122,7 @@ async fn a_second_process_is_told_who_has_the_pool() {
     let error = plan.try_start().err().unwrap().to_string();
     assert!(error.contains("already in use") && error.contains(&std::process::id().to_string()), "{error}");
     assert!(rig.keeper.shutdown(SECOND).await);
+    drop(rig.keeper);
     let mut plan = Plan::new(&[]).await;
     plan.config.pool_dir = rig.dir.path().to_owned();
     plan.try_start().unwrap();
