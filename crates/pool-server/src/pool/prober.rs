@@ -184,7 +184,11 @@ impl Inner {
         let Some(call) = provider.probe_call(&account, &credentials, &self.shared.bases) else {
             return Ok((Outcome::NoProbe, Probed::default()));
         };
-        let reply = match self.shared.upstream.call(call, CALL_LIMIT).await {
+        let reply = tokio::select! {
+            () = self.shared.stop.cancelled() => return Err(ProbeFailure::BrokenOff),
+            reply = self.shared.upstream.call(call, CALL_LIMIT) => reply,
+        };
+        let reply = match reply {
             Ok(reply) => reply,
             // The network's trouble is not the account's.
             Err(error) => return Ok((Outcome::Trouble { why: error.to_string() }, Probed::default())),
