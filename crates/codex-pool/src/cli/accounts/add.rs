@@ -191,7 +191,7 @@ pub(super) fn import(
     let same = new.identity.is_some().then(|| same_account(&entries, provider, &new)).flatten();
     let name = match (place.name, same) {
         (Some(name), _) => checked(name)?,
-        (None, Some(entry)) => return renew(entry, provider, bytes, new),
+        (None, Some(entry)) => return renew(place.dir, entry, provider, bytes, new),
         (None, None) => free_name(&entries, place.dir, provider, checked(fallback)?),
     };
     let rel = format!("{id}/{name}.json");
@@ -199,7 +199,7 @@ pub(super) fn import(
         return Err(duplicate(entry, provider).into());
     }
     if let Some(entry) = same {
-        return renew(entry, provider, bytes, new);
+        return renew(place.dir, entry, provider, bytes, new);
     }
     let here = |entry: &&Entry| {
         entry.file.provider == Some(id)
@@ -207,7 +207,7 @@ pub(super) fn import(
             && is_nameless(entry, provider)
     };
     if let Some(entry) = entries.iter().find(here).filter(|_| place.again && new.identity.is_none()) {
-        return renew(entry, provider, bytes, new);
+        return renew(place.dir, entry, provider, bytes, new);
     }
     let path = place.dir.join(&rel);
     let archived = if path.symlink_metadata().is_ok() { Some(make_way(place, &entries, &rel)?) } else { None };
@@ -225,13 +225,25 @@ pub(super) fn import(
 }
 
 /// An account that is known gets its newer login, and keeps what was set for it.
-fn renew(entry: &Entry, provider: &dyn Provider, bytes: Vec<u8>, new: FileContent) -> Result<Added, Failure> {
+fn renew(
+    pool_dir: &Path,
+    entry: &Entry,
+    provider: &dyn Provider,
+    bytes: Vec<u8>,
+    new: FileContent,
+) -> Result<Added, Failure> {
     let rel = &entry.file.rel;
-    let old = files::read_secret(&entry.file.path)
-        .map_err(|error| Problem::new(format!("cannot read {rel}"), error.to_string(), "Make it readable"))?;
-    let bytes = keys::carried_over(&old, bytes);
-    let content = provider.read_file(rel, &bytes).unwrap_or(new);
-    files::write_secret(&entry.file.path, &bytes).map_err(|error| Problem::new(error.to_string(), "", ""))?;
+    let mut content = new;
+    let change = |old: &[u8]| {
+        let bytes = keys::carried_over(old, bytes);
+        if let Ok(read) = provider.read_file(rel, &bytes) {
+            content = read;
+        }
+        Ok(bytes)
+    };
+    files::edit(pool_dir, &entry.file.path, change).map_err(|error| {
+        Problem::new(format!("cannot renew {rel}"), error.to_string(), "Make it readable and writable")
+    })?;
     let account = folder::account(rel, provider, &content);
     let renews = content.credentials.refresh.is_some();
     Ok(Added { account, renewed: true, renews, archived: None, warning: content.warning })
