@@ -71,7 +71,7 @@ pub(crate) fn violations(arrived: &Arrived, forbidden: &[String]) -> Vec<String>
 
 const PREFIXES_OF_KEYS: [&str; 6] = ["/openai/", "/anthropic/", "/google/", "/codeassist/", "/v1/messages", "/v1beta/"];
 
-fn contains(hay: &[u8], needle: &[u8]) -> bool {
+pub(crate) fn contains(hay: &[u8], needle: &[u8]) -> bool {
     !needle.is_empty() && memmem::find(hay, needle).is_some()
 }
 

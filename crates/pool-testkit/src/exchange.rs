@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::answer::{Answer, Credit};
+use crate::answer::{Answer, Body, Credit};
 use crate::books::{Ended, Logged, TokenCounts, Violation, payload_sha256};
 use crate::deliver::{self, Delivery};
 use crate::faults::Fault;
@@ -179,15 +179,20 @@ impl Shared {
             return (self.conclude(nowhere, &mut guard), guard);
         };
         let call = match checks::decoded(site, &arrived) {
-            Ok(body) => Call {
-                id,
-                method: arrived.method,
-                path: below,
-                query: arrived.uri.query().unwrap_or_default().to_owned(),
-                json: serde_json::from_slice(&body).unwrap_or(Value::Null),
-                headers: arrived.headers,
-                body,
-            },
+            Ok(body) => {
+                if body != arrived.body {
+                    self.look_inside(id, &body);
+                }
+                Call {
+                    id,
+                    method: arrived.method,
+                    path: below,
+                    query: arrived.uri.query().unwrap_or_default().to_owned(),
+                    json: serde_json::from_slice(&body).unwrap_or(Value::Null),
+                    headers: arrived.headers,
+                    body,
+                }
+            }
             Err(refusal) => return (self.conclude(Verdict::plain(refusal), &mut guard), guard),
         };
         let verdict = match site {
@@ -210,9 +215,20 @@ impl Shared {
         (self.conclude(Verdict { account, ..verdict }, &mut guard), guard)
     }
 
+    /// What must never arrive may be hidden in a compressed body.
+    fn look_inside(&self, id: u64, body: &[u8]) {
+        let mut state = self.state.lock();
+        if state.world.forbidden.iter().any(|text| checks::contains(body, text.as_bytes())) {
+            state.violations.push(Violation { request: id, what: "forbidden text in the body".to_owned() });
+        }
+    }
+
     /// Enters the verdict into the log and lets its fault loose.
     fn conclude(&self, verdict: Verdict, guard: &mut Guard) -> Delivery {
-        let Verdict { answer, fault, account, inference, model, conversation } = verdict;
+        let Verdict { answer, mut fault, account, inference, model, conversation } = verdict;
+        if matches!(answer.body, Body::Plain(_)) && fault.is_for_streams() {
+            fault = Fault::Fine;
+        }
         let credit = answer.credit;
         let (status, whole) = (answer.status, fault.keeps_answer_whole());
         let dressed = fault != Fault::Fine && fault.keeps_payload();

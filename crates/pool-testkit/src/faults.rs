@@ -39,9 +39,9 @@ pub enum Fault {
     ServerError,
     /// The model has no capacity: 503 or 529, in the provider's words.
     Overloaded,
-    /// 200, and overload as the first thing after the preamble.
+    /// 200, and overload as the first thing after the preamble. Streams only.
     OverloadFirst,
-    /// 200, and overload after the first content.
+    /// 200, and overload after the first content. Streams only.
     ErrMid,
     /// A redirect to another place on this server.
     Redirect,
@@ -70,7 +70,7 @@ pub enum Fault {
     ShortGzip,
     /// `content-length` promises more than comes.
     LongContentLength,
-    /// A clean end without the terminal event.
+    /// A clean end without the terminal event. Streams only.
     NoTerminal,
     /// One line that does not end, of so many MiB, then the end.
     EndlessLine {
@@ -193,6 +193,11 @@ impl Fault {
             Self::Paced(_) => Self::Paced(Duration::from_millis(n)),
             _ => return None,
         })
+    }
+
+    /// Does it need a stream? A plain answer goes out untroubled.
+    pub(crate) fn is_for_streams(&self) -> bool {
+        matches!(self, Self::OverloadFirst | Self::ErrMid | Self::NoTerminal)
     }
 
     /// Does the client get all of the answer, so that it counts?

@@ -177,6 +177,9 @@ async fn overload_inside_a_200_comes_before_or_after_content() {
         }
         assert_eq!(fake.books().account(account).completed, 0);
     }
+    fake.account("ash").fault_next(1, Fault::OverloadFirst);
+    let plain = Ask::of(&fake, "ash").body("stream", json!(false)).send(&fake).await;
+    assert_eq!((plain.status, fake.books().account("ash").completed), (Some(200), 1), "a plain answer has no inside");
     fake.account("gum").fault_next(1, Fault::NoTerminal);
     let seen = Ask::of(&fake, "gum").send(&fake).await;
     assert!(seen.whole && !seen.text().contains("finishReason"));

@@ -118,6 +118,11 @@ async fn encoded_bodies_are_for_chatgpt_only() {
         let packed = zstd::encode_all(ask.body.to_string().as_bytes(), 3).expect("zstd");
         assert_eq!(ask.send_bytes(&fake, &packed).await.status, Some(status), "{account}");
     }
+    fake.forbid("hidden-inside");
+    let ask = Ask::of(&fake, "anna").with("content-encoding", "zstd").body("note", json!("hidden-inside "));
+    let packed = zstd::encode_all(ask.body.to_string().as_bytes(), 3).expect("zstd");
+    ask.send_bytes(&fake, &packed).await;
+    assert_eq!(fake.books().violations.len(), 1);
 }
 
 #[tokio::test]
