@@ -86,6 +86,8 @@ pub enum Event {
     Served { id: AccountId, families: Vec<String> },
     /// The operator clears what keeps it out.
     Cleared { id: AccountId },
+    /// An account has refused what another has sealed in this conversation.
+    Stripped { session: SessionKey },
 }
 
 /// An account handed to one attempt. The slot is taken until [`Pool::release`].
@@ -95,6 +97,8 @@ pub struct Grant {
     pub credentials: Arc<Credentials>,
     pub epoch: u64,
     pub pin: PinState,
+    /// The conversation's requests go out without sealed state (see [`crate::pins::Pin`]).
+    pub bare: bool,
     pub headroom: Headroom,
     /// A light request takes no slot, so none is given back.
     pub counted: bool,
@@ -159,6 +163,7 @@ impl Pool {
                 slot.last_used = Some(now);
                 slot.cooldowns.retain(|cooldown| cooldown.is_hard() || !cooldown.scope.touches(&families));
             }),
+            Event::Stripped { session } => self.pins.strip(session),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
                 slot.windows.retain(|window| !window.is_exhausted(now));
@@ -176,7 +181,9 @@ impl Pool {
         tried: &[AccountId],
         now: UnixMs,
     ) -> Result<Grant, Box<Refusal>> {
-        let pinned = session.and_then(|key| self.pins.get(key, now)).map(|pin| pin.account.clone());
+        let pin = session.and_then(|key| self.pins.get(key, now));
+        let bare = pin.is_some_and(|pin| pin.bare);
+        let pinned = pin.map(|pin| pin.account.clone());
         // A pin to an account that is gone binds nothing.
         let pinned = pinned.filter(|id| self.slots.contains_key(id));
         let mut considered = Vec::new();
@@ -187,8 +194,8 @@ impl Pool {
             let verdict = if tried.contains(id) {
                 Err(Ineligible::Tried)
             } else {
-                choose::eligible(slot, demand, now)
-                    .and_then(|()| if bound_elsewhere { Err(Ineligible::BoundElsewhere) } else { Ok(()) })
+                let able = choose::eligible(slot, demand, now);
+                if able.is_ok() && bound_elsewhere { Err(Ineligible::BoundElsewhere) } else { able }
             };
             match verdict {
                 Ok(()) => candidates.push(slot),
@@ -214,6 +221,7 @@ impl Pool {
                 (Some(_), Some(pin)) if *pin == chosen.account.id => PinState::Kept,
                 (Some(_), Some(_)) => PinState::Moved,
             },
+            bare,
             headroom: choose::headroom(chosen, demand, now),
             counted: !demand.light,
         };

@@ -31,6 +31,9 @@ pub enum Verdict {
     Elsewhere,
     /// Renew the credential, try the same account once more, then elsewhere.
     RefreshThenSame,
+    /// Try the same account again without the state that another account has sealed. If there was nothing to leave behind:
+    /// [`Verdict::Fatal`].
+    StripThenSame,
     /// Pass it to the client verbatim: no other account would answer differently.
     Fatal,
 }
@@ -127,6 +130,11 @@ impl Judgement {
     /// The credential was refused.
     pub fn refresh(reason: impl Into<String>) -> Self {
         Self { verdict: Verdict::RefreshThenSame, fault: Fault::Account, reason: reason.into(), ..Self::deliver() }
+    }
+
+    /// The request carries what another account has sealed.
+    pub fn strip(reason: impl Into<String>) -> Self {
+        Self { verdict: Verdict::StripThenSame, reason: reason.into(), ..Self::deliver() }
     }
 
     #[must_use]

@@ -13,7 +13,7 @@ use pool_core::scan::splice;
 use pool_core::verdict::{Cause, Fault, Until, Verdict};
 use pool_core::{Judgement, UnixMs};
 use pool_providers::reply::{Failure, News, Reply, Stage};
-use pool_providers::request::{Outbound, Wrap};
+use pool_providers::request::{Carry, Outbound, Serving, Wrap};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -118,24 +118,15 @@ pub fn settle(app: &App, lease: &Lease, judgement: &Judgement, renewed: bool) {
 pub async fn send(
     errand: &Errand,
     lease: &Lease,
-    moved: bool,
+    carry: Carry,
     attempts_before: usize,
     early: &watch::Sender<Option<deliver::Head>>,
 ) -> Result<Opened, Miss> {
     let app = &errand.app;
     let provider = path::provider(&app.registry, errand.route).map_err(Miss::client)?;
     let seen = &errand.received.seen;
-    let outbound = provider
-        .outbound(
-            errand.route,
-            &head(&errand.parts),
-            seen,
-            &lease.account,
-            &lease.credentials,
-            &app.config.bases,
-            moved,
-        )
-        .map_err(Miss::client)?;
+    let serving = Serving { account: &lease.account, credentials: &lease.credentials, bases: &app.config.bases, carry };
+    let outbound = provider.outbound(errand.route, &head(&errand.parts), seen, &serving).map_err(Miss::client)?;
     let wrap = outbound.wrap;
     let request = build(errand, outbound)?;
     let limit = if errand.parts.uri.path().ends_with("/compact") {
@@ -152,7 +143,7 @@ pub async fn send(
     if response.status().is_success() {
         hold(errand, lease, response, wrap, attempts_before, early).await
     } else {
-        refused(errand, lease, response, attempts_before, now).await
+        refused(errand, lease, response, carry, attempts_before, now).await
     }
 }
 
@@ -255,6 +246,7 @@ async fn refused(
     errand: &Errand,
     lease: &Lease,
     response: Response<Incoming>,
+    carry: Carry,
     attempts_before: usize,
     now: UnixMs,
 ) -> Result<Opened, Miss> {
@@ -266,7 +258,8 @@ async fn refused(
     let text = decoded(&upstream.headers, &begun);
     let judgement = provider.judge(&lease.account, &errand.demand, status, &upstream.headers, &text, now);
     let mut client = headers::for_client(upstream.headers);
-    if matches!(judgement.verdict, Verdict::Fatal | Verdict::Deliver) {
+    let nothing_to_strip = judgement.verdict == Verdict::StripThenSame && carry == Carry::Bare;
+    if nothing_to_strip || matches!(judgement.verdict, Verdict::Fatal | Verdict::Deliver) {
         provider.speak_of_pool(&mut client, &app.pool.standing(&errand.demand), now);
         let reader = provider.reader(errand.route, &errand.demand, false, now);
         let tap = Tap::new(reader, &client);

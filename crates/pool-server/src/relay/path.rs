@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
-use pool_core::pool::PinState;
+use pool_core::pool::{Event, PinState};
 use pool_core::retry::Trail;
 use pool_core::standing::{Refusal, RefusalWhy};
 use pool_core::verdict::Verdict;
 use pool_core::{AccountId, Demand, SessionKey, UnixMs};
 use pool_providers::reply::{Failure, Reply};
-use pool_providers::request::Head;
+use pool_providers::request::{Carry, Head};
 use pool_providers::routes::{Kind, Route};
 use pool_providers::{Provider, Registry};
 use tokio::sync::watch;
@@ -133,10 +133,15 @@ impl Errand {
         early: &watch::Sender<Option<deliver::Head>>,
     ) -> Result<Opened, Miss> {
         let mut renewed = false;
+        let moved = lease.pin == PinState::Moved || trail.tried().any(|id| *id != lease.account.id);
+        let mut carry = match moved {
+            _ if lease.bare => Carry::Bare,
+            true => Carry::Moved,
+            false => Carry::All,
+        };
         loop {
-            let moved = lease.pin == PinState::Moved || trail.tried().any(|id| *id != lease.account.id);
             let attempt = match attempt::freshen(&self.app, lease).await {
-                Ok(()) => attempt::send(self, lease, moved, trail.attempts.len(), early).await,
+                Ok(()) => attempt::send(self, lease, carry, trail.attempts.len(), early).await,
                 Err(miss) => Err(miss),
             };
             let miss = match attempt {
@@ -150,6 +155,11 @@ impl Errand {
                 request = self.id, account = %lease.account.name, status, reason = miss.judgement.reason,
                 verdict = ?miss.judgement.verdict, "an attempt failed"
             );
+            if miss.judgement.verdict == Verdict::StripThenSame && self.received.can_be_sent() {
+                carry = Carry::Bare;
+                self.session.inspect(|session| self.app.pool.apply(Event::Stripped { session: *session }));
+                continue;
+            }
             let again = miss.judgement.verdict == Verdict::RefreshThenSame && !renewed && self.received.can_be_sent();
             if !again || attempt::renew(&self.app, lease).await.is_err() {
                 return Err(miss);

@@ -22,7 +22,7 @@ use pool_core::{
 };
 use pool_providers::provider::{FileContent, FileFault, Login, Probed, Refreshed};
 use pool_providers::reply::{Failure, Reader, Reply};
-use pool_providers::request::{Bases, Body, Call, Head, Outbound};
+use pool_providers::request::{Bases, Body, Call, Head, Outbound, Serving};
 use pool_providers::routes::Route;
 use pool_providers::{Provider, Registry};
 use pool_server::config::Config;
@@ -185,10 +185,7 @@ impl Provider for Fake {
         _route: &Route,
         _head: &Head<'_>,
         _body: &Body,
-        _account: &Account,
-        _credentials: &Credentials,
-        _bases: &Bases,
-        _moved: bool,
+        _account: &Serving<'_>,
     ) -> Result<Outbound, Failure> {
         unreachable!()
     }

@@ -7,7 +7,7 @@ use pool_core::standing::Standing;
 use pool_core::{Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, Settings, UnixMs};
 use pool_providers::provider::{FileContent, FileFault, Login, Probed, Refreshed};
 use pool_providers::reply::{Failure, Reader, Reply};
-use pool_providers::request::{Bases, Body, Call, Head, Outbound};
+use pool_providers::request::{Bases, Body, Call, Head, Outbound, Serving};
 use pool_providers::routes::Route;
 use pool_providers::{Provider, Registry};
 use serde_json::{Value, json};
@@ -92,16 +92,7 @@ impl Provider for Fruit {
     fn demand(&self, _: &Route, _: &Head<'_>, _: &Body) -> Demand {
         never()
     }
-    fn outbound(
-        &self,
-        _: &Route,
-        _: &Head<'_>,
-        _: &Body,
-        _: &Account,
-        _: &Credentials,
-        _: &Bases,
-        _: bool,
-    ) -> Result<Outbound, Failure> {
+    fn outbound(&self, _: &Route, _: &Head<'_>, _: &Body, _: &Serving<'_>) -> Result<Outbound, Failure> {
         never()
     }
     fn header_windows(&self, _: &Account, _: &Demand, _: &HeaderMap, _: UnixMs) -> Vec<QuotaWindow> {
