@@ -8,7 +8,8 @@
 
 Each scenario starts its own fake-upstream and its own codex-pool in a temporary folder. In every scenario but `all-limit`
 the clients must notice nothing; after it, upstream's books must show no pool credential, no client account id, and no
-conversation on two accounts. In `all-limit` each client must show a limit text soon.
+conversation on two accounts. In `midway-*` the account that serves a client fails after its first answer, so the conversation
+has to move in the middle of a turn. In `all-limit` each client must show a limit text soon.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ LIMIT_SECONDS = 2400
 LIMIT_PATIENCE = 30
 
 FAILURES = ["limit", "expired", "revoked", "overloaded", "close", "reset", "cut_first"]
+MIDWAY = ["limit", "revoked", "close"]
 MORE_FAILURES = ["overload_first", "server_error", "throttle", "cdn_html", "unpaid", "forbidden", "credit_too_low"]
 
 
@@ -88,6 +90,10 @@ def spring(fake: Fake, scenario: str, each: int) -> None:
     if scenario.startswith("first-"):
         for kind in KINDS:
             break_account(fake, f"{kind}-1", scenario.removeprefix("first-"))
+    if scenario.startswith("midway-"):
+        for kind in KINDS:
+            fake.order("fault", account=f"{kind}-1", fault="fine", times=1)
+            fake.order("fault", account=f"{kind}-1", fault=scenario.removeprefix("midway-"))
     if scenario == "only-last":
         for kind in KINDS:
             for number in range(1, each):
@@ -96,7 +102,8 @@ def spring(fake: Fake, scenario: str, each: int) -> None:
 
 def scenarios() -> list[str]:
     first = [f"first-{failure}" for failure in FAILURES + MORE_FAILURES]
-    return ["ok", *first, "only-last", "all-limit"]
+    midway = [f"midway-{failure}" for failure in MIDWAY]
+    return ["ok", *first, *midway, "only-last", "all-limit"]
 
 
 def free_port() -> int:
@@ -177,7 +184,7 @@ def play(scenario: str, chosen: list[modes.Mode], flags: argparse.Namespace) -> 
                     result = run.run_mode(mode, setting, flags.timeout)
                     results.append(result)
                 books = fake.order("books")
-                faults = against(books)
+                faults = against(books, may_move=scenario.startswith("midway-"))
                 if scenario == "all-limit":
                     results = [judged(result, books) for result in results]
                 if flags.logs:
@@ -200,7 +207,7 @@ def judged(result: run.Result, books: dict) -> run.Result:
     return result
 
 
-def against(books: dict) -> list[str]:
+def against(books: dict, may_move: bool) -> list[str]:
     """What upstream's books say against the pool."""
     faults = [f"request {one['request']}: {one['what']}" for one in books["violations"]]
     homes: dict[str, set[str]] = {}
@@ -209,7 +216,7 @@ def against(books: dict) -> list[str]:
             # Gemini CLI's routing question is asked once before, of another model.
             homes.setdefault(f"{entry['conversation']} {entry['model']}", set()).add(entry["account"])
     for conversation, accounts in homes.items():
-        if len(accounts) > 1:
+        if len(accounts) > 1 and not may_move:
             faults.append(f"conversation {conversation} on {', '.join(sorted(accounts))}")
     return faults
 
@@ -241,7 +248,11 @@ def main() -> int:
             parser.error(f"{binary} is missing: cargo build -p codex-pool -p pool-testkit")
     outcomes = []
     for name in names:
-        outcome = play(name, run.chosen(flags.only), flags)
+        cast_of_all = run.chosen(flags.only)
+        # Each client meets the turn of fate for itself.
+        casts = [[mode] for mode in cast_of_all] if name.startswith("midway-") else [cast_of_all]
+        plays = [play(name, cast, flags) for cast in casts]
+        outcome = Outcome(name, [one for each in plays for one in each.results], [one for each in plays for one in each.faults])
         outcomes.append(outcome)
         if not flags.json:
             print(f"\n== {name}: {'ok' if outcome.ok else 'FAILED'}")
