@@ -46,6 +46,9 @@ pub(crate) fn violations(arrived: &Arrived, forbidden: &[String]) -> Vec<String>
             found.push(format!("header {name}"));
         }
     }
+    if forwarded && headers.contains_key("sec-websocket-extensions") {
+        found.push("an extension of WebSocket offered that a pool cannot speak".to_owned());
+    }
     for name in headers.keys() {
         if headers.get_all(name).iter().count() > 1 && ["authorization", "x-api-key", "host"].contains(&name.as_str()) {
             found.push(format!("header {name} more than once"));
