@@ -11,5 +11,6 @@ pub mod provider;
 pub mod reply;
 pub mod request;
 pub mod routes;
+pub mod socket;
 
 pub use provider::{Provider, Registry};

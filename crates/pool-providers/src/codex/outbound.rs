@@ -32,6 +32,8 @@ const SECRET_KEYS: [&str; 4] = ["key", "api_key", "access_token", "token"];
 /// compaction's content is sealed too, but it is the conversation.)
 const DISPENSABLE: &str = "reasoning";
 
+static METADATA_STATE: LazyLock<Paths> = LazyLock::new(|| Paths::new(&["client_metadata.x-codex-turn-state"]));
+
 static INPUT: LazyLock<Paths> = LazyLock::new(|| Paths::new(&["input"]));
 
 pub(super) fn build(head: &Head<'_>, body: &Body, serving: &Serving<'_>) -> Result<Outbound, Failure> {
@@ -50,7 +52,11 @@ pub(super) fn build(head: &Head<'_>, body: &Body, serving: &Serving<'_>) -> Resu
     if carry != Carry::All {
         remove.push(TURN_STATE);
     }
-    let edits = if carry == Carry::Bare { without_sealed(&body.bytes) } else { Vec::new() };
+    let mut edits = if carry == Carry::Bare { without_sealed(&body.bytes) } else { Vec::new() };
+    if carry != Carry::All {
+        edits.extend(without_turn_state(&body.bytes));
+        edits.sort_by_key(|edit| edit.range.start);
+    }
     Ok(Outbound {
         url: format!("{base}/{rest}{}", query(head)),
         set,
@@ -59,6 +65,12 @@ pub(super) fn build(head: &Head<'_>, body: &Body, serving: &Serving<'_>) -> Resu
         decoded: account.kind == AccountKind::ApiKey || !is_zstd_or_plain(head),
         ..Outbound::default()
     })
+}
+
+/// On a socket, the turn state stands in the message.
+fn without_turn_state(body: &[u8]) -> Option<Edit> {
+    let range = find(body, &METADATA_STATE).key_range(0)?;
+    Some(Edit { range, with: Bytes::new() })
 }
 
 /// Takes the sealed reasoning out of the input, each item with one of the commas around it. Items that cannot be read stay.
@@ -250,6 +262,11 @@ mod tests {
             assert_eq!(bare(&body, Carry::Bare), format!(r#"{{"model":"m", "input": [{left}], "stream":true}}"#));
             assert_eq!(bare(&body, Carry::Moved), body);
         }
+        let state = |more: &str| format!(r#"{{"input": [{sealed}], "client_metadata":{{{more}"turn_id":"t"}}}}"#);
+        let echoed = state(r#""x-codex-turn-state":"opaque","#);
+        assert_eq!(bare(&echoed, Carry::All), echoed);
+        assert_eq!(bare(&echoed, Carry::Moved), state(""));
+        assert_eq!(bare(&echoed, Carry::Bare), state("").replace(sealed, ""));
         for odd in [r#"{"input":"text"}"#, r#"{"input":[{"type":"reasoning","#, "", "[]"] {
             assert_eq!(bare(odd, Carry::Bare), odd);
         }
