@@ -31,6 +31,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Clone, Debug)]
 pub struct Upstream {
     client: Client<Bounded<HttpsConnector<WayOut>>, OutBody>,
+    /// For upgrades, which only HTTP/1.1 has; each takes a connection of its own.
+    sockets: Client<Bounded<HttpsConnector<WayOut>>, OutBody>,
     timeouts: Timeouts,
 }
 
@@ -64,13 +66,10 @@ const CALL_CAP: usize = 1 << 20;
 
 impl Upstream {
     pub fn new(config: &Config) -> Self {
-        let tls = HttpsConnectorBuilder::new()
-            .with_webpki_roots()
-            .https_or_http()
-            .enable_http1()
-            .enable_http2()
-            .wrap_connector(WayOut::new(config));
-        let bounded = Bounded { inner: tls, limit: config.timeouts.connect + config.timeouts.tls };
+        let https = || HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1();
+        let limit = config.timeouts.connect + config.timeouts.tls;
+        let bounded = Bounded { inner: https().enable_http2().wrap_connector(WayOut::new(config)), limit };
+        let plain = Bounded { inner: https().wrap_connector(WayOut::new(config)), limit };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
@@ -78,7 +77,9 @@ impl Upstream {
             .http2_keep_alive_interval(Duration::from_secs(30))
             .http2_adaptive_window(true)
             .build(bounded);
-        Self { client, timeouts: config.timeouts }
+        let sockets =
+            Client::builder(TokioExecutor::new()).timer(TokioTimer::new()).pool_max_idle_per_host(0).build(plain);
+        Self { client, sockets, timeouts: config.timeouts }
     }
 
     /// Sends a request and waits for the head of its answer, `head_limit` at most.
@@ -91,6 +92,19 @@ impl Upstream {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(classify(&error)),
             Err(_) => Err(UpstreamError::Timeout(head_limit)),
+        }
+    }
+
+    /// Sends a request for an upgrade and waits for the head of its answer, `limit` at most, connecting included.
+    pub async fn upgrade(
+        &self,
+        request: Request<OutBody>,
+        limit: Duration,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        match tokio::time::timeout(limit, self.sockets.request(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(classify(&error)),
+            Err(_) => Err(UpstreamError::Timeout(limit)),
         }
     }
 

@@ -9,3 +9,4 @@ pub mod path;
 pub mod receive;
 pub mod tap;
 pub mod wrap;
+pub mod ws;
