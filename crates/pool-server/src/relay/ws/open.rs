@@ -31,6 +31,8 @@ use crate::relay::path::{self, head, provider};
 use crate::relay::{attempt, headers};
 use crate::upstream::UpstreamError;
 
+/// So many handshakes upstream that take as long as they may still fit into the client's own.
+const HANDSHAKES: u32 = 2;
 /// What is read of a refusal before it is judged.
 const REFUSAL_CAP: usize = 64 << 10;
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
@@ -181,12 +183,12 @@ impl Ground {
         let session = Some(self.session(demand));
         let (mut trail, mut tried) = (Trail::default(), Vec::new());
         self.app.pool.count_request(demand.provider);
+        let patience = self.app.config.timeouts.handshake * HANDSHAKES;
         loop {
             let mut lease = self.app.pool.lease(demand, session, &tried).map_err(|refusal| {
                 let reply = self.failure(&Failure::Refused(*refusal));
-                // After tries that failed the reason may be that they were made.
-                let told = reply.status == StatusCode::TOO_MANY_REQUESTS || tried.is_empty();
-                Some(reply).filter(|reply| told && reply.status.is_client_error())
+                // What is not certain may be better over HTTP, and is told there.
+                Some(reply).filter(|reply| reply.status.is_client_error())
             })?;
             let carry = match lease.pin {
                 PinState::Moved => Carry::Moved,
@@ -199,7 +201,8 @@ impl Ground {
                 Err(miss) => {
                     let transient = miss.judgement.is_transient();
                     let exhausted = transient && trail.transient >= self.app.config.max_attempts;
-                    if exhausted || (transient && !self.app.pool.may_retry(demand.provider)) {
+                    let late = self.started.elapsed() >= patience;
+                    if late || exhausted || (transient && !self.app.pool.may_retry(demand.provider)) {
                         return Err(None);
                     }
                     tried.push(lease.account.id.clone());
@@ -227,7 +230,12 @@ impl Ground {
                 Ok(opened) => return Ok(opened),
                 Err(miss) => miss,
             };
-            self.settle(lease, &miss, renewed, trail);
+            if miss.judgement.is_transient() {
+                // Sockets are in trouble, which says nothing of the account: over HTTP it is the first choice as ever.
+                self.note(lease, &miss, trail);
+            } else {
+                self.settle(lease, &miss, renewed, trail);
+            }
             let again = miss.judgement.verdict == Verdict::RefreshThenSame && !renewed;
             if !again || attempt::renew(&self.app, lease).await.is_err() {
                 return Err(miss);
@@ -238,9 +246,13 @@ impl Ground {
 
     /// Notes a try that failed, and tells the pool what it says of the account.
     pub fn settle(&self, lease: &Lease, miss: &Miss, renewed: bool, trail: &mut Trail) {
+        attempt::settle(&self.app, lease, &miss.judgement, renewed);
+        self.note(lease, miss, trail);
+    }
+
+    fn note(&self, lease: &Lease, miss: &Miss, trail: &mut Trail) {
         let status = miss.status.map(|status| status.as_u16());
         trail.record(&lease.account.id, status, &miss.judgement, clock::now());
-        attempt::settle(&self.app, lease, &miss.judgement, renewed);
         tracing::info!(
             request = self.id, account = %lease.account.name, status, reason = miss.judgement.reason,
             verdict = ?miss.judgement.verdict, "an attempt failed on a socket"

@@ -416,7 +416,8 @@ impl Talk {
     }
 
     async fn refuse(&mut self, failure: Failure) -> Result<(), End> {
-        tracing::warn!(request = self.ground.id, turn = self.count, ?failure, "no account could serve a turn");
+        let why = if let Failure::Refused(refusal) = &failure { Some(&refusal.why) } else { None };
+        tracing::warn!(request = self.ground.id, turn = self.count, ?why, "no account could serve a turn");
         self.turns.end();
         let words = self.turns.refuse(&self.ground.failure(&failure));
         self.say(words).await
