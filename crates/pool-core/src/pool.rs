@@ -191,11 +191,11 @@ impl Pool {
         for slot in self.slots.values().filter(|slot| slot.account.provider == demand.provider) {
             let id = &slot.account.id;
             let bound_elsewhere = demand.bound && pinned.as_ref().is_some_and(|pin| pin != id);
-            let verdict = if tried.contains(id) {
-                Err(Ineligible::Tried)
-            } else {
-                let able = choose::eligible(slot, demand, now);
-                if able.is_ok() && bound_elsewhere { Err(Ineligible::BoundElsewhere) } else { able }
+            // What keeps it out says more than that it was tried.
+            let verdict = match choose::eligible(slot, demand, now) {
+                Ok(()) if tried.contains(id) => Err(Ineligible::Tried),
+                Ok(()) if bound_elsewhere => Err(Ineligible::BoundElsewhere),
+                verdict => verdict,
             };
             match verdict {
                 Ok(()) => candidates.push(slot),

@@ -308,3 +308,13 @@ fn a_long_throttle_is_told_as_a_limit_and_a_short_one_as_trouble() {
     let resets_at = Some(NOW + Span::from_mins(40));
     assert_eq!(refused.why, RefusalWhy::AllSpent { resets_at, window: None, span: None });
 }
+
+#[test]
+fn a_refusal_after_tries_tells_what_the_tries_have_shown() {
+    let mut pool = pool(&[("a", ApiKey), ("b", ApiKey)]);
+    for name in ["a", "b"] {
+        penalise(&mut pool, name, Scope::Account, Cause::Throttled, Until::For(Span::from_mins(40)));
+    }
+    let refused = pool.lease(&demand(), None, &[id("a"), id("b")], NOW).expect_err("both were tried");
+    assert!(matches!(refused.why, RefusalWhy::AllSpent { .. }), "{:?}", refused.why);
+}
