@@ -149,7 +149,9 @@ fn requests_in_flight_spread_a_rush() {
     for name in names {
         assert_eq!(grants.iter().filter(|grant| grant.account.name == name).count(), 10);
     }
-    grants.iter().for_each(|grant| pool.release(grant));
+    for grant in &grants {
+        pool.release(grant);
+    }
     assert!(pool.slots().all(|slot| slot.in_flight == 0));
 }
 
