@@ -6,6 +6,7 @@
 
 pub mod claude;
 pub mod codex;
+mod file;
 pub mod gemini;
 pub mod provider;
 pub mod reply;

@@ -219,7 +219,7 @@ pub(super) fn import(
     }
     files::write_new(&path, &bytes).map_err(|error| Problem::new(error.to_string(), "", ""))?;
     let content = read(&rel, &bytes)?;
-    let account = folder::account(&rel, provider, &content);
+    let account = content.account(&rel, provider);
     let renews = content.credentials.refresh.is_some();
     Ok(Added { account, renewed: false, renews, archived, warning: content.warning })
 }
@@ -244,7 +244,7 @@ fn renew(
     files::edit(pool_dir, &entry.file.path, change).map_err(|error| {
         Problem::new(format!("cannot renew {rel}"), error.to_string(), "Make it readable and writable")
     })?;
-    let account = folder::account(rel, provider, &content);
+    let account = content.account(rel, provider);
     let renews = content.credentials.refresh.is_some();
     Ok(Added { account, renewed: true, renews, archived: None, warning: content.warning })
 }

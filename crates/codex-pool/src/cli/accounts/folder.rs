@@ -5,7 +5,7 @@ use std::path::Path;
 
 use pool_core::{Account, AccountId, AccountKind};
 use pool_providers::Registry;
-use pool_providers::provider::{FileContent, Provider};
+use pool_providers::provider::Provider;
 use pool_server::pool::files::{self, PoolFile};
 
 use crate::problem::Problem;
@@ -45,22 +45,7 @@ fn read_one(file: &PoolFile, registry: &Registry) -> Result<Found, String> {
     let provider = file.provider.and_then(|id| registry.get(id)).ok_or("no provider is known for it")?;
     let bytes = files::read_secret(&file.path).map_err(|error| format!("it cannot be read: {error}"))?;
     let content = provider.read_file(&file.rel, &bytes).map_err(|fault| fault.to_string())?;
-    Ok(Found { account: account(&file.rel, provider, &content), warning: content.warning })
-}
-
-/// The account that a file at `rel` with this content is.
-pub(super) fn account(rel: &str, provider: &dyn Provider, content: &FileContent) -> Account {
-    let stem = rel.rsplit('/').next().unwrap_or(rel).trim_end_matches(".json");
-    Account {
-        id: content.identity(rel).account_id(provider.id()),
-        provider: provider.id(),
-        kind: content.kind,
-        name: content.settings.name.clone().unwrap_or_else(|| stem.to_owned()),
-        file: rel.to_owned(),
-        plan: content.plan.clone(),
-        email: content.email.clone(),
-        settings: content.settings.clone(),
-    }
+    Ok(Found { account: content.account(&file.rel, provider), warning: content.warning })
 }
 
 /// `Codex subscription, plus, m…@example.com`.
