@@ -208,7 +208,7 @@ fn state(app: &App, slot: &Slot, now: UnixMs) -> (State, Option<String>, Option<
                 slot.cooldowns.iter().filter(|cooldown| cooldown.is_running(now)).max_by_key(|cooldown| cooldown.until);
             let reason = family.map(|cooldown| match &cooldown.scope {
                 Scope::Account => cooldown.cause.to_string(),
-                Scope::Family(family) => format!("{family}: {}", cooldown.cause),
+                Scope::Family(family) => format!("{}: {}", status::family_word(family), cooldown.cause),
             });
             (State::Ready, reason, family.map(|cooldown| cooldown.until))
         }
