@@ -9,6 +9,7 @@ pub mod codex;
 mod file;
 pub mod gemini;
 pub mod provider;
+mod quote;
 pub mod reply;
 pub mod request;
 pub mod routes;
