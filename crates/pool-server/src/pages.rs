@@ -35,9 +35,11 @@ pub enum Page {
 impl Page {
     pub fn of(head: &Head<'_>) -> Option<Self> {
         let get = *head.method == Method::GET;
+        // Some monitors ask for the head only.
+        let read = get || *head.method == Method::HEAD;
         match head.path {
-            "/healthz" if get => Some(Self::Health),
-            "/readyz" if get => Some(Self::Ready),
+            "/healthz" if read => Some(Self::Health),
+            "/readyz" if read => Some(Self::Ready),
             "/" if get => Some(Self::Root),
             "/api/status" | "/status" if get => Some(Self::Status),
             path if *head.method == Method::POST => {
@@ -61,7 +63,7 @@ pub async fn answer(app: &App, page: Page, peer: std::net::SocketAddr, head: &He
         if !admit::is_our_host(&app.config, head.headers) {
             return problem(
                 StatusCode::MISDIRECTED_REQUEST,
-                "this is not one of the pool's own names; use its address",
+                "this is not one of the pool's own names: use its address, or set `public_url` to the name that you use",
             );
         }
         if let Err(denied) = admit::admit(&app.config, peer, head) {
