@@ -162,6 +162,12 @@ fn tokens_never_go_out_unencrypted() {
 }
 
 #[test]
+fn a_misspelt_key_is_told_beside_what_is_wrong() {
+    let told = problems("operator_tokn = \"x\"\n", &[], Some("0.0.0.0:8989"));
+    assert!(told.contains("refusing to listen") && told.contains("Did you mean operator_token?"), "{told}");
+}
+
+#[test]
 fn one_outbound_proxy() {
     let proxy = |text: &str| settings("", &[("UPSTREAM_PROXY", text)]).server.proxy;
     assert!(matches!(proxy("http://10.0.0.1:3128"), Some(OutboundProxy::Http(_))));

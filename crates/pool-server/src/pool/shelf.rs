@@ -161,7 +161,8 @@ impl Shelf {
             }
             Err(error) => {
                 held.seen = None;
-                return self.broken(held, &format!("it cannot be read: {error}"), patience);
+                let what = format!("it cannot be read: {error}; make it a file that the user of codex-pool may read");
+                return self.broken(held, &what, patience);
             }
         };
         let hash: [u8; 32] = Sha256::digest(&bytes).into();
