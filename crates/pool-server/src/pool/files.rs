@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 use pool_core::ProviderId;
 use pool_providers::Registry;
 
-pub use lock::{LockError, PoolLock};
-pub use write::{Step, WriteError, archive, ensure_private_dir, sweep, write_new, write_secret, write_secret_with};
+pub use lock::{EditLock, LockError, PoolLock};
+pub use write::{
+    Step, WriteError, archive, ensure_private_dir, probe_write, sweep, write_new, write_secret, write_secret_with,
+};
 
 /// A credential file is a few kilobytes; what is larger is something else.
 pub const FILE_CAP: u64 = 1 << 20;
@@ -163,13 +165,22 @@ pub fn read_secret(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Is the file's mode 0600 or narrower?
+pub fn check_private(path: &Path) -> io::Result<bool> {
+    Ok(is_private(&fs::metadata(path)?))
+}
+
 /// Makes a file that gives anybody more than mode 0600 one of mode 0600. `true`: that was needed.
 pub fn make_private(path: &Path) -> io::Result<bool> {
     let file = File::open(path)?;
-    let wider = file.metadata()?.mode() & 0o7777 & !0o600;
-    if wider == 0 {
+    if is_private(&file.metadata()?) {
         return Ok(false);
     }
     file.set_permissions(fs::Permissions::from_mode(0o600))?;
     Ok(true)
+}
+
+fn is_private(about: &fs::Metadata) -> bool {
+    let wider = about.mode() & 0o7777 & !0o600;
+    wider == 0
 }

@@ -1,6 +1,130 @@
 //! The living pool: the core's state machine with its lock, the files it comes from, and what keeps it fresh.
 
+pub mod faults;
 pub mod files;
+mod flights;
 pub mod live;
+pub mod prober;
+pub mod refresher;
+pub mod shelf;
+mod watcher;
 
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pool_providers::Registry;
+use pool_providers::request::Bases;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::upstream::SharedUpstream;
+
+pub use faults::{Fault, Faults, Topic};
 pub use live::{Lease, LivePool};
+pub use prober::{ProbeFailure, ProbeReport, Prober};
+pub use refresher::{RefreshFailure, Refresher, Why};
+pub use shelf::{Shelf, Writer};
+
+/// What the tasks that keep the pool alive have in common.
+#[derive(Clone)]
+struct Shared {
+    registry: Arc<Registry>,
+    live: Arc<LivePool>,
+    shelf: Arc<Shelf>,
+    upstream: SharedUpstream,
+    bases: Bases,
+    disable_refresh: bool,
+    probe_every: Duration,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// Owns the pool folder and keeps the pool alive: reads and watches the files, renews the tokens, probes the accounts.
+#[derive(Debug)]
+pub struct Keeper {
+    pub refresher: Refresher,
+    pub prober: Prober,
+    pub faults: Arc<Faults>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    // Given back last.
+    _lock: files::PoolLock,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the pool folder {} cannot be used: {source}; make it a folder that the user of codex-pool may read and write", .dir.display())]
+    Folder { dir: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Lock(#[from] files::LockError),
+}
+
+impl Keeper {
+    /// Takes the pool folder (making it if there is none), reads every account into `live` and starts what keeps them fresh.
+    pub fn start(
+        config: &Config,
+        registry: Arc<Registry>,
+        live: Arc<LivePool>,
+        upstream: SharedUpstream,
+    ) -> Result<Self, StartError> {
+        Self::start_with(config, registry, live, upstream, Box::new(files::write_secret))
+    }
+
+    /// The same with another way to write files.
+    pub fn start_with(
+        config: &Config,
+        registry: Arc<Registry>,
+        live: Arc<LivePool>,
+        upstream: SharedUpstream,
+        write: Writer,
+    ) -> Result<Self, StartError> {
+        let dir = config.pool_dir.clone();
+        let folder = |source| StartError::Folder { dir: dir.clone(), source };
+        files::ensure_private_dir(&dir).map_err(folder)?;
+        let lock = files::PoolLock::acquire(&dir)?;
+        files::sweep(&dir).map_err(folder)?;
+        let faults = Arc::new(Faults::default());
+        let shelf = Shelf::new(dir.clone(), registry.clone(), live.clone(), faults.clone(), write);
+        let loaded = shelf.load().map_err(folder)?;
+        let shared = Shared {
+            registry,
+            live,
+            shelf: Arc::new(shelf),
+            upstream,
+            bases: config.bases.clone(),
+            disable_refresh: config.disable_refresh,
+            probe_every: config.probe_every,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        let refresher = Refresher::new(shared.clone());
+        let prober = Prober::new(shared.clone(), refresher.clone());
+        prober.probe_soon(loaded.changed);
+        let (tasks, stop) = (shared.tasks.clone(), shared.stop.clone());
+        tasks.spawn(watcher::run(shared, prober.clone()));
+        tasks.spawn(refresher.clone().run());
+        tasks.spawn(prober.clone().run());
+        Ok(Self { refresher, prober, faults, tasks, stop, _lock: lock })
+    }
+
+    /// Stops, waiting up to `limit` for a renewal under way: its token must get to disk. `false`: it did not end in time.
+    pub async fn shutdown(self, limit: Duration) -> bool {
+        self.stop.cancel();
+        self.tasks.close();
+        let ended = tokio::time::timeout(limit, self.tasks.wait()).await.is_ok();
+        if !ended {
+            tracing::error!("a token renewal did not end within {limit:?}; its account may need a new sign-in");
+        }
+        self.refresher.save_all().await;
+        ended
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

@@ -3,4 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod files;
+mod probe;
+mod refresh;
 mod support;
+mod watch;

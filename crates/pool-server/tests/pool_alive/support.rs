@@ -1,18 +1,33 @@
-//! A small provider of our own, so that these tests hang on no real one's formats.
+//! A small provider of our own, so that these tests hang on no real one's formats, and its server, strict as a real one: a
+//! refresh token serves once.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use pool_core::pool::Slot;
 use pool_core::quota::QuotaWindow;
 use pool_core::standing::Standing;
 use pool_core::{
-    Account, AccountKind, Client, Credentials, Demand, Fraction, Judgement, ProviderId, Scope, Secret, Settings,
-    Source, UnixMs,
+    Account, AccountId, AccountKind, Client, Credentials, Demand, Fraction, Judgement, ProviderId, Scope, Secret,
+    Settings, Source, UnixMs,
 };
 use pool_providers::provider::{FileContent, FileFault, Login, Probed, Refreshed};
 use pool_providers::reply::{Failure, Reader, Reply};
 use pool_providers::request::{Bases, Body, Call, Head, Outbound};
 use pool_providers::routes::Route;
 use pool_providers::{Provider, Registry};
+use pool_server::config::Config;
+use pool_server::pool::{Keeper, LivePool, Topic, Writer, files};
+use pool_server::upstream::Upstream;
 use serde_json::{Value, json};
 
 /// Files are `{"user", "access", "refresh", "expires_at", "project"}` and whatever else.
@@ -199,3 +214,243 @@ impl Provider for Fake {
         unreachable!()
     }
 }
+
+pub(crate) fn now_ms() -> i64 {
+    pool_server::clock::now().0
+}
+
+pub(crate) const HOUR: i64 = 3_600_000;
+
+/// A file of user `user` with tokens of generation `generation`, ending `ends_in` milliseconds from now.
+pub(crate) fn login(user: &str, generation: u32, ends_in: i64) -> Value {
+    json!({
+        "note": "kept",
+        "user": user,
+        "access": format!("{user}-a{generation}"),
+        "refresh": format!("{user}-r{generation}"),
+        "expires_at": now_ms() + ends_in,
+    })
+}
+
+/// How the server answers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Mood {
+    Good,
+    /// This status, to everything.
+    Status(u16),
+    /// Does what it is asked and breaks the connection before the answer.
+    Lost,
+}
+
+pub(crate) struct Books {
+    pub(crate) mood: Mood,
+    pub(crate) delay: Duration,
+    /// Milliseconds from now that new tokens last.
+    pub(crate) ttl: i64,
+    /// Newest generation of each user.
+    pub(crate) generation: HashMap<String, u32>,
+    pub(crate) refreshes: u32,
+    pub(crate) reused: u32,
+    /// Answers every probe, while refreshes go well.
+    pub(crate) probe_status: Option<u16>,
+    pub(crate) probes: Vec<String>,
+    pub(crate) probing: u32,
+    pub(crate) most_probing: u32,
+}
+
+/// The provider's server on loopback.
+#[derive(Clone)]
+pub(crate) struct Server {
+    pub(crate) base: String,
+    pub(crate) books: Arc<Mutex<Books>>,
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let books = Arc::new(Mutex::new(Books {
+            mood: Mood::Good,
+            delay: Duration::ZERO,
+            ttl: HOUR,
+            generation: HashMap::new(),
+            refreshes: 0,
+            reused: 0,
+            probe_status: None,
+            probes: Vec::new(),
+            probing: 0,
+            most_probing: 0,
+        }));
+        let server = Self { base, books };
+        let serving = server.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let serving = serving.clone();
+                let service = service_fn(move |request| serving.clone().answer(request));
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+                );
+            }
+        });
+        server
+    }
+
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, std::io::Error> {
+        let bearer = request.headers()["authorization"].to_str().unwrap().trim_start_matches("Bearer ").to_owned();
+        let (user, token) = bearer.rsplit_once('-').unwrap();
+        let (status, body) =
+            if request.uri().path() == "/token" { self.refresh(user, token) } else { self.probe(user, token) };
+        let (delay, mood) = {
+            let books = self.books.lock();
+            (books.delay, books.mood)
+        };
+        tokio::time::sleep(delay).await;
+        self.books.lock().probing -= u32::from(request.uri().path() != "/token");
+        match mood {
+            Mood::Lost => Err(std::io::Error::other("cut")),
+            _ => Ok(Response::builder().status(status).body(Full::from(body.to_string())).unwrap()),
+        }
+    }
+
+    fn refresh(&self, user: &str, token: &str) -> (u16, Value) {
+        let mut books = self.books.lock();
+        books.refreshes += 1;
+        if let Mood::Status(status) = books.mood {
+            return (status, json!({}));
+        }
+        let ends = now_ms() + books.ttl;
+        let generation = books.generation.entry(user.to_owned()).or_default();
+        if token != format!("r{generation}") {
+            books.reused += 1;
+            return (400, json!({ "error": "reused" }));
+        }
+        *generation += 1;
+        let (access, refresh) = (format!("{user}-a{generation}"), format!("{user}-r{generation}"));
+        (200, json!({ "access": access, "refresh": refresh, "expires_at": ends }))
+    }
+
+    fn probe(&self, user: &str, token: &str) -> (u16, Value) {
+        let mut books = self.books.lock();
+        books.probes.push(user.to_owned());
+        books.probing += 1;
+        books.most_probing = books.most_probing.max(books.probing);
+        let generation = books.generation.get(user).copied().unwrap_or(0);
+        match books.mood {
+            _ if books.probe_status.is_some() => (books.probe_status.unwrap_or_default(), json!({})),
+            Mood::Status(status) => (status, json!({ "used": 1.0 })),
+            _ if token != format!("a{generation}") => (401, json!({})),
+            _ => (200, json!({ "used": 0.25, "plan": "gold", "project": format!("{user}'s") })),
+        }
+    }
+}
+
+/// A pool with its keeper.
+pub(crate) struct Rig {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) live: Arc<LivePool>,
+    pub(crate) keeper: Keeper,
+    pub(crate) server: Server,
+}
+
+pub(crate) struct Plan {
+    pub(crate) server: Server,
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) config: Config,
+    pub(crate) write: Writer,
+}
+
+impl Plan {
+    pub(crate) async fn new(files: &[(&str, Value)]) -> Self {
+        let server = Server::start().await;
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config { pool_dir: dir.path().to_owned(), ..Config::default() };
+        config.bases.refresh.clone_from(&server.base);
+        config.bases.wham.clone_from(&server.base);
+        let plan = Self { server, dir, config, write: Box::new(files::write_secret) };
+        for (file, content) in files {
+            plan.put(file, content);
+        }
+        plan
+    }
+
+    pub(crate) fn put(&self, file: &str, content: &Value) {
+        put(self.dir.path(), file, content.to_string().as_bytes());
+        if let (Some(user), Some(refresh)) = (text(content, "user"), text(content, "refresh")) {
+            let generation = refresh.rsplit_once("-r").unwrap().1.parse().unwrap();
+            self.server.books.lock().generation.insert(user, generation);
+        }
+    }
+
+    pub(crate) fn start(self) -> Rig {
+        let live = Arc::new(LivePool::default());
+        let upstream = Arc::new(Upstream::new(&self.config));
+        let keeper =
+            Keeper::start_with(&self.config, Arc::new(registry()), live.clone(), upstream, self.write).unwrap();
+        Rig { dir: self.dir, live, keeper, server: self.server }
+    }
+}
+
+/// As a careful program writes: beside it, then renamed.
+pub(crate) fn put(dir: &Path, file: &str, bytes: &[u8]) {
+    let path = dir.join(file);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    files::write_secret(&path, bytes).unwrap();
+}
+
+impl Rig {
+    pub(crate) async fn start(files: &[(&str, Value)]) -> Self {
+        Plan::new(files).await.start()
+    }
+
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.dir.path().join(file)
+    }
+
+    pub(crate) fn put(&self, file: &str, content: &Value) {
+        put(self.dir.path(), file, content.to_string().as_bytes());
+    }
+
+    pub(crate) fn read(&self, file: &str) -> Value {
+        serde_json::from_slice(&std::fs::read(self.path(file)).unwrap()).unwrap()
+    }
+
+    /// The account that a file is, or was.
+    pub(crate) fn slot(&self, file: &str) -> Option<Slot> {
+        self.live.read(|pool, _| pool.slots().find(|slot| slot.account.file == file).cloned())
+    }
+
+    pub(crate) fn id(&self, file: &str) -> AccountId {
+        self.slot(file).unwrap().account.id.clone()
+    }
+
+    pub(crate) fn access(&self, file: &str) -> String {
+        self.slot(file).map(|slot| slot.credentials.access.expose().to_owned()).unwrap_or_default()
+    }
+
+    pub(crate) fn faults(&self, topic: Topic) -> Vec<(String, String)> {
+        let faults = self.keeper.faults.list();
+        faults.into_iter().filter(|fault| fault.topic == topic).map(|fault| (fault.file, fault.what)).collect()
+    }
+
+    pub(crate) fn refreshes(&self) -> (u32, u32) {
+        let books = self.server.books.lock();
+        (books.refreshes, books.reused)
+    }
+
+    pub(crate) fn archived(&self) -> Vec<String> {
+        let folder = self.path(".archive");
+        let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+        entries.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap()).collect()
+    }
+}
+
+/// Waits until it is so, `limit` at most.
+pub(crate) async fn within(limit: Duration, what: &str, so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < limit, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);

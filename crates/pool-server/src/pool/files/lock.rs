@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Held as long as it lives. The kernel gives it back when the process ends, however it ends.
 #[derive(Debug)]
@@ -28,15 +29,7 @@ impl PoolLock {
     pub fn acquire(dir: &Path) -> Result<Self, LockError> {
         let path = dir.join(".lock");
         let io = |source| LockError::Io { path: path.clone(), source };
-        // Never removed: a second process would lock a new file while the first still holds the old one.
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(io)?;
+        let mut file = open(&path).map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -52,4 +45,32 @@ impl PoolLock {
             .map_err(io)?;
         Ok(Self { _file: file })
     }
+}
+
+/// Held by whoever reads an account file in order to write it again, be it the server with a renewed token or a command that
+/// pauses the account: otherwise the later of the two would put the other's old text back. For moments only.
+#[derive(Debug)]
+pub struct EditLock {
+    _file: File,
+}
+
+impl EditLock {
+    /// Waits two seconds at most; nobody needs it longer. Blocks the thread.
+    pub fn acquire(dir: &Path) -> io::Result<Self> {
+        let file = open(&dir.join(".edit.lock"))?;
+        let end = Instant::now() + Duration::from_secs(2);
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::WouldBlock) if Instant::now() < end => std::thread::sleep(Duration::from_millis(5)),
+                Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::TimedOut.into()),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+    }
+}
+
+/// A lock file is never removed: a second process would lock a new one while the first still holds the old.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }

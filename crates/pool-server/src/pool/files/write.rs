@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use pool_core::UnixMs;
+use tempfile::NamedTempFile;
 
 use super::check_name;
 
@@ -76,20 +77,7 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 
 fn write(path: &Path, bytes: &[u8], replace: bool, before: &dyn Fn(Step) -> io::Result<()>) -> Result<(), WriteError> {
     let failed = |step| move |source| WriteError { step, path: path.to_owned(), source };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut temp = before(Step::Create)
-        .and_then(|()| refuse_link(path))
-        .and_then(|()| {
-            let temp = tempfile::Builder::new()
-                .prefix(TEMP_PREFIX)
-                .suffix(TEMP_SUFFIX)
-                .permissions(Permissions::from_mode(0o600))
-                .tempfile_in(folder)?;
-            // The umask may have taken the owner's rights away.
-            temp.as_file().set_permissions(Permissions::from_mode(0o600))?;
-            Ok(temp)
-        })
-        .map_err(failed(Step::Create))?;
+    let mut temp = before(Step::Create).and_then(|()| make_temp(path)).map_err(failed(Step::Create))?;
     before(Step::Write).and_then(|()| temp.write_all(bytes)).map_err(failed(Step::Write))?;
     before(Step::Sync).and_then(|()| temp.as_file().sync_all()).map_err(failed(Step::Sync))?;
     before(Step::Rename)
@@ -98,7 +86,32 @@ fn write(path: &Path, bytes: &[u8], replace: bool, before: &dyn Fn(Step) -> io::
             placed.map(drop).map_err(|failure| failure.error)
         })
         .map_err(failed(Step::Rename))?;
-    before(Step::SyncFolder).and_then(|()| sync_folder(folder)).map_err(failed(Step::SyncFolder))
+    before(Step::SyncFolder).and_then(|()| sync_folder(folder_of(path))).map_err(failed(Step::SyncFolder))
+}
+
+/// Could `path` be written now? Makes and drops a file of some size beside it.
+pub fn probe_write(path: &Path) -> Result<(), WriteError> {
+    const SIZE: usize = 16 << 10;
+    let failed = |step| move |source| WriteError { step, path: path.to_owned(), source };
+    let mut temp = make_temp(path).map_err(failed(Step::Create))?;
+    temp.write_all(&[0; SIZE]).map_err(failed(Step::Write))
+}
+
+fn make_temp(path: &Path) -> io::Result<NamedTempFile> {
+    refuse_link(path)?;
+    let private = Permissions::from_mode(0o600);
+    let temp = tempfile::Builder::new()
+        .prefix(TEMP_PREFIX)
+        .suffix(TEMP_SUFFIX)
+        .permissions(private.clone())
+        .tempfile_in(folder_of(path))?;
+    // The umask may have taken the owner's rights away.
+    temp.as_file().set_permissions(private)?;
+    Ok(temp)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A rename would put a file in the link's place and leave its target, with the now useless token, behind.
