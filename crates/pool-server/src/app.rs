@@ -10,7 +10,7 @@ use pool_store::Ledger;
 use crate::config::Config;
 use crate::pool::{Keeper, LivePool};
 use crate::relay::receive::ReplayBudget;
-use crate::upstream::Upstream;
+use crate::upstream::SharedUpstream;
 
 /// The running server's parts.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct App {
     pub table: Table,
     pub pool: Arc<LivePool>,
     pub keeper: Keeper,
-    pub upstream: Upstream,
+    pub upstream: SharedUpstream,
     pub ledger: Ledger,
     pub replay: Arc<ReplayBudget>,
     pub in_flight: Gauge,

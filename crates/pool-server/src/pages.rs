@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::admit;
 use crate::app::App;
+use crate::pool::prober::Outcome;
 use crate::relay::deliver::{self, ReplyBody};
 use crate::status::{self, AccountStatus, FaultyFile, LedgerStatus, State, StatusPage, WindowStatus};
 
@@ -108,14 +109,18 @@ async fn test(app: &App, name: &str) -> Response<ReplyBody> {
             return problem(StatusCode::CONFLICT, &format!("several accounts are called {name:?}: {list}; use the id"));
         }
     };
-    match app.keeper.prober.probe_now(id).await {
-        Ok(()) => json_page(StatusCode::OK, &json!({ "ok": true, "account": account_status(app, id) })),
-        Err(failure) => {
-            let body =
-                json!({ "ok": false, "error": { "message": failure.to_string() }, "account": account_status(app, id) });
-            json_page(StatusCode::OK, &body)
-        }
+    let trouble = match app.keeper.prober.probe_now(id).await {
+        Ok(report) => match report.outcome {
+            Outcome::Works | Outcome::NoProbe => None,
+            Outcome::NeedsPerson { why } | Outcome::Trouble { why } => Some(why),
+        },
+        Err(failure) => Some(failure.to_string()),
+    };
+    let mut body = json!({ "ok": trouble.is_none(), "account": account_status(app, id) });
+    if let Some(why) = trouble {
+        body["error"] = json!({ "message": why });
     }
+    json_page(StatusCode::OK, &body)
 }
 
 fn account_status(app: &App, id: &pool_core::AccountId) -> Option<AccountStatus> {
@@ -125,7 +130,7 @@ fn account_status(app: &App, id: &pool_core::AccountId) -> Option<AccountStatus>
 pub fn status_page(app: &App) -> StatusPage {
     let (accounts, now) =
         app.pool.read(|pool, now| (pool.slots().map(|slot| account(app, slot, now)).collect::<Vec<_>>(), now));
-    let faults = app.keeper.faults.list().into_iter().map(|(file, fault)| FaultyFile { file, fault });
+    let faults = app.keeper.faults.list().into_iter().map(|fault| FaultyFile { file: fault.file, fault: fault.what });
     let ledger = app.ledger.health();
     StatusPage {
         version: env!("CARGO_PKG_VERSION").to_owned(),

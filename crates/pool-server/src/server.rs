@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::app::{App, Gauge};
 use crate::config::Config;
 use crate::edge;
-use crate::pool::{Keeper, KeeperError, LivePool};
+use crate::pool::{self, Keeper, LivePool};
 use crate::relay::receive::ReplayBudget;
 use crate::upstream::Upstream;
 
@@ -38,7 +38,7 @@ pub enum StartError {
     #[error("cannot listen on {address}: {}", listen_advice(.error))]
     Listen { address: SocketAddr, error: io::Error },
     #[error(transparent)]
-    Pool(#[from] KeeperError),
+    Pool(#[from] pool::StartError),
     #[error("cannot open the usage ledger: {0}")]
     Ledger(#[from] pool_store::ledger::OpenError),
 }
@@ -54,6 +54,8 @@ fn listen_advice(error: &io::Error) -> String {
     }
 }
 
+/// How long renewals under way may take to end, at the end: their tokens must get to disk.
+const KEEPER_CLOSE: Duration = Duration::from_secs(10);
 /// How long the ledger may take to write what is queued, at the end.
 const LEDGER_CLOSE: Duration = Duration::from_secs(5);
 
@@ -68,8 +70,8 @@ impl Server {
             .map_err(|error| StartError::Listen { address: config.listen, error })?;
         let registry = Arc::new(registry);
         let pool = Arc::new(LivePool::default());
-        let upstream = Upstream::new(&config);
-        let keeper = Keeper::start(&config, registry.clone(), pool.clone(), upstream.clone()).await?;
+        let upstream = Arc::new(Upstream::new(&config));
+        let keeper = Keeper::start(&config, registry.clone(), pool.clone(), upstream.clone())?;
         let opened = Ledger::open(&config.db_path, pool_store::ledger::Options::default()).await?;
         if let Some(note) = opened.note {
             tracing::warn!("{note}");
@@ -102,7 +104,7 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self { app, listener, ledger_writer } = self;
         edge::serve(app.clone(), listener, stop).await;
-        app.keeper.shutdown().await;
+        app.keeper.shutdown(KEEPER_CLOSE).await;
         let lost = app.ledger.close(LEDGER_CLOSE).await;
         if lost > 0 {
             tracing::error!(lost, "usage records could not be written before the end");

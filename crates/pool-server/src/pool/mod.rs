@@ -111,7 +111,7 @@ impl Keeper {
     }
 
     /// Stops, waiting up to `limit` for a renewal under way: its token must get to disk. `false`: it did not end in time.
-    pub async fn shutdown(self, limit: Duration) -> bool {
+    pub async fn shutdown(&self, limit: Duration) -> bool {
         self.stop.cancel();
         self.tasks.close();
         let ended = tokio::time::timeout(limit, self.tasks.wait()).await.is_ok();

@@ -77,7 +77,7 @@ struct Inner {
 struct Next {
     at: Instant,
     failures: u32,
-    /// Its file says something new, so it is asked though it may be serving.
+    /// Its file says something new, so it is asked though it may be serving. Until a probe has come to an end.
     anyway: bool,
 }
 
@@ -108,6 +108,11 @@ impl Prober {
         };
         let answer = self.0.flights.join(id, &self.0.shared.tasks, start).await;
         answer.unwrap_or(Err(ProbeFailure::BrokenOff))
+    }
+
+    /// Is the account new, or its file, and has no probe told yet what it is worth?
+    pub fn is_checking(&self, id: &AccountId) -> bool {
+        self.0.plan.lock().get(id).is_some_and(|next| next.anyway)
     }
 
     /// Accounts that are new, or whose file says something new.
@@ -299,7 +304,8 @@ impl Inner {
                 } else if !out {
                     next.at = now + every.saturating_sub(idle_for);
                 }
-                next.anyway = false;
+                // Otherwise the probe's end does it.
+                next.anyway &= !out;
             }
             due
         })

@@ -71,7 +71,7 @@ pub async fn freshen(app: &App, lease: &mut Lease) -> Result<(), Miss> {
         Miss { judgement, status: None, reply: None, kind: MissKind::NotSent }
     };
     if freshness(&lease.credentials, clock::now()) == Freshness::Expired {
-        let renewal = app.keeper.refresher.ensure_fresh(&lease.account.id, lease.epoch, Why::Expired).await;
+        let renewal = app.keeper.refresher.ensure_fresh(&lease.account.id, lease.epoch, Why::Proactive).await;
         renewal.map_err(|failure| no_credential(failure.to_string()))?;
         lease.reload();
     }
