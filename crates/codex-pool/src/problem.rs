@@ -24,7 +24,7 @@ impl fmt::Display for Problem {
         f.write_str(&self.what)?;
         for line in [&self.why, &self.mend] {
             if !line.is_empty() {
-                write!(f, "\n  {}", line.replace('\n', "\n  "))?;
+                write!(f, "\n  {}", line.trim().replace('\n', "\n  "))?;
             }
         }
         Ok(())

@@ -94,6 +94,24 @@ pub struct LedgerStatus {
     pub dropped: u64,
 }
 
+/// The answer to `POST /api/accounts/{id}/test`: what the provider said to one probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestResult {
+    /// The credential works.
+    pub ok: bool,
+    /// Why it does not.
+    #[serde(default)]
+    pub error: Option<TestError>,
+    /// The account after the probe.
+    pub account: Option<AccountStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestError {
+    /// One sentence for a person.
+    pub message: String,
+}
+
 impl WindowStatus {
     /// The same bound as [`pool_core::QuotaWindow::is_exhausted`].
     pub fn is_spent(&self) -> bool {

@@ -11,10 +11,12 @@ use super::table::{Kind, SETTINGS};
 use super::values::{Origin, Values};
 use crate::problem::Problem;
 
+/// Who may enter.
 pub(super) struct Access {
     pub(super) operator_token: Option<Secret>,
     pub(super) public_url: Option<String>,
-    pub(super) local_access: bool,
+    /// Local requests need no credential.
+    pub(super) locally_open: bool,
 }
 
 const MAKE_TOKEN: &str = "Set operator_token (or POOL_OPERATOR_TOKEN) to what this prints: openssl rand -hex 32";
@@ -24,7 +26,7 @@ pub(super) fn resolve(values: &mut Values, listen: Option<SocketAddr>) -> Access
     let access = Access {
         operator_token: operator_token(values),
         public_url: public_url(values),
-        local_access: values.flag("local_access"),
+        locally_open: values.flag("local_access"),
     };
     let Some(listen) = listen else { return access };
     sample_secrets(values, listen);
@@ -37,8 +39,8 @@ pub(super) fn resolve(values: &mut Values, listen: Option<SocketAddr>) -> Access
             "no pool credential is set",
             format!("{MAKE_TOKEN}\nOr listen on this machine only: --listen 127.0.0.1:{}", listen.port()),
         ));
-    } else if access.public_url.is_some() || !access.local_access {
-        let cause = if access.local_access { "public_url is set" } else { "local_access is false" };
+    } else if access.public_url.is_some() || !access.locally_open {
+        let cause = if access.locally_open { "public_url is set" } else { "local_access is false" };
         values.problems.push(Problem::new(
             "nobody could use this pool: every request needs a credential, and there is none",
             format!("{cause}, so no request counts as local"),

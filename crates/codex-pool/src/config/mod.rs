@@ -112,7 +112,7 @@ fn resolve(inputs: &Inputs, listens: bool) -> Result<Settings, Vec<Problem>> {
         replay_budget: limits.replay_budget,
         operator_token: access.operator_token,
         public_url: access.public_url,
-        local_access: access.local_access,
+        local_access: access.locally_open,
         max_connections: limits.max_connections,
         probe_every: limits.probe_every,
     };

@@ -58,14 +58,17 @@ const fn seconds(key: &'static str, env: &'static str, default: &'static str, he
     number(key, env, (1, 86_400), default, help)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "builders for a static table")]
 const fn unused(why: &'static str, setting: Setting) -> Setting {
     Setting { effect: Effect::None(why), ..setting }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "builders for a static table")]
 const fn flagged(flag: &'static str, setting: Setting) -> Setting {
     Setting { flag, ..setting }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "builders for a static table")]
 const fn of_kind(kind: Kind, setting: Setting) -> Setting {
     Setting { kind, ..setting }
 }

@@ -25,10 +25,14 @@ fn settings(file: &str, env: &[(&str, &str)]) -> Settings {
     load(&inputs).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
+fn told(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n") + "\n"
+}
+
 fn problems(file: &str, env: &[(&str, &str)], listen: Option<&str>) -> String {
     let (_folder, inputs) = inputs(file, env, listen);
     let problems = load(&inputs).expect_err("refused");
-    problems.iter().map(|problem| format!("{problem}\n")).collect()
+    told(&problems)
 }
 
 #[test]
@@ -113,7 +117,7 @@ fn every_problem_is_told_at_once_with_its_place() {
 fn unknown_settings_are_warned_of_with_the_nearest_known_one() {
     let settings =
         settings("poll_dir = \"x\"\n[timeout]\nconnect_seconds = 3\n[upstream]\nclaud_base = \"x\"\nzebra = 1\n", &[]);
-    let told: String = settings.warnings.iter().map(|warning| format!("{warning}\n")).collect();
+    let told = told(&settings.warnings);
     for part in [
         "unknown setting poll_dir",
         "line 1, column 1; it is ignored",
@@ -205,7 +209,8 @@ fn the_settings_are_documented() {
     for line in example.lines() {
         // A setting that stands there as an example has one # and no space before it.
         let line = line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line);
-        bare += &format!("{line}\n");
+        bare += line;
+        bare.push('\n');
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             section = format!("{name}.");
             named.push(name.to_owned());

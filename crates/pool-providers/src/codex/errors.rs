@@ -15,20 +15,20 @@ use serde_json::Value;
 
 use super::quota;
 
-/// How long a model stays out of an account that refuses it: plans change rarely, but they do.
-const MODEL_REFUSED: Span = Span::from_hours(1);
 /// A wait longer than this is a mistake.
 const LONGEST_WAIT: Span = Span::from_hours(7 * 24);
 
 /// An error object, from a reply's body or from an event in a stream.
+///
+/// Its values are read one by one: a field of an unexpected type must not hide the others.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Told {
     r#type: Option<Value>,
     code: Option<Value>,
     message: Option<Value>,
-    resets_at: Option<f64>,
-    resets_in_seconds: Option<f64>,
+    resets_at: Option<Value>,
+    resets_in_seconds: Option<Value>,
 }
 
 impl Told {
@@ -88,8 +88,10 @@ impl Told {
     }
 
     fn reset(&self, now: UnixMs) -> Option<UnixMs> {
-        let at = self.resets_at.and_then(|secs| quota::reset_at_secs(secs, now)).filter(|at| *at > now);
-        at.or_else(|| self.resets_in_seconds.and_then(|secs| quota::reset_after_secs(secs, now)).filter(|at| *at > now))
+        let at = self.resets_at.as_ref().and_then(Value::as_f64).and_then(|secs| quota::reset_at_secs(secs, now));
+        let after = self.resets_in_seconds.as_ref().and_then(Value::as_f64);
+        let after = after.and_then(|secs| quota::reset_after_secs(secs, now));
+        [at, after].into_iter().flatten().find(|at| *at > now)
     }
 
     /// `try again in 1.2s`: the one delay that Codex CLI reads out of a message (`codex-api/src/sse/responses.rs`).
@@ -337,7 +339,7 @@ fn is_model_refusal(told: &Told) -> bool {
 fn refused_model(asked: Asked<'_>, told: &Told, status: &str) -> Judgement {
     let judgement = Judgement::elsewhere(Fault::Model, told.reason(status));
     match asked.model_scope() {
-        Some(scope) => judgement.cooling(scope, Cause::ModelRefused, Until::For(MODEL_REFUSED)),
+        Some(scope) => judgement.cooling(scope, Cause::ModelRefused, Until::BackOff),
         None => judgement,
     }
 }

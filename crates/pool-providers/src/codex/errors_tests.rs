@@ -132,6 +132,7 @@ fn a_limit_lasts_as_long_as_told() {
     let cases = [
         (limit(json!({"resets_at": 1_795_341_520})), Until::At(NOW + Span::from_secs(60))),
         (limit(json!({"resets_at": null, "resets_in_seconds": 60})), Until::At(NOW + Span::from_secs(60))),
+        (limit(json!({"resets_at": "soon", "resets_in_seconds": 60})), Until::At(NOW + Span::from_secs(60))),
         (limit(json!({"resets_at": 5, "resets_in_seconds": 60})), Until::At(NOW + Span::from_secs(60))),
         (limit(json!({"resets_at": 1e300, "resets_in_seconds": -5})), Until::BackOff),
     ];
@@ -230,5 +231,15 @@ fn errors_in_a_stream_go_elsewhere_only_where_that_helps() {
     for code in ["context_length_exceeded", "cyber_policy", "bio_policy", "invalid_prompt", "content_filter", "new", ""]
     {
         assert_eq!(event(code).verdict, Verdict::Fatal, "{code}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_reply_makes_it_fail(status in 300_u16..600, body: Vec<u8>, code in "[a-z_]{0,12}", message in ".{0,80}") {
+        let status = StatusCode::from_u16(status).expect("a status");
+        judge(asked(PLAN), status, &HeaderMap::new(), &body);
+        let told = json!({"error": {"code": code, "message": format!("try again in {message}")}});
+        judge(asked(KEY), status, &HeaderMap::new(), told.to_string().as_bytes());
     }
 }

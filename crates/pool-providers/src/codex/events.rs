@@ -94,6 +94,11 @@ pub(super) fn reader(route: &Route, demand: &Demand, stream: bool, now: UnixMs) 
     }
 }
 
+/// A comment: Codex CLI 0.169.0 passes over it (measured), and so do OpenAI's SDKs.
+pub(super) fn keep_alive(route: &Route) -> Option<&'static [u8]> {
+    matches!(about(route), "responses" | "chat completions" | "completions").then_some(b": keep-alive\n\n")
+}
+
 /// What an answer has told.
 struct Gathered {
     asked_model: Option<String>,

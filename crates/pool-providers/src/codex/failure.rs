@@ -24,6 +24,8 @@ use crate::routes::{Kind, Route};
 
 /// The wait that a client is told when nobody knows a better one.
 const SOON: Span = Span::from_secs(5);
+/// A shortage as short as this is sat out: Codex repeats a 503 for about 25 seconds (measured).
+const PATIENCE: Span = Span::from_secs(20);
 /// Codex waits inside a stream for as long as it is told, showing nothing: not longer than this.
 const LONGEST_WAIT: Span = Span::from_secs(60);
 
@@ -93,13 +95,11 @@ fn has_credential(head: &Head<'_>) -> bool {
 }
 
 fn told(route: Option<&Route>, client: Client, failure: &Failure, now: UnixMs) -> Told {
-    // Codex shows a 400 at once, whatever it is about.
-    let status = |other: StatusCode| if client == Client::OwnCli { StatusCode::BAD_REQUEST } else { other };
     match failure {
-        Failure::Refused(refusal) => refused(refusal, &status, now),
+        Failure::Refused(refusal) => refused(refusal, client, now),
         Failure::BadCredential { message } => Told {
             code: Some("invalid_api_key"),
-            ..Told::new(status(StatusCode::UNAUTHORIZED), "invalid_request_error", message)
+            ..Told::new(told_at_once(client, StatusCode::UNAUTHORIZED), "invalid_request_error", message)
         },
         Failure::BadRequest { status, message } => Told::new(*status, "invalid_request_error", message),
         Failure::UpstreamDown { message, retry_after } => {
@@ -116,30 +116,36 @@ fn told(route: Option<&Route>, client: Client, failure: &Failure, now: UnixMs) -
     }
 }
 
+/// Codex shows a 400 at once, whatever it is about.
+fn told_at_once(client: Client, other: StatusCode) -> StatusCode {
+    if client == Client::OwnCli { StatusCode::BAD_REQUEST } else { other }
+}
+
 fn from_std(wait: Duration) -> Span {
     Span::from_millis(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn refused(refusal: &Refusal, status: &dyn Fn(StatusCode) -> StatusCode, now: UnixMs) -> Told {
+fn refused(refusal: &Refusal, client: Client, now: UnixMs) -> Told {
     let of_model = refusal.model.as_deref().map(|model| format!(" for {model}")).unwrap_or_default();
-    let forbidden = |message: String| Told::new(status(StatusCode::FORBIDDEN), "permission_error", message);
+    let forbidden =
+        |message: String| Told::new(told_at_once(client, StatusCode::FORBIDDEN), "permission_error", message);
     match &refusal.why {
-        RefusalWhy::AllSpent { resets_at, window, span } => {
-            let resets_at = resets_at.filter(|reset| *reset > now);
-            let mut message = format!("All pooled Codex accounts are at their limit{of_model}");
-            if let Some(reset) = resets_at {
-                let window = window.as_deref().map(|name| format!(" ({name} window)")).unwrap_or_default();
-                let _ = write!(message, " · resets {}{window}", moment(reset, now));
-            }
-            // No `plan_type`: for plans that it knows, Codex would add advice to buy a bigger one.
-            let code = Some("usage_limit_reached");
-            let told = Told::new(StatusCode::TOO_MANY_REQUESTS, "usage_limit_reached", message);
-            Told { code, resets_at, window: *span, ..told }
+        RefusalWhy::AllSpent { resets_at: Some(reset), .. } if reset.since(now) <= PATIENCE => {
+            let wait = reset.since(now).max(Span::from_secs(1));
+            let message = format!("All pooled Codex accounts are at their limit{of_model}; try again in {wait}");
+            // A 429 would stop Codex at once, but it repeats a 503 for long enough.
+            let own = client == Client::OwnCli;
+            let status = if own { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::TOO_MANY_REQUESTS };
+            Told { r#type: "rate_limit_error", ..Told::passing(status, message, wait) }
+        }
+        RefusalWhy::AllSpent { resets_at, window, span } => spent(&of_model, *resets_at, window.as_deref(), *span, now),
+        // Longer than anybody waits: to the client it is a limit.
+        RefusalWhy::Trouble { until: Some(until), cause: Cause::Throttled } if until.since(now) > LONGEST_WAIT => {
+            spent(&of_model, Some(*until), None, None, now)
         }
         RefusalWhy::Trouble { until, cause } => {
             let wait = until.map_or(SOON, |until| until.since(now)).max(Span::from_secs(1));
-            let message =
-                format!("The pooled Codex accounts{of_model} are cooling down: {}; try again in {wait}", words(*cause));
+            let message = format!("The pooled Codex accounts{of_model} are cooling down: {cause}; try again in {wait}");
             Told::passing(StatusCode::SERVICE_UNAVAILABLE, message, wait)
         }
         RefusalWhy::NoAccounts => forbidden(
@@ -159,6 +165,18 @@ fn refused(refusal: &Refusal, status: &dyn Fn(StatusCode) -> StatusCode, now: Un
     }
 }
 
+fn spent(of_model: &str, resets_at: Option<UnixMs>, window: Option<&str>, span: Option<Span>, now: UnixMs) -> Told {
+    let resets_at = resets_at.filter(|reset| *reset > now);
+    let mut message = format!("All pooled Codex accounts are at their limit{of_model}");
+    if let Some(reset) = resets_at {
+        let window = window.map(|name| format!(" ({name} window)")).unwrap_or_default();
+        let _ = write!(message, " · resets {}{window}", moment(reset, now));
+    }
+    // No `plan_type`: for plans that it knows, Codex would add advice to buy a bigger one.
+    let told = Told::new(StatusCode::TOO_MANY_REQUESTS, "usage_limit_reached", message);
+    Told { code: Some("usage_limit_reached"), resets_at, window: span, ..told }
+}
+
 /// `3:40 PM UTC (in 40 min)`, with the date if it is not within a day.
 fn moment(at: UnixMs, now: UnixMs) -> String {
     let wait = at.since(now);
@@ -167,18 +185,6 @@ fn moment(at: UnixMs, now: UnixMs) -> String {
     match Timestamp::from_millisecond(at.0.saturating_add(59_999)) {
         Ok(time) => format!("{} (in {wait})", time.strftime(format)),
         Err(_) => format!("in {wait}"),
-    }
-}
-
-fn words(cause: Cause) -> &'static str {
-    match cause {
-        Cause::QuotaSpent => "their quota is spent",
-        Cause::Throttled => "too many requests in a short time",
-        Cause::ModelOverloaded => "the model has no capacity",
-        Cause::ModelRefused => "their plan does not include the model",
-        Cause::UpstreamFailing => "the provider fails or cannot be reached",
-        Cause::EgressBlocked => "the provider's network refuses this machine's address",
-        Cause::OutOfCredit => "their credit or spend limit is used up",
     }
 }
 

@@ -98,6 +98,21 @@ fn trouble_of_seconds_has_no_code_that_stops_codex() {
 }
 
 #[test]
+fn a_limit_of_seconds_is_sat_out_and_a_long_throttle_is_a_limit() {
+    let status = |agent, failure: &Failure| reply_to(agent, failure).0;
+    let throttled = |secs| {
+        let until = Some(NOW + Span::from_secs(secs));
+        refusal(RefusalWhy::Trouble { until, cause: Cause::Throttled })
+    };
+    assert_eq!((status(CLI, &spent(Some(6))), status(SDK, &spent(Some(6)))), (503, 429));
+    assert_eq!((status(CLI, &throttled(6)), status(CLI, &throttled(3600))), (503, 429));
+    let (_, headers, body) = reply_to(SDK, &spent(Some(6)));
+    assert_eq!((headers["retry-after"].to_str().ok(), headers.get("x-should-retry")), (Some("6"), None));
+    assert_eq!(body["error"]["type"], "rate_limit_error");
+    assert_eq!(reply_to(CLI, &throttled(3600)).2["error"]["resets_in_seconds"], 3600);
+}
+
+#[test]
 fn a_codex_without_credential_learns_why() {
     let failure = Failure::BadCredential { message: "This pool needs a credential".into() };
     let message = |agent| reply_to(agent, &failure).2["error"]["message"].as_str().map(str::to_owned);

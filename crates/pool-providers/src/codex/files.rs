@@ -5,10 +5,14 @@
 //! every provider.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::LazyLock;
 
 use jiff::Timestamp;
+use pool_core::scan::json::{self, InsertAt, Matches, Paths};
+use pool_core::scan::splice;
 use pool_core::{AccountKind, Credentials, Secret, Settings, Span, UnixMs};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::claims::Claims;
 use crate::provider::{FileContent, FileFault};
@@ -17,7 +21,7 @@ use crate::provider::{FileContent, FileFault};
 pub(super) const WORKSPACE: &str = "workspace";
 /// Key of [`Credentials::bound`]: the account lives on the government cloud; sent as `x-openai-fedramp: true`.
 pub(super) const FEDRAMP: &str = "fedramp";
-/// Key of [`Credentials::bound`]: the renewed id token. Never sent; it goes into the file beside the others.
+/// Key of [`Credentials::bound`]: the id token, if there is one. Never sent; renewed with the others, it goes into the file.
 pub(super) const ID_TOKEN: &str = "id_token";
 
 /// An access token that does not tell its end is renewed this long after the last time
@@ -39,27 +43,63 @@ pub(super) fn read(text: &[u8]) -> Result<FileContent, FileFault> {
     }
 }
 
-/// The file with renewed tokens. Values that did not change, unknown ones and their order stay; so does its layout, as far
-/// as it was written by the CLI (two spaces) or without any spaces.
+/// The file with renewed tokens: only their values differ; everything else stays as it was, to the byte.
 pub(super) fn write_back(text: &[u8], credentials: &Credentials, now: UnixMs) -> Result<Vec<u8>, FileFault> {
-    let mut file = parse(text)?;
-    let Some(tokens) = file.get_mut("tokens").and_then(Value::as_object_mut) else {
+    let text = text.strip_prefix(BOM).unwrap_or(text);
+    if !parse(text)?.get("tokens").is_some_and(Value::is_object) {
         return Err(fault(
             "the file no longer holds the tokens that were renewed",
             "nothing, if it was replaced on purpose: the new content counts",
         ));
-    };
-    tokens.insert("access_token".into(), credentials.access.expose().into());
-    if let Some(refresh) = &credentials.refresh {
-        tokens.insert("refresh_token".into(), refresh.expose().into());
     }
-    if let Some(id_token) = credentials.bound.get(ID_TOKEN) {
-        tokens.insert("id_token".into(), id_token.as_str().into());
+    let tokens = [
+        ("access_token", Some(credentials.access.expose())),
+        ("refresh_token", credentials.refresh.as_ref().map(Secret::expose)),
+        ("id_token", credentials.bound.get(ID_TOKEN).map(String::as_str)),
+    ];
+    let last_refresh = Timestamp::from_millisecond(now.0).ok().map(|time| time.to_string());
+    let found = json::find(text, &PATHS);
+    let mut edits = put(text, &found, found.object_start(TOKENS), 0, &tokens);
+    edits.extend(put(text, &found, found.root_start(), LAST_REFRESH, &[("last_refresh", last_refresh.as_deref())]));
+    edits.sort_by_key(|(range, _)| range.start);
+    splice::apply(text, edits.iter().map(|(range, with)| (range.clone(), &with[..])))
+        .map_err(|_| fault("the file cannot be edited", "report this as a bug"))
+}
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// Where the renewed values stand: the tokens in the order of [`write_back`], then the rest.
+static PATHS: LazyLock<Paths> = LazyLock::new(|| {
+    Paths::new(&["tokens.access_token", "tokens.refresh_token", "tokens.id_token", "last_refresh", "tokens"])
+});
+const LAST_REFRESH: usize = 3;
+const TOKENS: usize = 4;
+
+/// The edits that set these members of one object. Members that it lacks go behind its opening brace, each on a line of its
+/// own if that is how the object is laid out.
+fn put(
+    text: &[u8],
+    found: &Matches<'_>,
+    object: Option<InsertAt>,
+    first: usize,
+    members: &[(&str, Option<&str>)],
+) -> Vec<(Range<usize>, Vec<u8>)> {
+    let (mut edits, mut missing) = (Vec::new(), Vec::new());
+    for (path, (key, value)) in (first..).zip(members) {
+        let Some(value) = value.map(|value| Value::from(value).to_string()) else { continue };
+        match found.range(path) {
+            Some(range) => edits.push((range, value.into_bytes())),
+            None => missing.push((key, value)),
+        }
     }
-    if let Ok(time) = Timestamp::from_millisecond(now.0) {
-        file.insert("last_refresh".into(), time.to_string().into());
-    }
-    render(&file, text)
+    let Some(InsertAt { at, empty }) = object.filter(|_| !missing.is_empty()) else { return edits };
+    let layout: String =
+        text[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).map(|byte| char::from(*byte)).collect();
+    let space = if layout.is_empty() { "" } else { " " };
+    let members: Vec<_> = missing.iter().map(|(key, value)| format!("{layout}\"{key}\":{space}{value}")).collect();
+    let comma = if empty { "" } else { "," };
+    edits.push((at..at, format!("{}{comma}", members.join(",")).into_bytes()));
+    edits
 }
 
 pub(super) fn api_key_file(key: &Secret) -> Result<Vec<u8>, FileFault> {
@@ -67,10 +107,8 @@ pub(super) fn api_key_file(key: &Secret) -> Result<Vec<u8>, FileFault> {
     if let Some((kind, mend)) = stranger_key(key) {
         return Err(fault(format!("this is {kind}, not an OpenAI API key"), mend));
     }
-    let Value::Object(file) = json!({ "auth_mode": "apikey", "OPENAI_API_KEY": key }) else {
-        return Err(fault("the key cannot be written", "report this as a bug"));
-    };
-    render(&file, b"{\n}\n")
+    let key = Value::from(key);
+    Ok(format!("{{\n  \"auth_mode\": \"apikey\",\n  \"OPENAI_API_KEY\": {key}\n}}\n").into_bytes())
 }
 
 fn fault(what: impl Into<String>, mend: impl Into<String>) -> FileFault {
@@ -81,7 +119,7 @@ fn parse(text: &[u8]) -> Result<Map<String, Value>, FileFault> {
     if text.iter().all(u8::is_ascii_whitespace) {
         return Err(fault("the file is empty", EITHER));
     }
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let text = text.strip_prefix(BOM).unwrap_or(text);
     match serde_json::from_slice(text) {
         Ok(Value::Object(file)) => Ok(file),
         Ok(_) => Err(fault("the JSON in it is not an object", EITHER)),
@@ -95,17 +133,6 @@ fn parse(text: &[u8]) -> Result<Map<String, Value>, FileFault> {
             "copy the file again without editing it",
         )),
     }
-}
-
-/// As serde would, but in the layout that the file had.
-fn render(file: &Map<String, Value>, like: &[u8]) -> Result<Vec<u8>, FileFault> {
-    let pretty = like.iter().position(|byte| *byte == b'\n').is_some_and(|at| at + 1 < like.len());
-    let text = if pretty { serde_json::to_vec_pretty(file) } else { serde_json::to_vec(file) };
-    let mut text = text.map_err(|_| fault("the file cannot be written as JSON", "report this as a bug"))?;
-    if like.last() == Some(&b'\n') {
-        text.push(b'\n');
-    }
-    Ok(text)
 }
 
 /// The pool's own keys, which stand beside the CLI's.
@@ -272,7 +299,8 @@ fn tokens(file: &Map<String, Value>, settings: Settings) -> Result<FileContent, 
     let access = text("access_token")?.ok_or_else(|| fault("`tokens.access_token` is missing", SIGN_IN))?;
     let access = usable(access, "`tokens.access_token`")?;
     let refresh = text("refresh_token")?;
-    let claims = Claims::of(access).or(text("id_token")?.map(Claims::of).unwrap_or_default());
+    let id_token = text("id_token")?;
+    let claims = Claims::of(access).or(id_token.map(Claims::of).unwrap_or_default());
     if claims.of_a_pool || refresh.is_some_and(|token| token.starts_with("poolrt_")) {
         return Err(of_a_pool());
     }
@@ -289,6 +317,9 @@ fn tokens(file: &Map<String, Value>, settings: Settings) -> Result<FileContent, 
     let mut bound = BTreeMap::new();
     if claims.fedramp {
         bound.insert(FEDRAMP, "true".to_owned());
+    }
+    if let Some(id_token) = id_token {
+        bound.insert(ID_TOKEN, id_token.to_owned());
     }
     if let Some(workspace) = &workspace {
         bound.insert(WORKSPACE, workspace.clone());

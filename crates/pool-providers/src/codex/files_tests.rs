@@ -126,10 +126,10 @@ fn renewed() -> Credentials {
 fn a_write_back_changes_the_tokens_and_nothing_else() {
     let before = "{\n  \"unknown\": {\n    \"b\": 1,\n    \"a\": [\n      true\n    ]\n  },\n  \"tokens\": {\n    \
                   \"refresh_token\": \"old\",\n    \"access_token\": \"old\",\n    \"account_id\": \"ws-1\",\n    \
-                  \"extra\": 1.5\n  },\n  \"last_refresh\": \"2026-08-01T00:00:00Z\",\n  \"name\": \"Maria\"\n}\n";
+                  \"extra\": 1.50\n  },\n  \"last_refresh\": \"2026-08-01T00:00:00Z\",\n  \"name\": \"Maria\"\n}\n";
     let after = "{\n  \"unknown\": {\n    \"b\": 1,\n    \"a\": [\n      true\n    ]\n  },\n  \"tokens\": {\n    \
-                 \"refresh_token\": \"new-refresh\",\n    \"access_token\": \"new-access\",\n    \"account_id\": \"ws-1\",\n    \
-                 \"extra\": 1.5,\n    \"id_token\": \"new-id\"\n  },\n  \"last_refresh\": \"2026-08-08T00:00:00Z\",\n  \
+                 \"id_token\": \"new-id\",\n    \"refresh_token\": \"new-refresh\",\n    \"access_token\": \"new-access\",\n    \"account_id\": \"ws-1\",\n    \
+                 \"extra\": 1.50\n  },\n  \"last_refresh\": \"2026-08-08T00:00:00Z\",\n  \
                  \"name\": \"Maria\"\n}\n";
     let written = write_back(before.as_bytes(), &renewed(), UnixMs(1_786_147_200_000)).expect("writable");
     assert_eq!(String::from_utf8(written).expect("text"), after);
@@ -142,7 +142,14 @@ fn a_write_back_keeps_a_compact_file_compact_and_never_turns_a_key_into_a_login(
     let written = write_back(compact, &credentials, UnixMs(1_786_147_200_000)).expect("writable");
     assert_eq!(
         String::from_utf8(written).expect("text"),
-        r#"{"tokens":{"access_token":"new-access"},"auth_mode":"chatgpt","last_refresh":"2026-08-08T00:00:00Z"}"#
+        r#"{"last_refresh":"2026-08-08T00:00:00Z","tokens":{"access_token":"new-access"},"auth_mode":"chatgpt"}"#
+    );
+    // Members that were missing from an empty object are laid out as JSON all the same.
+    let written = write_back(b"{\"tokens\": {}}", &renewed(), UnixMs(1_786_147_200_000)).expect("writable");
+    let written: Value = serde_json::from_slice(&written).expect("JSON");
+    assert_eq!(
+        written["tokens"],
+        json!({"access_token": "new-access", "refresh_token": "new-refresh", "id_token": "new-id"})
     );
     assert!(write_back(br#"{"OPENAI_API_KEY":"k"}"#, &renewed(), UnixMs(0)).is_err());
     assert!(write_back(b"{\"tokens\":", &renewed(), UnixMs(0)).is_err());
@@ -155,5 +162,16 @@ fn a_new_key_file_reads_back() {
     assert_eq!((content.kind, content.credentials.access.expose()), (AccountKind::ApiKey, "made-up-key"));
     for key in ["", "two words", "sk-ant-x", "AIzax"] {
         assert!(api_key_file(&Secret::new(key)).is_err(), "{key}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_file_cut_anywhere_is_refused_without_showing_it(cut in 0_usize..200) {
+        let whole = r#"{"auth_mode":"chatgpt","tokens":{"access_token":"secret-x","refresh_token":"secret-x"},"name":"é"}"#;
+        let cut = cut.min(whole.len() - 1);
+        let fault = read(&whole.as_bytes()[..cut]).expect_err("half a file");
+        proptest::prop_assert!(!fault.to_string().contains("secret"), "{}", fault);
+        proptest::prop_assert!(write_back(&whole.as_bytes()[..cut], &renewed(), UnixMs(0)).is_err());
     }
 }

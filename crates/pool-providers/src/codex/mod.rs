@@ -172,6 +172,10 @@ impl Provider for Codex {
         failure::event(route, failure, now)
     }
 
+    fn keep_alive(&self, route: &Route) -> Option<&'static [u8]> {
+        events::keep_alive(route)
+    }
+
     fn answer(&self, route: &Route, head: &Head<'_>, body: &[u8], standing: &Standing, now: UnixMs) -> Reply {
         answers::answer(route, head, body, standing, now)
     }

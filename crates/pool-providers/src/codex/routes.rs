@@ -49,6 +49,11 @@ const fn refused(id: &'static str, method: Method, path: &'static str) -> Route 
     row(id, method, path, When::Always, Kind::Refused)
 }
 
+/// Other providers have files on the same path.
+const fn files(id: &'static str, method: Method, path: &'static str) -> Route {
+    row(id, method, path, When::Dialect(Dialect::OpenAi), Kind::Refused)
+}
+
 const fn models(id: &'static str, path: &'static str, dialect: Dialect) -> Route {
     let kind = match dialect {
         Dialect::Codex => Kind::Answer,
@@ -144,9 +149,10 @@ pub(super) static ROUTES: &[Route] = &[
     refused("owner's own at delete", Method::DELETE, "/backend-api/wham/{*rest}"),
     refused("owner's own at api", GET, "/api/codex/{*rest}"),
     refused("owner's own at api, post", POST, "/api/codex/{*rest}"),
-    refused("owner's files", GET, "/v1/files/{*rest}"),
-    refused("owner's files at list", GET, "/v1/files"),
-    refused("owner's files at upload", POST, "/v1/files"),
+    files("owner's files", GET, "/v1/files"),
+    files("owner's files at upload", POST, "/v1/files"),
+    files("owner's files at reading", GET, "/v1/files/{*rest}"),
+    files("owner's files at deleting", Method::DELETE, "/v1/files/{*rest}"),
     refused("deleting", Method::DELETE, "/v1/responses/{id}"),
     refused("realtime", POST, "/v1/realtime/{*rest}"),
     refused("realtime at root", POST, "/realtime/{*rest}"),
@@ -171,17 +177,12 @@ pub(super) fn why_refused(route: &Route) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
+    use crate::routes::Table;
 
     #[test]
-    fn every_row_has_its_own_id_and_place() {
-        let ids: HashSet<_> = ROUTES.iter().map(|route| route.id).collect();
-        assert_eq!(ids.len(), ROUTES.len());
-        let places: HashSet<_> =
-            ROUTES.iter().map(|route| (route.method.as_str(), route.path, format!("{:?}", route.when))).collect();
-        assert_eq!(places.len(), ROUTES.len());
+    fn no_two_rows_can_own_the_same_request() {
+        assert_eq!(Table::of([ROUTES]).conflicts(), Vec::<String>::new());
     }
 
     #[test]

@@ -40,7 +40,7 @@ use crate::reply::{Failure, Reader, Reply};
 use crate::request::{Bases, Body, Call, Head, Outbound};
 use crate::routes::Route;
 
-const ID: ProviderId = ProviderId("gemini");
+pub const ID: ProviderId = ProviderId("gemini");
 
 /// The key of [`Credentials::bound`] under which an account's Google Cloud project stands.
 const PROJECT: &str = "project";

@@ -1,0 +1,116 @@
+//! Asking the running server.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use pool_server::Config;
+use serde::de::DeserializeOwned;
+
+use crate::problem::{Failure, Problem};
+
+/// A page of a thousand accounts is far below this.
+const MOST_BYTES: usize = 32 << 20;
+
+/// Sends one request to the server that these settings describe and reads its JSON.
+pub(super) fn ask<T: DeserializeOwned>(
+    config: &Config,
+    method: Method,
+    path: &str,
+    patience: Duration,
+) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Problem::new("cannot start", error.to_string(), ""))?;
+    runtime.block_on(exchange(config, method, path, patience))
+}
+
+async fn exchange<T: DeserializeOwned>(
+    config: &Config,
+    method: Method,
+    path: &str,
+    patience: Duration,
+) -> Result<T, Failure> {
+    let address = reachable(config.listen);
+    let connect = tokio::net::TcpStream::connect(address);
+    let stream = match tokio::time::timeout(Duration::from_secs(2), connect).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(not_running(address, &error.to_string())),
+        Err(_) => return Err(not_running(address, "nothing answers")),
+    };
+    let answer = tokio::time::timeout(patience, send(stream, address, config, method, path)).await;
+    let (status, body) = match answer {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(why)) => return Err(stranger(address, &why).into()),
+        Err(_) => return Err(stranger(address, &format!("no answer in {} s", patience.as_secs())).into()),
+    };
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Problem::new(
+            format!("the server at http://{address} asks for a credential"),
+            "it does not take this request for a local one",
+            "Set POOL_OPERATOR_TOKEN to the operator's token, or use the server's own config.toml: --config FILE",
+        )
+        .into()),
+        status if status.is_success() => {
+            serde_json::from_slice(&body).map_err(|_| stranger(address, "its answer is not ours").into())
+        }
+        status => {
+            let said: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+            let error = said.as_ref().and_then(|said| said.get("error"));
+            let text = error.and_then(|error| error.as_str().or_else(|| error.get("message")?.as_str()));
+            Err(stranger(address, &format!("{status} {}", text.unwrap_or_default())).into())
+        }
+    }
+}
+
+async fn send(
+    stream: tokio::net::TcpStream,
+    address: SocketAddr,
+    config: &Config,
+    method: Method,
+    path: &str,
+) -> Result<(StatusCode, Bytes), String> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    let connection = tokio::spawn(connection);
+    let mut request = Request::builder().method(method).uri(path).header("host", address.to_string());
+    if let Some(token) = &config.operator_token {
+        request = request.header("authorization", format!("Bearer {}", token.expose()));
+    }
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
+    let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), MOST_BYTES).collect().await.map_err(|error| error.to_string())?;
+    connection.abort();
+    Ok((status, body.to_bytes()))
+}
+
+/// A server that listens on every address is asked on loopback.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+fn not_running(address: SocketAddr, why: &str) -> Failure {
+    Failure::not_running(Problem::new(
+        format!("codex-pool is not running at http://{address}"),
+        why,
+        "Start it: codex-pool serve\nOr say where it listens: --listen ADDR",
+    ))
+}
+
+fn stranger(address: SocketAddr, why: &str) -> Problem {
+    Problem::new(
+        format!("http://{address} does not answer as codex-pool should"),
+        why,
+        "See whether another program listens there, or another version of codex-pool",
+    )
+}

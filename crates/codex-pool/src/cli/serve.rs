@@ -1,0 +1,122 @@
+//! `codex-pool serve`, which is also what no command does.
+
+use std::path::Path;
+
+use pool_providers::Registry;
+use pool_server::pool::files;
+use pool_server::{Server, StartError};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Output;
+use crate::config::{self, Inputs, Settings};
+use crate::logging;
+use crate::problem::{Failure, Problem};
+
+pub(super) fn run(inputs: &Inputs, registry: Registry) -> Result<Output, Failure> {
+    let settings = config::load(inputs)?;
+    logging::start(&settings.log);
+    tell_about(&settings);
+    runtime()?.block_on(async {
+        let pool_dir = settings.server.pool_dir.clone();
+        let server = Server::start(settings.server, registry).await.map_err(|error| not_started(&error))?;
+        let address =
+            server.address().map_err(|error| Problem::new("cannot tell the address", error.to_string(), ""))?;
+        let accounts = server.app().pool.read(|pool, _| pool.slots().count());
+        tracing::info!("codex-pool {} listens on http://{address} with {accounts} accounts", env!("CARGO_PKG_VERSION"));
+        if accounts == 0 {
+            tracing::info!("{}", first_steps(&pool_dir));
+        }
+        server.run(stop_signal()?).await;
+        tracing::info!("stopped");
+        Ok(Output::fine(""))
+    })
+}
+
+/// The runtime of everything that serves. The TLS library is chosen here, once.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    // An error means that it was chosen before: that is what is wanted.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Problem::new("cannot start", error.to_string(), "Free some memory or raise `ulimit -u`").into()
+    })
+}
+
+pub(super) fn not_started(error: &StartError) -> Failure {
+    Problem::new("cannot start the server", error.to_string(), "").into()
+}
+
+/// Resolves at the first SIGTERM or SIGINT. A second one ends the process at once.
+pub(super) fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    let broken =
+        |error: std::io::Error| Failure::from(Problem::new("cannot listen for signals", error.to_string(), ""));
+    let mut term = signal(SignalKind::terminate()).map_err(broken)?;
+    let mut int = signal(SignalKind::interrupt()).map_err(broken)?;
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            tracing::warn!("second signal: ending at once");
+            std::process::exit(1);
+        });
+    })
+}
+
+/// What was found odd in the settings, in the log.
+fn tell_about(settings: &Settings) {
+    if let Some(file) = &settings.file {
+        tracing::info!("settings from {}", file.display());
+    }
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    for (key, origin, why) in &settings.without_effect {
+        tracing::warn!("{key} ({origin}) has no effect: {why}");
+    }
+}
+
+/// What to do with an empty pool.
+fn first_steps(pool_dir: &Path) -> String {
+    format!(
+        "the pool is empty. Three steps:\n  1. add an account:   codex-pool accounts add ~/.codex/auth.json   (or drop credential \
+         files into {}/, or: codex-pool accounts login PROVIDER)\n  2. point a client here (README, \"Your clients\")\n  \
+         3. watch:            codex-pool status\n  Just looking?        codex-pool demo",
+        pool_dir.display()
+    )
+}
+
+/// The registry, with the OAuth client of Gemini logins: from the environment, else as the installed Gemini CLI has it (it is
+/// public, but the provider publishes it there and not elsewhere). Looked for only if the pool has files that may need it.
+pub(super) fn registry(inputs: &Inputs) -> Registry {
+    let told = |name: &str| inputs.env.get(name).filter(|value| !value.is_empty());
+    let default = pool_providers::gemini::OauthClient::default();
+    if let Some(secret) = told("GEMINI_OAUTH_CLIENT_SECRET") {
+        let id = told("GEMINI_OAUTH_CLIENT_ID").cloned().unwrap_or(default.id);
+        let secret = Some(pool_core::Secret::new(secret.clone()));
+        return Registry::new(pool_providers::gemini::OauthClient { id, secret });
+    }
+    let plain = Registry::new(default.clone());
+    let pool_dir = config::load_for_client(inputs).map(|settings| settings.server.pool_dir);
+    let needs_it = pool_dir.is_ok_and(|folder| {
+        let owned = files::scan(&folder, &plain).unwrap_or_default();
+        owned.iter().any(|file| file.provider == Some(pool_providers::gemini::ID))
+    });
+    let program = needs_it.then(|| told("PATH").and_then(|path| installed(path))).flatten();
+    program.map_or(plain, Registry::new)
+}
+
+/// The pair in the program files beside the `gemini` that `path` leads to.
+fn installed(path: &str) -> Option<pool_providers::gemini::OauthClient> {
+    let program = std::env::split_paths(path).map(|folder| folder.join("gemini")).find(|file| file.is_file())?;
+    let program = program.canonicalize().ok()?;
+    let beside = std::fs::read_dir(program.parent()?).ok()?;
+    beside
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|file| file.extension().is_some_and(|ending| ending == "js"))
+        .find_map(|file| pool_providers::gemini::OauthClient::find_in(&std::fs::read_to_string(file).ok()?))
+}
