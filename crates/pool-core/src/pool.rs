@@ -184,12 +184,12 @@ impl Pool {
         for slot in self.slots.values().filter(|slot| slot.account.provider == demand.provider) {
             let id = &slot.account.id;
             let bound_elsewhere = demand.bound && pinned.as_ref().is_some_and(|pin| pin != id);
-            let verdict = if tried.contains(id) {
-                Err(Ineligible::Tried)
-            } else {
-                choose::eligible(slot, demand, now)
-                    .and_then(|()| if bound_elsewhere { Err(Ineligible::BoundElsewhere) } else { Ok(()) })
-            };
+            // What keeps it out comes first: "tried" would hide from the client that it is at its limit.
+            let verdict = choose::eligible(slot, demand, now).and_then(|()| match () {
+                () if tried.contains(id) => Err(Ineligible::Tried),
+                () if bound_elsewhere => Err(Ineligible::BoundElsewhere),
+                () => Ok(()),
+            });
             match verdict {
                 Ok(()) => candidates.push(slot),
                 Err(why) => considered.push((id.clone(), why)),
