@@ -129,8 +129,8 @@ pub trait Provider: Send + Sync {
 
     fn demand(&self, route: &Route, head: &Head<'_>, body: &Body) -> Demand;
 
-    /// How the request goes out on this account. `moved`: the conversation was on another account before, so state that is
-    /// bound to that one must not go along. An error is the client's (the body cannot be carried over).
+    /// How the request goes out on this account. State that another account has given out must not go along. An error is the
+    /// client's (the body cannot be carried over).
     fn outbound(
         &self,
         route: &Route,
@@ -139,7 +139,6 @@ pub trait Provider: Send + Sync {
         account: &Account,
         credentials: &Credentials,
         bases: &Bases,
-        moved: bool,
     ) -> Result<Outbound, Failure>;
 
     // Replies
@@ -161,8 +160,8 @@ pub trait Provider: Send + Sync {
     /// The reader for a successful answer. `stream`: its content type is `text/event-stream`.
     fn reader(&self, route: &Route, demand: &Demand, stream: bool, now: UnixMs) -> Box<dyn Reader>;
 
-    /// Takes the serving account's own limits and ids out of the reply's headers and puts the pool's in.
-    fn speak_of_pool(&self, headers: &mut HeaderMap, standing: &Standing, now: UnixMs);
+    /// Takes the limits and ids of the account that served out of the reply's headers and puts the pool's in.
+    fn speak_of_pool(&self, headers: &mut HeaderMap, served: &Account, standing: &Standing, now: UnixMs);
 
     // Answers of our own
 

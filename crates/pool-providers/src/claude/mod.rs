@@ -117,7 +117,6 @@ impl Provider for Claude {
         bases: &Bases,
         // Nothing of a request is bound to the account that served the turn before: a foreign thinking signature is refused
         // upstream with a 400 that the client mends by itself.
-        _moved: bool,
     ) -> Result<Outbound, Failure> {
         outbound::outbound(head, body, account, credentials, bases)
     }
@@ -142,7 +141,7 @@ impl Provider for Claude {
         if stream { Box::new(events::Events::new(demand)) } else { Box::new(events::Plain::new(demand)) }
     }
 
-    fn speak_of_pool(&self, headers: &mut HeaderMap, standing: &Standing, now: UnixMs) {
+    fn speak_of_pool(&self, headers: &mut HeaderMap, _served: &Account, standing: &Standing, now: UnixMs) {
         pool::speak_of_pool(headers, standing, now);
     }
 

@@ -5,12 +5,9 @@ use http::header::{CONTENT_ENCODING, COOKIE};
 use pool_core::{Account, AccountKind, Credentials};
 
 use super::auth::{FEDRAMP_HEADER, WORKSPACE_HEADER, credential_headers};
+use super::turn_state;
 use crate::reply::Failure;
 use crate::request::{Bases, Head, Outbound};
-
-/// Sticky routing inside one account's turn: opaque, echoed by the client, of no use anywhere else
-/// (`codex-rs/core/src/client.rs`).
-const TURN_STATE: HeaderName = HeaderName::from_static("x-codex-turn-state");
 
 /// Name the owner of the credential that the client believes it uses; ours replaces it.
 const OWNERS: [HeaderName; 3] =
@@ -27,7 +24,6 @@ pub(super) fn build(
     account: &Account,
     credentials: &Credentials,
     bases: &Bases,
-    moved: bool,
 ) -> Result<Outbound, Failure> {
     let rest = CLIENT_BASES
         .iter()
@@ -37,11 +33,12 @@ pub(super) fn build(
         AccountKind::Subscription => &bases.responses,
         AccountKind::ApiKey => &bases.openai,
     };
-    let set = credential_headers(credentials);
+    let mut set = credential_headers(credentials);
     let mut remove = OWNERS.to_vec();
     remove.extend([WORKSPACE_HEADER, FEDRAMP_HEADER].into_iter().filter(|name| set.iter().all(|(set, _)| set != name)));
-    if moved {
-        remove.push(TURN_STATE);
+    match turn_state::echoed(head.headers, account) {
+        Some(state) => set.push((turn_state::HEADER, state)),
+        None => remove.push(turn_state::HEADER),
     }
     Ok(Outbound {
         url: format!("{base}/{rest}{}", query(head)),
@@ -109,7 +106,7 @@ mod tests {
 
     fn url(kind: AccountKind, path: &str, query: Option<&str>) -> String {
         let head = Head { method: &Method::POST, path, query, headers: &HeaderMap::new() };
-        build(&head, &account(kind), &credentials(&[]), &Bases::default(), false).expect("servable").url
+        build(&head, &account(kind), &credentials(&[]), &Bases::default()).expect("servable").url
     }
 
     #[test]
@@ -137,20 +134,20 @@ mod tests {
         let recorded = fixtures::requests(include_str!("../../fixtures/codex_http.json"));
         let turn = recorded.iter().find(|request| request.head().path == "/v1/responses").expect("a turn");
         let bound = credentials(&[(WORKSPACE, "ws-1"), (FEDRAMP, "true")]);
-        let out = build(&turn.head(), &account(AccountKind::Subscription), &bound, &Bases::default(), false)
-            .expect("servable");
+        let out =
+            build(&turn.head(), &account(AccountKind::Subscription), &bound, &Bases::default()).expect("servable");
         let set: Vec<_> = out.set.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text"))).collect();
         assert_eq!(
             set,
             [("authorization", "Bearer upstream-token"), ("chatgpt-account-id", "ws-1"), ("x-openai-fedramp", "true")]
         );
         assert!(out.set[0].1.is_sensitive());
-        assert!(!out.remove.contains(&TURN_STATE) && !out.remove.contains(&WORKSPACE_HEADER));
+        assert!(!out.remove.contains(&WORKSPACE_HEADER));
         assert_eq!((out.edits.len(), out.decoded), (0, false));
 
-        let out = build(&turn.head(), &account(AccountKind::ApiKey), &credentials(&[]), &Bases::default(), true)
-            .expect("servable");
-        for name in [TURN_STATE, WORKSPACE_HEADER, FEDRAMP_HEADER, COOKIE] {
+        let out =
+            build(&turn.head(), &account(AccountKind::ApiKey), &credentials(&[]), &Bases::default()).expect("servable");
+        for name in [turn_state::HEADER, WORKSPACE_HEADER, FEDRAMP_HEADER, COOKIE] {
             assert!(out.remove.contains(&name), "{name}");
         }
         assert!(out.decoded);
@@ -165,7 +162,7 @@ mod tests {
         ] {
             let headers: HeaderMap = [(CONTENT_ENCODING, HeaderValue::from_static(encoding))].into_iter().collect();
             let head = Head { method: &Method::POST, path: "/v1/responses", query: None, headers: &headers };
-            let out = build(&head, &account(kind), &credentials(&[]), &Bases::default(), false).expect("servable");
+            let out = build(&head, &account(kind), &credentials(&[]), &Bases::default()).expect("servable");
             assert_eq!(out.decoded, decoded, "{encoding} {kind:?}");
         }
     }

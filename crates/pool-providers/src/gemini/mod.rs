@@ -139,7 +139,6 @@ impl Provider for Gemini {
         account: &Account,
         credentials: &Credentials,
         bases: &Bases,
-        _moved: bool,
     ) -> Result<Outbound, Failure> {
         // Nothing to take out after a move: a foreign thought signature or cached content is refused by Google, and the
         // client has to see that.
@@ -174,7 +173,7 @@ impl Provider for Gemini {
         Box::new(events::AnswerReader::new(demand, stream, chunks, now))
     }
 
-    fn speak_of_pool(&self, headers: &mut HeaderMap, _standing: &Standing, _now: UnixMs) {
+    fn speak_of_pool(&self, headers: &mut HeaderMap, _served: &Account, _standing: &Standing, _now: UnixMs) {
         headers.remove(header::SET_COOKIE);
         // They may name the project that paid.
         headers.remove("x-goog-user-project");

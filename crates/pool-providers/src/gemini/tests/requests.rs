@@ -55,15 +55,7 @@ impl Request {
 
     fn outbound(&self, kind: AccountKind, project: Option<&str>) -> Result<Outbound, Failure> {
         let credentials = credentials("made-up", project);
-        gemini().outbound(
-            self.route(),
-            &self.head(),
-            &self.body,
-            &account(kind),
-            &credentials,
-            &Bases::default(),
-            false,
-        )
+        gemini().outbound(self.route(), &self.head(), &self.body, &account(kind), &credentials, &Bases::default())
     }
 
     /// The body as it goes out.
