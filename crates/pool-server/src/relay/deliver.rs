@@ -7,12 +7,13 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use pool_core::pool::Event;
+use pool_core::quota::QuotaWindow;
 use pool_core::usage::{Ending, UsageRecord};
 use pool_core::verdict::Verdict;
-use pool_core::{AccountId, UnixMs};
+use pool_core::{AccountId, Judgement, UnixMs};
 use pool_providers::Registry;
 use pool_providers::reply::{Failure, News, Reply, Stage};
 use pool_providers::routes::Route;
@@ -20,7 +21,7 @@ use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::answer::{Answer, Broken};
-use super::attempt::Opened;
+use super::attempt::{self, Opened};
 use super::path::{self, Errand, GaveUp};
 use crate::app::{App, Counted};
 use crate::clock;
@@ -31,6 +32,29 @@ use crate::pool::Lease;
 pub struct Head {
     pub status: StatusCode,
     pub headers: HeaderMap,
+}
+
+impl Head {
+    /// An event stream that can be added to as it is.
+    pub fn is_plain_stream(&self) -> bool {
+        let encoding = self.headers.get(header::CONTENT_ENCODING);
+        self.status.is_success()
+            && is_event_stream(&self.headers)
+            && encoding.is_none_or(|encoding| encoding == "identity")
+    }
+
+    /// What of it can go out before it is certain which account will answer: nothing that belongs to one.
+    pub fn without_account(&self) -> Self {
+        let kept = [header::CONTENT_TYPE, header::CACHE_CONTROL];
+        let of = |name: HeaderName| Some((name.clone(), self.headers.get(name)?.clone()));
+        Self { status: self.status, headers: kept.into_iter().filter_map(of).collect() }
+    }
+}
+
+/// Is the body an event stream, whatever its encoding?
+pub fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
 }
 
 /// The body of any reply of ours.
@@ -65,28 +89,19 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// goes out and the client is kept waiting on an open stream.
 pub async fn answer(errand: Errand) -> Response<ReplyBody> {
     let (app, route, parts, id) = (errand.app.clone(), errand.route, errand.parts.clone(), errand.id.clone());
-    let (tell, mut told) = watch::channel(None);
-    let patience = app.config.timeouts.hold;
-    let waited = async move {
-        if told.wait_for(Option::is_some).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep(patience).await;
-        let head: Option<Head> = told.borrow().clone();
-        head
-    };
+    let (tell, told) = watch::channel(None);
+    let waited = waited(told, app.config.timeouts.hold);
     let mut journey: Journey = Box::pin(errand.run(tell));
     tokio::select! {
         biased;
         outcome = &mut journey => match outcome {
             Ok(opened) => {
-                let Opened { head, answer, meter } = opened;
-                respond(head, &id, ReplyBody::Stream(Box::new(Delivery { answer, meter })))
+                let Opened { head, delivery } = opened;
+                respond(head, &id, ReplyBody::Stream(Box::new(delivery)))
             }
             Err(gave_up) => ended(&app.registry, route, &parts, &id, *gave_up),
         },
         head = waited => {
-            let head = head.unwrap_or_else(|| Head { status: StatusCode::OK, headers: HeaderMap::new() });
             let sign = path::provider(&app.registry, route).ok().and_then(|provider| provider.keep_alive(route));
             let keep_alive = sign.map(|sign| {
                 let mut interval = tokio::time::interval(KEEP_ALIVE);
@@ -94,6 +109,19 @@ pub async fn answer(errand: Errand) -> Response<ReplyBody> {
                 (interval, sign)
             });
             respond(head, &id, ReplyBody::Late(Box::new(Late { journey, keep_alive, app, route })))
+        }
+    }
+}
+
+/// The head of a stream that has begun upstream and then said nothing meaningful for as long as `patience`.
+async fn waited(mut told: watch::Receiver<Option<Head>>, patience: Duration) -> Head {
+    loop {
+        let head = told.wait_for(Option::is_some).await.ok().and_then(|head| head.clone());
+        // Without a sender the journey is over, and its outcome is taken first.
+        let Some(head) = head else { return std::future::pending().await };
+        // Gone again: that try came to nothing, and another one is under way.
+        if tokio::time::timeout(patience, told.wait_for(Option::is_none)).await.is_err() {
+            return head;
         }
     }
 }
@@ -143,7 +171,9 @@ fn ended(
     id: &str,
     gave_up: GaveUp,
 ) -> Response<ReplyBody> {
-    let mut response = if let Some(upstream) = gave_up.upstream {
+    let mut response = if let Some(mut upstream) = gave_up.upstream {
+        let soon = HeaderValue::from(attempt::RETRY_SOON.as_secs());
+        upstream.headers.entry(header::RETRY_AFTER).or_insert(soon);
         reply(upstream)
     } else {
         let mut response = failure(registry, Some(route), parts, &gave_up.failure);
@@ -156,6 +186,14 @@ fn ended(
     response
 }
 
+/// Why an answer that has begun is not for the client.
+#[derive(Debug)]
+pub enum Unfit {
+    Broken(Broken),
+    /// It turned into an error before anything meaningful had come.
+    Failed(Judgement),
+}
+
 /// An answer under way, with its book-keeping.
 #[derive(Debug)]
 pub struct Delivery {
@@ -164,6 +202,41 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    pub fn new(answer: Answer, meter: Meter) -> Self {
+        Self { answer, meter }
+    }
+
+    /// Takes in what comes until something meaningful is there, or the end, or `cap` bytes. A failure that another account
+    /// can make good is the error.
+    pub async fn hold(&mut self, cap: usize) -> Result<(), Unfit> {
+        while self.answer.tap.stage() == Stage::Preamble && self.answer.held() < cap {
+            match self.answer.pull().await {
+                None => break,
+                Some(Err(broken)) => return Err(Unfit::Broken(broken)),
+                Some(Ok(news)) => {
+                    let elsewhere =
+                        |judgement: &Judgement| !matches!(judgement.verdict, Verdict::Fatal | Verdict::Deliver);
+                    if let Some(judgement) = news.failure.clone().filter(elsewhere) {
+                        self.meter.read(news.windows);
+                        return Err(Unfit::Failed(judgement));
+                    }
+                    self.meter.hear(news);
+                }
+            }
+        }
+        if self.answer.is_over() && self.answer.is_stream() { Err(Unfit::Broken(Broken::Empty)) } else { Ok(()) }
+    }
+
+    /// It does not go out, so there is nothing to record.
+    pub fn discard(mut self) {
+        self.meter.forget();
+    }
+
+    /// It does not go out, and the client is told so.
+    fn fail(mut self) {
+        self.meter.close(&self.answer, Ending::Failed);
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         loop {
             if let Some(bytes) = self.answer.next_out() {
@@ -214,6 +287,7 @@ impl Late {
         let failure = match outcome {
             Ok(opened) => {
                 let message = format!("upstream answered {} after a long wait", opened.head.status.as_u16());
+                opened.delivery.fail();
                 Failure::UpstreamDown { message, retry_after: KEEP_ALIVE }
             }
             Err(gave_up) => gave_up.failure,
@@ -244,9 +318,8 @@ impl Body for ReplyBody {
                 }
                 Self::Late(late) => match ready!(late.poll_wait(cx)) {
                     Ok(sign) => return Poll::Ready(Some(Ok(Frame::data(sign)))),
-                    Err(Ok(opened)) if opened.head.status.is_success() => {
-                        let Opened { answer, meter, .. } = opened;
-                        *this = Self::Stream(Box::new(Delivery { answer, meter }));
+                    Err(Ok(opened)) if opened.head.is_plain_stream() => {
+                        *this = Self::Stream(Box::new(opened.delivery));
                     }
                     Err(outcome) => {
                         let Some(words) = late.last_words(outcome) else {
@@ -277,8 +350,10 @@ impl Body for ReplyBody {
 pub struct Meter {
     app: Arc<App>,
     lease: Option<Lease>,
-    _under_way: Counted,
+    _under_way: Arc<Counted>,
     light: bool,
+    /// The provider told of a failure inside the answer.
+    failed: bool,
     families: Vec<String>,
     account: AccountId,
     record: UsageRecord,
@@ -309,8 +384,9 @@ impl Meter {
         Self {
             app: errand.app.clone(),
             lease: Some(lease.share()),
-            _under_way: errand.app.in_flight.enter(),
+            _under_way: errand.under_way.clone(),
             light: errand.demand.light,
+            failed: false,
             families: errand.demand.families.clone(),
             account: lease.account.id.clone(),
             record,
@@ -323,23 +399,27 @@ impl Meter {
         self.first_byte.get_or_insert_with(|| self.started.elapsed());
     }
 
+    fn read(&self, windows: Vec<QuotaWindow>) {
+        if !windows.is_empty() {
+            self.app.pool.apply(Event::Read { id: self.account.clone(), windows });
+        }
+    }
+
     /// What is told in the middle of a delivery no longer changes it, but the pool wants to know.
     fn hear(&mut self, news: News) {
-        let id = || self.account.clone();
-        if !news.windows.is_empty() {
-            self.app.pool.apply(Event::Read { id: id(), windows: news.windows });
-        }
+        self.read(news.windows);
+        self.failed |= news.failure.is_some();
         let Some(judgement) = news.failure.filter(|judgement| judgement.verdict != Verdict::Fatal) else { return };
         tracing::info!(request = self.record.request_id, account = %self.account, reason = judgement.reason, "an answer failed midway");
         if let Some(penalty) = judgement.penalty {
-            self.app.pool.apply(Event::Penalised { id: id(), penalty });
+            self.app.pool.apply(Event::Penalised { id: self.account.clone(), penalty });
         }
     }
 
     fn end(&mut self, answer: &Answer, broken: Option<&Broken>) {
         let ending = match broken {
             Some(_) => Ending::Incomplete,
-            None if self.record.status >= 400 => Ending::Failed,
+            None if self.failed || self.record.status >= 400 => Ending::Failed,
             None if answer.tap.stage() == Stage::Ended => Ending::Complete,
             None => Ending::Incomplete,
         };
@@ -351,6 +431,11 @@ impl Meter {
 
     fn abort(&mut self, answer: &Answer) {
         self.close(answer, Ending::Aborted);
+    }
+
+    /// Gives the account back and records nothing.
+    fn forget(&mut self) {
+        self.lease = None;
     }
 
     /// Once: later calls find the lease gone.

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
-use pool_core::pool::PinState;
 use pool_core::retry::Trail;
 use pool_core::standing::{Refusal, RefusalWhy};
 use pool_core::verdict::Verdict;
@@ -40,7 +39,7 @@ pub struct Errand {
     pub id: String,
     pub arrived: UnixMs,
     pub started: Instant,
-    _under_way: Counted,
+    pub under_way: Arc<Counted>,
 }
 
 /// The end of a request that no upstream answered well.
@@ -72,19 +71,8 @@ impl Errand {
         let mut demand = provider.demand(route, &head(&parts), &received.seen);
         demand.light |= route.kind == Kind::Relay { light: true };
         let session = demand.session.as_deref().map(|id| SessionKey::new(demand.provider, &caller.name, id));
-        let under_way = app.in_flight.enter();
-        Ok(Self {
-            app,
-            route,
-            parts,
-            received,
-            demand,
-            session,
-            id: request_id(),
-            arrived,
-            started,
-            _under_way: under_way,
-        })
+        let under_way = Arc::new(app.in_flight.enter());
+        Ok(Self { app, route, parts, received, demand, session, id: request_id(), arrived, started, under_way })
     }
 
     /// Runs the request to the point where its answer can go out. `early` learns of a successful head that waits for its first
@@ -134,9 +122,8 @@ impl Errand {
     ) -> Result<Opened, Miss> {
         let mut renewed = false;
         loop {
-            let moved = lease.pin == PinState::Moved || trail.tried().any(|id| *id != lease.account.id);
             let attempt = match attempt::freshen(&self.app, lease).await {
-                Ok(()) => attempt::send(self, lease, moved, trail.attempts.len(), early).await,
+                Ok(()) => attempt::send(self, lease, trail.attempts.len(), early).await,
                 Err(miss) => Err(miss),
             };
             let miss = match attempt {

@@ -188,7 +188,6 @@ impl Provider for Fake {
         _account: &Account,
         _credentials: &Credentials,
         _bases: &Bases,
-        _moved: bool,
     ) -> Result<Outbound, Failure> {
         unreachable!()
     }
@@ -201,7 +200,7 @@ impl Provider for Fake {
     fn reader(&self, _route: &Route, _demand: &Demand, _stream: bool, _now: UnixMs) -> Box<dyn Reader> {
         unreachable!()
     }
-    fn speak_of_pool(&self, _headers: &mut HeaderMap, _standing: &Standing, _now: UnixMs) {
+    fn speak_of_pool(&self, _headers: &mut HeaderMap, _served: &Account, _standing: &Standing, _now: UnixMs) {
         unreachable!()
     }
     fn failure(&self, _: Option<&Route>, _: &Head<'_>, _: &Failure, _: UnixMs) -> Reply {

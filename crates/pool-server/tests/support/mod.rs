@@ -2,10 +2,14 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod clients;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pool_core::TokenCounts;
+use pool_core::pool::Slot;
 use pool_providers::Registry;
 use pool_providers::gemini::OauthClient;
 use pool_providers::request::Bases;
@@ -14,6 +18,7 @@ use pool_server::{Config, Server};
 use pool_testkit::client::Seen;
 use pool_testkit::request::Request;
 use pool_testkit::{FakeUpstream, TestPool, World};
+use sqlx::Row as _;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -76,6 +81,35 @@ impl Rig {
         request.send(self.addr, Duration::from_secs(20)).await.expect("connected")
     }
 
+    /// What the pool makes of an account: `healthy`, `troubled` (the last choice for a moment), `out: …` (kept out for a
+    /// while), `parked` (waits for a person).
+    pub fn health(&self, name: &str) -> String {
+        self.app.pool.read(|pool, now| {
+            let slot = pool.slots().find(|slot| slot.account.name == name).expect("an account of this name");
+            health(slot, now)
+        })
+    }
+
+    /// Every record in the ledger's file, in the order of arrival.
+    pub async fn records(&self) -> Vec<Kept> {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.pool.root().join("data/proxy.db"));
+        let file = sqlx::SqlitePool::connect_with(options.read_only(true)).await.expect("the ledger opens");
+        let rows = sqlx::query("SELECT * FROM usage_records ORDER BY at_ms, request_id").fetch_all(&file).await;
+        rows.expect("readable").iter().map(Kept::of).collect()
+    }
+
+    /// The record of the request that this answers, once it is written.
+    pub async fn record_of(&self, seen: &Seen) -> Kept {
+        let id = seen.header("x-pool-request").expect("a relayed answer").to_owned();
+        for _ in 0..200 {
+            if let Some(kept) = self.records().await.into_iter().find(|kept| kept.request_id == id) {
+                return kept;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("no record of {id}");
+    }
+
     /// The ledger's count, once it has caught up with `at_least`.
     pub async fn recorded(&self, at_least: u64) -> u64 {
         for _ in 0..200 {
@@ -86,6 +120,53 @@ impl Rig {
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
         self.app.ledger.count().await.expect("readable")
+    }
+}
+
+fn health(slot: &Slot, now: pool_core::UnixMs) -> String {
+    let running = || slot.cooldowns.iter().filter(|cooldown| cooldown.is_running(now));
+    if slot.needs_login.is_some() {
+        return "parked".into();
+    }
+    match (running().find(|cooldown| cooldown.is_hard()), running().next()) {
+        (Some(out), _) => format!("out: {:?}", out.cause),
+        (None, Some(_)) => "troubled".into(),
+        (None, None) => "healthy".into(),
+    }
+}
+
+/// A row of the ledger.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    pub request_id: String,
+    pub account: String,
+    pub model: Option<String>,
+    pub status: i64,
+    pub ending: String,
+    pub attempts: i64,
+    pub tokens: Option<TokenCounts>,
+}
+
+impl Kept {
+    fn of(row: &sqlx::sqlite::SqliteRow) -> Self {
+        let count = |name: &str| row.get::<Option<i64>, _>(name).map(|count| u64::try_from(count).expect("no debt"));
+        let tokens = count("input").map(|input| TokenCounts {
+            input,
+            cache_read: count("cache_read").unwrap_or(0),
+            cache_write_5m: count("cache_write_5m").unwrap_or(0),
+            cache_write_1h: count("cache_write_1h").unwrap_or(0),
+            output: count("output").unwrap_or(0),
+            reasoning: count("reasoning").unwrap_or(0),
+        });
+        Self {
+            request_id: row.get("request_id"),
+            account: row.get("account"),
+            model: row.get("model"),
+            status: row.get("status"),
+            ending: row.get("ending"),
+            attempts: row.get("attempts"),
+            tokens,
+        }
     }
 }
 
