@@ -39,7 +39,15 @@ impl Rig {
 
     /// With a changed configuration.
     pub async fn with(world: World, change: impl FnOnce(&mut Config)) -> Self {
+        let rig = Self::launch(world, |_| {}, change).await;
+        rig.settled().await;
+        rig
+    }
+
+    /// With providers that are changed before the pool first speaks to them, and without waiting for what they then say.
+    pub async fn launch(world: World, prepare: impl FnOnce(&FakeUpstream), change: impl FnOnce(&mut Config)) -> Self {
         let fake = FakeUpstream::start(world).await.expect("the fake starts");
+        prepare(&fake);
         let pool = TestPool::of(&fake).expect("a temporary pool");
         let mut config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
@@ -56,13 +64,11 @@ impl Rig {
         let running = tokio::spawn(server.run(async move {
             let _ = stopped.await;
         }));
-        let rig = Self { fake, pool, app, addr, stop: Some(stop), running: Some(running) };
-        rig.settled().await;
-        rig
+        Self { fake, pool, app, addr, stop: Some(stop), running: Some(running) }
     }
 
     /// Waits until the probes of the start have come back.
-    async fn settled(&self) {
+    pub async fn settled(&self) {
         until("the first probes come back", || {
             self.app.pool.read(|pool, _| pool.slots().all(|slot| !self.app.keeper.prober.is_checking(&slot.account.id)))
         })
