@@ -1,6 +1,6 @@
 //! Choosing: who can take a request, and who of them should.
 //!
-//! Eligible accounts only; the pin if there is one; else by the operator's priority, subscriptions before paid API keys, those
+//! Eligible accounts only; the pin if there is one (unless it is to a paid key while a plan could serve); else by the operator's priority, subscriptions before paid API keys, those
 //! without recent trouble first, and then the most headroom over all windows that limit the request.
 
 use std::cmp::Ordering;
@@ -95,6 +95,14 @@ pub fn eligible(slot: &Slot, demand: &Demand, now: UnixMs) -> Result<(), Ineligi
 /// Is it in trouble that does not forbid a try (a failure in passing, moments ago)?
 fn troubled(slot: &Slot, demand: &Demand, now: UnixMs) -> bool {
     slot.cooldowns.iter().any(|cooldown| cooldown.is_running(now) && cooldown.scope.touches(&demand.families))
+}
+
+/// Would `other` serve on a plan what `slot` serves for money, without a reason against it?
+pub fn is_cheaper(other: &Slot, slot: &Slot, demand: &Demand, now: UnixMs) -> bool {
+    slot.account.kind == AccountKind::ApiKey
+        && other.account.kind == AccountKind::Subscription
+        && other.account.settings.priority >= slot.account.settings.priority
+        && !troubled(other, demand, now)
 }
 
 /// Orders two eligible accounts: the better one first.

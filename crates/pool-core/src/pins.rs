@@ -11,6 +11,8 @@ use crate::time::{Span, UnixMs};
 pub struct Pin {
     pub account: AccountId,
     pub used_at: UnixMs,
+    /// The conversation holds what several accounts have sealed: its requests go out without.
+    pub bare: bool,
 }
 
 /// A bounded map of pins. Idle ones expire; when it is full the longest idle go.
@@ -49,7 +51,15 @@ impl Pins {
         if self.map.len() >= self.capacity && !self.map.contains_key(&session) {
             self.make_room(now);
         }
-        self.map.insert(session, Pin { account: account.clone(), used_at: now });
+        let bare = self.map.get(&session).is_some_and(|pin| pin.bare);
+        self.map.insert(session, Pin { account: account.clone(), used_at: now, bare });
+    }
+
+    /// From now on the conversation's requests go out without sealed state.
+    pub fn strip(&mut self, session: SessionKey) {
+        if let Some(pin) = self.map.get_mut(&session) {
+            pin.bare = true;
+        }
     }
 
     /// How many live pins each account holds.
@@ -94,6 +104,17 @@ mod tests {
         pins.set(key(1), &account("a"), UnixMs(0));
         assert!(pins.get(key(1), UnixMs(59_999)).is_some());
         assert!(pins.get(key(1), UnixMs(60_000)).is_none());
+    }
+
+    #[test]
+    fn a_stripped_conversation_stays_so_wherever_it_goes() {
+        let mut pins = Pins::new(10, Span::from_mins(1));
+        pins.strip(key(1));
+        assert!(pins.is_empty());
+        pins.set(key(1), &account("a"), UnixMs(0));
+        pins.strip(key(1));
+        pins.set(key(1), &account("b"), UnixMs(1));
+        assert!(pins.get(key(1), UnixMs(1)).is_some_and(|pin| pin.bare));
     }
 
     #[test]

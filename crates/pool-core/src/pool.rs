@@ -86,6 +86,8 @@ pub enum Event {
     Served { id: AccountId, families: Vec<String> },
     /// The operator clears what keeps it out.
     Cleared { id: AccountId },
+    /// An account has refused what another has sealed in this conversation.
+    Stripped { session: SessionKey },
 }
 
 /// An account handed to one attempt. The slot is taken until [`Pool::release`].
@@ -95,6 +97,8 @@ pub struct Grant {
     pub credentials: Arc<Credentials>,
     pub epoch: u64,
     pub pin: PinState,
+    /// The conversation's requests go out without sealed state (see [`crate::pins::Pin`]).
+    pub bare: bool,
     pub headroom: Headroom,
     /// A light request takes no slot, so none is given back.
     pub counted: bool,
@@ -159,6 +163,7 @@ impl Pool {
                 slot.last_used = Some(now);
                 slot.cooldowns.retain(|cooldown| cooldown.is_hard() || !cooldown.scope.touches(&families));
             }),
+            Event::Stripped { session } => self.pins.strip(session),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
                 slot.windows.retain(|window| !window.is_exhausted(now));
@@ -176,7 +181,9 @@ impl Pool {
         tried: &[AccountId],
         now: UnixMs,
     ) -> Result<Grant, Box<Refusal>> {
-        let pinned = session.and_then(|key| self.pins.get(key, now)).map(|pin| pin.account.clone());
+        let pin = session.and_then(|key| self.pins.get(key, now));
+        let bare = pin.is_some_and(|pin| pin.bare);
+        let pinned = pin.map(|pin| pin.account.clone());
         // A pin to an account that is gone binds nothing.
         let pinned = pinned.filter(|id| self.slots.contains_key(id));
         let mut considered = Vec::new();
@@ -184,21 +191,25 @@ impl Pool {
         for slot in self.slots.values().filter(|slot| slot.account.provider == demand.provider) {
             let id = &slot.account.id;
             let bound_elsewhere = demand.bound && pinned.as_ref().is_some_and(|pin| pin != id);
-            // What keeps it out comes first: "tried" would hide from the client that it is at its limit.
-            let verdict = choose::eligible(slot, demand, now).and_then(|()| match () {
-                () if tried.contains(id) => Err(Ineligible::Tried),
-                () if bound_elsewhere => Err(Ineligible::BoundElsewhere),
-                () => Ok(()),
-            });
+            // What keeps it out says more than that it was tried.
+            let verdict = match choose::eligible(slot, demand, now) {
+                Ok(()) if tried.contains(id) => Err(Ineligible::Tried),
+                Ok(()) if bound_elsewhere => Err(Ineligible::BoundElsewhere),
+                verdict => verdict,
+            };
             match verdict {
                 Ok(()) => candidates.push(slot),
                 Err(why) => considered.push((id.clone(), why)),
             }
         }
         let kept = candidates.iter().find(|slot| Some(&slot.account.id) == pinned.as_ref()).copied();
+        // A conversation that had to move to a paid key goes back to what is paid for already.
+        let kept = kept.filter(|slot| {
+            demand.bound || !candidates.iter().any(|other| choose::is_cheaper(other, slot, demand, now))
+        });
         let best = || candidates.iter().copied().min_by(|a, b| choose::better(a, b, demand, session, now));
         let Some(chosen) = kept.or_else(best) else {
-            return Err(Box::new(refusal(demand, considered)));
+            return Err(Box::new(refusal(demand, considered, now)));
         };
         let grant = Grant {
             account: chosen.account.clone(),
@@ -210,6 +221,7 @@ impl Pool {
                 (Some(_), Some(pin)) if *pin == chosen.account.id => PinState::Kept,
                 (Some(_), Some(_)) => PinState::Moved,
             },
+            bare,
             headroom: choose::headroom(chosen, demand, now),
             counted: !demand.light,
         };
@@ -353,6 +365,9 @@ impl Slot {
 const SETTLE: Span = Span::from_secs(5);
 const TOGETHER: Span = Span::from_secs(1);
 
+/// What a client sits out by itself.
+const A_MOMENT: Span = Span::from_mins(1);
+
 /// How long to keep away when nobody said.
 fn back_off(cause: Cause, strikes: u32) -> Span {
     let doubled = |first: Span, most: Span| Span((first.0 << strikes.clamp(1, 16).saturating_sub(1)).min(most.0));
@@ -397,12 +412,12 @@ fn stand(able: &[&Slot], like: &QuotaWindow, now: UnixMs) -> Option<StandingWind
 }
 
 /// Sums up why nobody can take it: what a client can be told.
-fn refusal(demand: &Demand, considered: Vec<(AccountId, Ineligible)>) -> Refusal {
-    let why = refusal_why(&considered);
+fn refusal(demand: &Demand, considered: Vec<(AccountId, Ineligible)>, now: UnixMs) -> Refusal {
+    let why = refusal_why(&considered, now);
     Refusal { provider: demand.provider, model: demand.model.clone(), why, considered }
 }
 
-fn refusal_why(considered: &[(AccountId, Ineligible)]) -> RefusalWhy {
+fn refusal_why(considered: &[(AccountId, Ineligible)], now: UnixMs) -> RefusalWhy {
     if considered.is_empty() {
         return RefusalWhy::NoAccounts;
     }
@@ -411,6 +426,10 @@ fn refusal_why(considered: &[(AccountId, Ineligible)]) -> RefusalWhy {
     let limits = reasons().filter_map(|why| match why {
         Ineligible::WindowSpent { window, span, resets_at } => Some((*resets_at, Some(window.clone()), *span)),
         Ineligible::Cooling { cause: Cause::QuotaSpent | Cause::OutOfCredit, until, .. } => {
+            Some((Some(*until), None, None))
+        }
+        // A throttle that lasts is a limit to whoever waits for it.
+        Ineligible::Cooling { cause: Cause::Throttled, until, .. } if *until > now + A_MOMENT => {
             Some((Some(*until), None, None))
         }
         _ => None,

@@ -284,3 +284,37 @@ fn counting_tokens_takes_no_slot_and_no_pin() {
     assert_eq!((pool.slot(&id("a")).expect("there").in_flight, pool.pins.len()), (0, 0));
     pool.release(&grant);
 }
+
+#[test]
+fn a_conversation_comes_back_from_a_paid_key() {
+    let mut pool = pool(&[("key", ApiKey), ("plan", Subscription)]);
+    penalise(&mut pool, "plan", Scope::Account, Cause::UpstreamFailing, Until::BackOff);
+    assert_eq!(chosen(&mut pool, &demand(), Some(1)), "key");
+    assert_eq!(chosen(&mut pool, &demand(), Some(1)), "key", "the plan is still in trouble");
+    pool.apply(Event::Served { id: id("plan"), families: demand().families }, NOW);
+    let bound = Demand { bound: true, ..demand() };
+    assert_eq!(chosen(&mut pool, &bound, Some(1)), "key", "its state is there");
+    assert_eq!(chosen(&mut pool, &demand(), Some(1)), "plan");
+}
+
+#[test]
+fn a_long_throttle_is_told_as_a_limit_and_a_short_one_as_trouble() {
+    let mut pool = pool(&[("a", ApiKey)]);
+    penalise(&mut pool, "a", Scope::Account, Cause::Throttled, Until::For(Span::from_secs(5)));
+    let refused = pool.lease(&demand(), None, &[], NOW).expect_err("throttled");
+    assert!(matches!(refused.why, RefusalWhy::Trouble { cause: Cause::Throttled, .. }), "{:?}", refused.why);
+    penalise(&mut pool, "a", Scope::Account, Cause::Throttled, Until::For(Span::from_mins(40)));
+    let refused = pool.lease(&demand(), None, &[], NOW).expect_err("throttled");
+    let resets_at = Some(NOW + Span::from_mins(40));
+    assert_eq!(refused.why, RefusalWhy::AllSpent { resets_at, window: None, span: None });
+}
+
+#[test]
+fn a_refusal_after_tries_tells_what_the_tries_have_shown() {
+    let mut pool = pool(&[("a", ApiKey), ("b", ApiKey)]);
+    for name in ["a", "b"] {
+        penalise(&mut pool, name, Scope::Account, Cause::Throttled, Until::For(Span::from_mins(40)));
+    }
+    let refused = pool.lease(&demand(), None, &[id("a"), id("b")], NOW).expect_err("both were tried");
+    assert!(matches!(refused.why, RefusalWhy::AllSpent { .. }), "{:?}", refused.why);
+}

@@ -31,6 +31,9 @@ pub enum Verdict {
     Elsewhere,
     /// Renew the credential, try the same account once more, then elsewhere.
     RefreshThenSame,
+    /// Try the same account again without the state that another account has sealed. If there was nothing to leave behind:
+    /// [`Verdict::Fatal`].
+    StripThenSame,
     /// Pass it to the client verbatim: no other account would answer differently.
     Fatal,
 }
@@ -129,6 +132,11 @@ impl Judgement {
         Self { verdict: Verdict::RefreshThenSame, fault: Fault::Account, reason: reason.into(), ..Self::deliver() }
     }
 
+    /// The request carries what another account has sealed.
+    pub fn strip(reason: impl Into<String>) -> Self {
+        Self { verdict: Verdict::StripThenSame, reason: reason.into(), ..Self::deliver() }
+    }
+
     #[must_use]
     pub fn cooling(mut self, scope: Scope, cause: Cause, until: Until) -> Self {
         self.penalty = Some(Penalty { scope, cause, until });
@@ -147,12 +155,36 @@ impl Judgement {
         self
     }
 
-    /// Does this failure count against the number of tries and the retry budget? An account's own refusal does not: it costs
-    /// the provider nothing and says nothing of the next account.
+    /// Does this failure count against the number of tries and the retry budget? An account's own refusal (of this model, too)
+    /// does not: it costs the provider nothing and says nothing of the next account.
     pub fn is_transient(&self) -> bool {
-        self.verdict == Verdict::Elsewhere
-            && self.fault != Fault::Account
-            && self.park.is_none()
-            && !matches!(&self.penalty, Some(penalty) if penalty.cause == Cause::ModelRefused)
+        let own = matches!(
+            &self.penalty,
+            Some(Penalty { cause: Cause::QuotaSpent | Cause::OutOfCredit | Cause::ModelRefused, .. })
+        );
+        self.verdict == Verdict::Elsewhere && self.fault != Fault::Account && self.park.is_none() && !own
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_accounts_own_refusal_is_not_a_failure_in_passing() {
+        let of = |fault| Judgement::elsewhere(fault, "made up");
+        let cooling = |fault, cause| of(fault).cooling(Scope::Account, cause, Until::BackOff);
+        for (judgement, transient) in [
+            (of(Fault::Provider), true),
+            (cooling(Fault::Model, Cause::ModelOverloaded), true),
+            (cooling(Fault::Model, Cause::QuotaSpent), false),
+            (cooling(Fault::Model, Cause::ModelRefused), false),
+            (cooling(Fault::Account, Cause::Throttled), false),
+            (of(Fault::Egress).parked("made up"), false),
+            (Judgement::refresh("made up"), false),
+            (Judgement::fatal("made up"), false),
+        ] {
+            assert_eq!(judgement.is_transient(), transient, "{judgement:?}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::claude::Claude;
 use crate::codex::Codex;
 use crate::gemini::{Gemini, OauthClient};
 use crate::reply::{Failure, Reader, Reply};
-use crate::request::{Bases, Body, Call, Head, Outbound};
+use crate::request::{Bases, Body, Call, Head, Outbound, Serving};
 use crate::routes::Route;
 
 /// What a credential file holds.
@@ -129,17 +129,9 @@ pub trait Provider: Send + Sync {
 
     fn demand(&self, route: &Route, head: &Head<'_>, body: &Body) -> Demand;
 
-    /// How the request goes out on this account. State that another account has given out must not go along. An error is the
-    /// client's (the body cannot be carried over).
-    fn outbound(
-        &self,
-        route: &Route,
-        head: &Head<'_>,
-        body: &Body,
-        account: &Account,
-        credentials: &Credentials,
-        bases: &Bases,
-    ) -> Result<Outbound, Failure>;
+    /// How the request goes out on an account. An error is the client's (the body cannot be carried over).
+    fn outbound(&self, route: &Route, head: &Head<'_>, body: &Body, serving: &Serving<'_>)
+    -> Result<Outbound, Failure>;
 
     // Replies
 

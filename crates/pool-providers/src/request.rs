@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use pool_core::{Account, Credentials};
 
 /// The head of a client's request.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +75,25 @@ impl Default for Bases {
             google_token: "https://oauth2.googleapis.com".into(),
         }
     }
+}
+
+/// The account that a request goes out on.
+#[derive(Clone, Copy, Debug)]
+pub struct Serving<'a> {
+    pub account: &'a Account,
+    pub credentials: &'a Credentials,
+    pub bases: &'a Bases,
+    pub carry: Carry,
+}
+
+/// How much of the state that accounts hold for a conversation goes along with its next request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Carry {
+    /// All that the client sends.
+    #[default]
+    All,
+    /// This account has refused what another has sealed: that stays behind.
+    Bare,
 }
 
 /// How a client's request goes out on an account: only what differs from what the client sent.

@@ -14,9 +14,10 @@ use serde_json::json;
 
 use crate::admit;
 use crate::app::App;
+use crate::pool::Topic;
 use crate::pool::prober::Outcome;
 use crate::relay::deliver::{self, ReplyBody};
-use crate::status::{self, AccountStatus, FaultyFile, LedgerStatus, State, StatusPage, WindowStatus};
+use crate::status::{self, AccountStatus, FaultyFile, LedgerStatus, State, StatusPage, TestResult, WindowStatus};
 
 /// Which of our pages a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,18 +110,17 @@ async fn test(app: &App, name: &str) -> Response<ReplyBody> {
             return problem(StatusCode::CONFLICT, &format!("several accounts are called {name:?}: {list}; use the id"));
         }
     };
-    let trouble = match app.keeper.prober.probe_now(id).await {
+    let (ok, message) = match app.keeper.prober.probe_now(id).await {
         Ok(report) => match report.outcome {
-            Outcome::Works | Outcome::NoProbe => None,
-            Outcome::NeedsPerson { why } | Outcome::Trouble { why } => Some(why),
+            Outcome::Works => (true, "the provider takes its credential".into()),
+            Outcome::NoProbe => {
+                (true, "not asked: every question to its provider costs quota, the first request will tell".into())
+            }
+            Outcome::NeedsPerson { why } | Outcome::Trouble { why } => (false, why),
         },
-        Err(failure) => Some(failure.to_string()),
+        Err(failure) => (false, failure.to_string()),
     };
-    let mut body = json!({ "ok": trouble.is_none(), "account": account_status(app, id) });
-    if let Some(why) = trouble {
-        body["error"] = json!({ "message": why });
-    }
-    json_page(StatusCode::OK, &body)
+    json_page(StatusCode::OK, &json!(TestResult { ok, message, account: account_status(app, id) }))
 }
 
 fn account_status(app: &App, id: &pool_core::AccountId) -> Option<AccountStatus> {
@@ -128,9 +128,14 @@ fn account_status(app: &App, id: &pool_core::AccountId) -> Option<AccountStatus>
 }
 
 pub fn status_page(app: &App) -> StatusPage {
-    let (accounts, now) =
+    let (mut accounts, now) =
         app.pool.read(|pool, now| (pool.slots().map(|slot| account(app, slot, now)).collect::<Vec<_>>(), now));
-    let faults = app.keeper.faults.list().into_iter().map(|fault| FaultyFile { file: fault.file, fault: fault.what });
+    accounts.sort_by(|a, b| (&a.provider, &a.name).cmp(&(&b.provider, &b.name)));
+    let faults = app.keeper.faults.list().into_iter().map(|fault| FaultyFile {
+        usable: matches!(fault.topic, Topic::Note | Topic::Write),
+        file: fault.file,
+        fault: fault.what,
+    });
     let ledger = app.ledger.health();
     StatusPage {
         version: env!("CARGO_PKG_VERSION").to_owned(),

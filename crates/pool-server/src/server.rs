@@ -54,10 +54,11 @@ fn listen_advice(error: &io::Error) -> String {
     }
 }
 
-/// How long renewals under way may take to end, at the end: their tokens must get to disk.
-const KEEPER_CLOSE: Duration = Duration::from_secs(10);
 /// How long the ledger may take to write what is queued, at the end.
 const LEDGER_CLOSE: Duration = Duration::from_secs(5);
+
+/// How long a renewal under way may take to get its token to disk, at the end.
+const RENEWAL_END: Duration = Duration::from_secs(35);
 
 impl Server {
     /// Takes the pool folder, reads the accounts, opens the ledger and the port.
@@ -104,7 +105,7 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self { app, listener, ledger_writer } = self;
         edge::serve(app.clone(), listener, stop).await;
-        app.keeper.shutdown(KEEPER_CLOSE).await;
+        app.keeper.shutdown(RENEWAL_END).await;
         let lost = app.ledger.close(LEDGER_CLOSE).await;
         if lost > 0 {
             tracing::error!(lost, "usage records could not be written before the end");

@@ -72,13 +72,15 @@ pub struct WindowStatus {
     pub source: Source,
 }
 
-/// A file in the pool folder that is no usable account. Holds nothing of the file's content.
+/// A file in the pool folder that somebody should look at. Holds nothing of the file's content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultyFile {
     /// Path below the pool folder.
     pub file: String,
     /// What is wrong and what mends it.
     pub fault: String,
+    /// The account works all the same.
+    pub usable: bool,
 }
 
 /// How the usage ledger is doing.
@@ -97,19 +99,12 @@ pub struct LedgerStatus {
 /// The answer to `POST /api/accounts/{id}/test`: what the provider said to one probe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TestResult {
-    /// The credential works.
+    /// Nothing speaks against the account.
     pub ok: bool,
-    /// Why it does not.
-    #[serde(default)]
-    pub error: Option<TestError>,
+    /// What was found, as a sentence for a person.
+    pub message: String,
     /// The account after the probe.
     pub account: Option<AccountStatus>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TestError {
-    /// One sentence for a person.
-    pub message: String,
 }
 
 impl WindowStatus {
@@ -135,7 +130,7 @@ mod tests {
             version: "0.1.0".into(),
             now_ms: 1,
             accounts: vec![],
-            files_with_faults: vec![FaultyFile { file: "a.json".into(), fault: "not JSON".into() }],
+            files_with_faults: vec![FaultyFile { file: "a.json".into(), fault: "not JSON".into(), usable: false }],
             requests_in_flight: 2,
             ledger: LedgerStatus::default(),
         };

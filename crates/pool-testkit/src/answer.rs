@@ -38,6 +38,12 @@ pub(crate) struct Stream {
     pub(crate) crlf: bool,
 }
 
+impl Stream {
+    pub(crate) fn new(events: Vec<Event>, error: Event) -> Self {
+        Self { events, error, crlf: false }
+    }
+}
+
 /// One event and its part in the answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Event {

@@ -1,5 +1,6 @@
 //! The simulated `api.anthropic.com`: subscriptions (OAuth and setup tokens) and API keys.
 
+use memchr::memmem;
 use serde_json::{Value, json};
 
 use crate::answer::{Answer, Event, Part, Stream};
@@ -139,9 +140,9 @@ fn message(state: &mut State, call: &Call, index: usize, fault: &Fault) -> Answe
             Some(Tool { name: tool["name"].as_str()?.to_owned(), schema: tool.get("input_schema")?.clone() })
         })
         .collect();
-    let users = call.json["messages"].as_array().into_iter().flatten().filter(|message| message["role"] == "user");
+    let mut users = call.json["messages"].as_array().into_iter().flatten().filter(|message| message["role"] == "user");
     let answered = users
-        .last()
+        .next_back()
         .and_then(|last| last["content"].as_array())
         .is_some_and(|blocks| blocks.iter().any(|block| block["type"] == "tool_result"));
     let schema = &call.json["output_config"]["format"]["schema"];
@@ -166,7 +167,7 @@ fn message(state: &mut State, call: &Call, index: usize, fault: &Fault) -> Answe
 
 /// Nothing is cached unless the request marks something for caching.
 fn counts(measured: Measured, body: &[u8]) -> TokenCounts {
-    let marked = |what: &str| memmem(body, what.as_bytes());
+    let marked = |what: &str| memmem::find(body, what.as_bytes()).is_some();
     let fresh = measured.prompt - measured.cached;
     let output = measured.said + measured.reasoning;
     if !marked("\"cache_control\"") {
@@ -182,10 +183,6 @@ fn counts(measured: Measured, body: &[u8]) -> TokenCounts {
         output,
         reasoning: 0,
     }
-}
-
-fn memmem(hay: &[u8], needle: &[u8]) -> bool {
-    hay.windows(needle.len()).any(|window| window == needle)
 }
 
 fn usage_value(told: TokenCounts, output: u64) -> Value {
@@ -312,13 +309,12 @@ fn refusal(account: &Account, fault: &Fault, model: &str, window: Option<&Window
             error(429, "rate_limit_error", "Number of concurrent connections has exceeded your rate limit.")
                 .header("retry-after", retry_after.to_string())
         }
-        Fault::Expired if key => error(401, "authentication_error", "invalid x-api-key"),
+        Fault::Expired | Fault::Revoked if key => error(401, "authentication_error", "invalid x-api-key"),
         Fault::Expired => error(
             401,
             "authentication_error",
             "OAuth token has expired. Please obtain a new token or refresh your existing token.",
         ),
-        Fault::Revoked if key => error(401, "authentication_error", "invalid x-api-key"),
         Fault::Revoked => error(401, "authentication_error", "OAuth access token has been revoked."),
         Fault::Unpaid => error(402, "billing_error", "Your account has an unpaid invoice."),
         Fault::Forbidden if key => {

@@ -48,6 +48,7 @@ pub(crate) async fn answer(shared: &Shared, site: Site, call: &Call) -> Option<V
             let account = &mut state.accounts[index];
             let kept =
                 (fault == Some(TokenFault::NoRotation)).then(|| account.tokens.current_refresh.clone()).flatten();
+            account.books.refresh_reused += u64::from(account.tokens.is_spent(&presented));
             match account.tokens.refresh(&account.spec, &presented) {
                 Ok(mut issued) => {
                     if let Some(kept) = kept {
@@ -59,10 +60,7 @@ pub(crate) async fn answer(shared: &Shared, site: Site, call: &Call) -> Option<V
                     }
                     Answer::json(200, &body(&account.spec, &issued))
                 }
-                Err(why) => {
-                    account.books.refresh_reused += u64::from(why == Refusal::Reused);
-                    refused(kind, why)
-                }
+                Err(why) => refused(kind, why),
             }
         }
     };

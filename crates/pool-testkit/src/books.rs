@@ -235,6 +235,10 @@ impl Log {
         (self.body_bytes, self.first_body) = (0, 0);
     }
 
+    pub(crate) fn newest(&self) -> impl DoubleEndedIterator<Item = &Logged> {
+        self.entries.iter().rev()
+    }
+
     pub(crate) fn all(&self) -> Vec<Logged> {
         self.entries.iter().cloned().collect()
     }

@@ -94,7 +94,12 @@ fn turn(state: &mut State, call: &Call, index: usize, model: &str, fault: &Fault
     let measured = talk::measure(state, index, &pieces, &say, responses::thinks(&call.json));
     let (credit, told) = talk::credit(index, responses::counts(measured, model), fault);
     let account = &state.accounts[index];
-    let limits = Some(rate_limits(account));
+    let mut limits = rate_limits(account);
+    if *fault == Fault::LimitEvent {
+        limits["rate_limits"]["primary"]["used_percent"] = json!(100.0);
+        limits["rate_limits"]["limit_reached"] = true.into();
+    }
+    let limits = Some(limits);
     let turn = Turn { call, tag: &account.tag, say: &say, told, limits };
     responses::answer(&turn)
         .headers(limit_headers(account))

@@ -3,10 +3,12 @@
 use std::io::Read as _;
 
 use bytes::Bytes;
+use memchr::memmem;
 
 use crate::answer::Answer;
-use crate::exchange::{Arrived, Site};
-use crate::faults::{self, Fault};
+use crate::deliver;
+use crate::exchange::{self, Arrived, Site};
+use crate::faults::Fault;
 use crate::state::{Account, State, Target, Window};
 use crate::{anthropic, google, openai};
 
@@ -36,7 +38,9 @@ pub(crate) fn violations(arrived: &Arrived, forbidden: &[String]) -> Vec<String>
     if has("chatgpt-account-id") && PREFIXES_OF_KEYS.iter().any(|prefix| path.starts_with(prefix)) {
         found.push("chatgpt-account-id on a call that is not ChatGPT's".to_owned());
     }
-    for name in headers.keys() {
+    // A client that speaks to the fake directly may send what it likes.
+    let forwarded = exchange::below_a_base(path);
+    for name in headers.keys().filter(|_| forwarded) {
         let name = name.as_str();
         if FOREIGN.contains(&name) || name.starts_with("x-forwarded-") || name.starts_with("x-pool-") {
             found.push(format!("header {name}"));
@@ -67,8 +71,8 @@ pub(crate) fn violations(arrived: &Arrived, forbidden: &[String]) -> Vec<String>
 
 const PREFIXES_OF_KEYS: [&str; 6] = ["/openai/", "/anthropic/", "/google/", "/codeassist/", "/v1/messages", "/v1beta/"];
 
-fn contains(hay: &[u8], needle: &[u8]) -> bool {
-    !needle.is_empty() && hay.windows(needle.len()).any(|window| window == needle)
+pub(crate) fn contains(hay: &[u8], needle: &[u8]) -> bool {
+    !needle.is_empty() && memmem::find(hay, needle).is_some()
 }
 
 /// Decoded request bodies are cut here.
@@ -117,8 +121,8 @@ pub(crate) fn gate(
     let account = &mut state.accounts[index];
     account.settle();
     let answer = match &fault {
-        Fault::CdnHtml => Some(faults::cdn_page()),
-        Fault::Status(status) => Some(faults::plain_status(*status)),
+        Fault::CdnHtml => Some(deliver::cdn_page()),
+        Fault::Status(status) => Some(deliver::plain_status(*status)),
         Fault::Redirect => {
             Some(Answer::text(307, "text/plain", "Temporary Redirect").header("location", "/elsewhere/after-redirect"))
         }

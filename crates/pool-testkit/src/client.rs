@@ -51,9 +51,9 @@ pub async fn send(
 ) -> io::Result<Seen> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n");
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head = head + name + ": " + value + "\r\n";
     }
-    head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+    head = head + "content-length: " + &body.len().to_string() + "\r\n\r\n";
     let mut stream = TcpStream::connect(addr).await?;
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(body).await?;
@@ -74,8 +74,7 @@ fn read(raw: Vec<u8>, broke: Option<io::ErrorKind>) -> Seen {
     let mut seen = Seen { broke, ..Seen::default() };
     let mut rest = &raw[..];
     // Interim answers come before the real one.
-    loop {
-        let Some(end) = rest.windows(4).position(|four| four == b"\r\n\r\n") else { break };
+    while let Some(end) = rest.windows(4).position(|four| four == b"\r\n\r\n") {
         let head = String::from_utf8_lossy(&rest[..end]).into_owned();
         rest = &rest[end + 4..];
         let mut lines = head.split("\r\n");

@@ -4,7 +4,8 @@
 //!   comes next, without `times` until it is cleared.
 //! - `POST /_fake/clear {"account"?}`: forgets planned faults.
 //! - `POST /_fake/limit {"account", "window", "seconds"}`, `POST /_fake/used {"account", "window", "share"}`.
-//! - `POST /_fake/expire`, `/revoke`, `/sign-in` `{"account"}`.
+//! - `POST /_fake/exhaust {"account"?, "seconds"}`: fills every window of the account, or of all.
+//! - `POST /_fake/expire`, `/revoke`, `/revoke-all`, `/sign-in` `{"account"}`.
 //! - `POST /_fake/forbid {"text"}`: from now on a violation wherever it is seen.
 //! - `GET /_fake/books`: accounts, violations and the log without bodies.
 //! - `POST /_fake/reset-books`.
@@ -17,6 +18,7 @@ use crate::answer::Answer;
 use crate::exchange::{Arrived, Shared};
 use crate::faults::Fault;
 use crate::state::{Planned, State, Target};
+use crate::tokens::Refusal;
 
 pub(crate) fn answer(shared: &Shared, command: &str, arrived: &Arrived) -> Answer {
     let order: Value = serde_json::from_slice(&arrived.body).unwrap_or(Value::Null);
@@ -51,13 +53,14 @@ fn obey(state: &mut State, command: &str, order: &Value) -> Result<Value, String
             };
             plan.push_back(Planned { target, fault, left });
         }
-        "clear" => match account {
-            Some(index) => state.accounts[index].faults.clear(),
-            None => {
+        "clear" => {
+            if let Some(index) = account {
+                state.accounts[index].faults.clear();
+            } else {
                 state.faults.clear();
                 state.accounts.iter_mut().for_each(|account| account.faults.clear());
             }
-        },
+        }
         "limit" => {
             let seconds = order["seconds"].as_u64().unwrap_or(2400);
             state.accounts[one()?].limit(text("window")?, Duration::from_secs(seconds));
@@ -68,6 +71,22 @@ fn obey(state: &mut State, command: &str, order: &Value) -> Result<Value, String
             windows.filter(|known| known.spec.name == window).for_each(|known| known.used = share);
         }
         "expire" => state.accounts[one()?].tokens.expire_access(),
+        "exhaust" => {
+            let lasts = Duration::from_secs(order["seconds"].as_u64().unwrap_or(2400));
+            for (_, known) in
+                state.accounts.iter_mut().enumerate().filter(|(at, _)| account.is_none_or(|one| one == *at))
+            {
+                let names: Vec<String> = known.windows.iter().map(|window| window.spec.name.clone()).collect();
+                for name in &names {
+                    known.limit(name, lasts);
+                }
+            }
+        }
+        "revoke-all" => {
+            let tokens = &mut state.accounts[one()?].tokens;
+            tokens.revoke_access();
+            tokens.kill(Refusal::Invalidated);
+        }
         "revoke" => state.accounts[one()?].tokens.revoke_access(),
         "sign-in" => {
             let account = &mut state.accounts[one()?];

@@ -9,9 +9,10 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::answer::{Answer, Credit};
+use crate::answer::{Answer, Body, Credit};
 use crate::books::{Ended, Logged, TokenCounts, Violation, payload_sha256};
-use crate::faults::{self, Delivery, Fault};
+use crate::deliver::{self, Delivery};
+use crate::faults::Fault;
 use crate::state::{State, Target};
 use crate::tokens::hex;
 use crate::{anthropic, auth, chatgpt, checks, control, google, openai};
@@ -116,6 +117,11 @@ const PREFIXES: [(&str, Site); 8] = [
     ("/google", Site::Google),
 ];
 
+/// Is this a path below one of [`crate::FakeUpstream::settings`]' bases, which only a pool is given?
+pub(crate) fn below_a_base(path: &str) -> bool {
+    PREFIXES.iter().any(|(prefix, _)| path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/')))
+}
+
 /// The site and the path below it. A path without prefix is that of a client pointed straight at the fake: its site is read
 /// from the path and, where providers share it, from the headers.
 fn site(arrived: &Arrived, state: &State) -> Option<(Site, String)> {
@@ -157,15 +163,15 @@ impl Shared {
         let path = arrived.uri.path().to_owned();
         if let Some(command) = path.strip_prefix("/_fake/") {
             let answer = control::answer(self, command, &arrived);
-            return (faults::deliver(answer, &Fault::Fine, None), Guard::idle(self));
+            return (deliver::deliver(answer, &Fault::Fine, None), Guard::idle(self));
         }
-        let (id, found) = {
+        let (id, found, owner) = {
             let mut state = self.state.lock();
             let id = state.log.push(entry(&arrived));
             for what in checks::violations(&arrived, &state.world.forbidden) {
                 state.violations.push(Violation { request: id, what });
             }
-            (id, site(&arrived, &state))
+            (id, site(&arrived, &state), state.bearer_of(&arrived.headers))
         };
         let mut guard = Guard::new(self, id, started);
         let Some((site, below)) = found else {
@@ -173,15 +179,20 @@ impl Shared {
             return (self.conclude(nowhere, &mut guard), guard);
         };
         let call = match checks::decoded(site, &arrived) {
-            Ok(body) => Call {
-                id,
-                method: arrived.method,
-                path: below,
-                query: arrived.uri.query().unwrap_or_default().to_owned(),
-                json: serde_json::from_slice(&body).unwrap_or(Value::Null),
-                headers: arrived.headers,
-                body,
-            },
+            Ok(body) => {
+                if body != arrived.body {
+                    self.look_inside(id, &body);
+                }
+                Call {
+                    id,
+                    method: arrived.method,
+                    path: below,
+                    query: arrived.uri.query().unwrap_or_default().to_owned(),
+                    json: serde_json::from_slice(&body).unwrap_or(Value::Null),
+                    headers: arrived.headers,
+                    body,
+                }
+            }
             Err(refusal) => return (self.conclude(Verdict::plain(refusal), &mut guard), guard),
         };
         let verdict = match site {
@@ -190,28 +201,41 @@ impl Shared {
             Site::Anthropic => anthropic::answer(self, &call),
             Site::CodeAssist => google::code_assist(self, &call),
             Site::Google => google::public(self, &call),
-            Site::OpenAiAuth | Site::AnthropicAuth | Site::GoogleAuth => match auth::answer(self, site, &call).await {
-                Some(verdict) => verdict,
-                // The reply is lost on its way.
-                None => {
+            Site::OpenAiAuth | Site::AnthropicAuth | Site::GoogleAuth => {
+                let Some(verdict) = auth::answer(self, site, &call).await else {
+                    // The reply is lost on its way.
                     guard.whole = false;
                     return (Delivery::Raw(Vec::new()), guard);
-                }
-            },
+                };
+                verdict
+            }
         };
-        (self.conclude(verdict, &mut guard), guard)
+        // Also refused for its credential, a request is its owner's.
+        let account = verdict.account.or(owner);
+        (self.conclude(Verdict { account, ..verdict }, &mut guard), guard)
+    }
+
+    /// What must never arrive may be hidden in a compressed body.
+    fn look_inside(&self, id: u64, body: &[u8]) {
+        let mut state = self.state.lock();
+        if state.world.forbidden.iter().any(|text| checks::contains(body, text.as_bytes())) {
+            state.violations.push(Violation { request: id, what: "forbidden text in the body".to_owned() });
+        }
     }
 
     /// Enters the verdict into the log and lets its fault loose.
     fn conclude(&self, verdict: Verdict, guard: &mut Guard) -> Delivery {
-        let Verdict { answer, fault, account, inference, model, conversation } = verdict;
+        let Verdict { answer, mut fault, account, inference, model, conversation } = verdict;
+        if matches!(answer.body, Body::Plain(_)) && fault.is_for_streams() {
+            fault = Fault::Fine;
+        }
         let credit = answer.credit;
         let (status, whole) = (answer.status, fault.keeps_answer_whole());
-        let plain_payload =
-            fault.keeps_payload().then(|| payload_sha256(&answer.frames(crate::sse::Dress::Plain).concat()));
+        let dressed = fault != Fault::Fine && fault.keeps_payload();
+        let plain_payload = dressed.then(|| payload_sha256(&answer.frames(crate::sse::Dress::Plain).concat()));
         let mut state = self.state.lock();
         let pace = state.style.pace.filter(|_| inference);
-        let delivery = faults::deliver(answer, &fault, pace);
+        let delivery = deliver::deliver(answer, &fault, pace);
         let payload = match &delivery {
             Delivery::Proper { frames, .. } => Some(payload_sha256(&frames.concat())),
             Delivery::Raw(_) => plain_payload,
@@ -238,6 +262,14 @@ impl Shared {
 }
 
 impl State {
+    /// Whose credential these headers carry, however it stands.
+    fn bearer_of(&self, headers: &HeaderMap) -> Option<usize> {
+        ["authorization", "x-api-key", "x-goog-api-key"].iter().find_map(|name| {
+            let value = headers.get(*name)?.to_str().ok()?;
+            self.owner(value.strip_prefix("Bearer ").unwrap_or(value), &crate::Kind::ALL).0
+        })
+    }
+
     /// What the account does with the next call of this sort, and the refusal if it is one.
     pub(crate) fn fault_for(&mut self, account: usize, target: Target) -> Fault {
         if target == Target::Probe {
@@ -272,7 +304,7 @@ fn entry(arrived: &Arrived) -> Logged {
     }
 }
 
-/// Closes a log entry, once: by [`Guard::played`], [`Guard::end`], or, if the peer goes away first, when it is dropped.
+/// Closes a log entry, once: by [`Guard::played`], or, if the peer goes away first, when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Guard {
     shared: Arc<Shared>,
@@ -299,10 +331,6 @@ impl Guard {
     /// All that was to be sent has been sent.
     pub(crate) fn played(mut self) {
         let ended = if self.whole { Ended::Whole } else { Ended::Broken };
-        self.close(ended);
-    }
-
-    pub(crate) fn end(mut self, ended: Ended) {
         self.close(ended);
     }
 

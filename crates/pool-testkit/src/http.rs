@@ -18,22 +18,25 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
-use crate::books::Ended;
+use crate::deliver::Delivery;
 use crate::exchange::{Arrived, Guard, Shared};
-use crate::faults::Delivery;
-use crate::script::{self, Coding, Outcome, Step};
+use crate::script::{self, Coding, Step};
 
 /// Request bodies beyond this are answered 413.
 const BODY_LIMIT: usize = 256 << 20;
 
+/// Accepts until it is dropped; every connection goes with it.
 pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
     loop {
+        while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let _ = stream.set_nodelay(true);
-                tokio::spawn(connection(stream, peer.port(), Arc::clone(&shared)));
+                connections.spawn(connection(stream, peer.port(), Arc::clone(&shared)));
             }
             // Out of file descriptors, mostly: give the others a moment to finish.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -62,10 +65,7 @@ async fn connection(stream: TcpStream, port: u16, shared: Arc<Shared>) {
         // The service that asked for this waits for ever: drop it with the server, keep the socket.
         let server = Pin::into_inner(server);
         let stream = server.into_parts().io.into_inner();
-        match script::play(stream, &steps).await {
-            Outcome::Played => guard.played(),
-            Outcome::PeerLeft => guard.end(Ended::PeerLeft),
-        }
+        script::play(stream, &steps, guard).await;
     }
 }
 

@@ -15,6 +15,9 @@
 //! One address serves every upstream base by path ([`FakeUpstream::settings`]); real clients can also be pointed straight at
 //! it. [`World`] says who has which account, [`Fault`] what goes wrong, [`Books`] what came in.
 
+#![allow(clippy::doc_markdown, reason = "names of companies are no code")]
+#![allow(clippy::result_large_err, reason = "a refusal is an answer, and as large as one")]
+
 mod account;
 mod answer;
 mod anthropic;
@@ -24,8 +27,10 @@ mod chatgpt;
 mod checks;
 pub mod client;
 mod control;
+mod deliver;
 mod exchange;
 mod faults;
+mod generate;
 mod google;
 mod http;
 mod openai;

@@ -8,6 +8,8 @@ use flate2::{Compress, Compression, Crc, FlushCompress};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::exchange::Guard;
+
 /// One step. Every script ends by closing the connection.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
@@ -20,40 +22,46 @@ pub(crate) enum Step {
     Reset,
 }
 
-/// What a script came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Played,
-    PeerLeft,
-}
-
 /// A pause that lets the peer read what was sent before a reset throws it away.
 const BEFORE_RESET: Duration = Duration::from_millis(50);
 /// How long a hang lasts at most.
-const HANG: Duration = Duration::from_secs(3600);
+const HANG: Duration = Duration::from_hours(1);
 
-pub(crate) async fn play(mut stream: TcpStream, steps: &[Step]) -> Outcome {
-    for step in steps {
+/// Plays a script and closes the log entry. An answer that goes out whole is booked before its last bytes are written, so
+/// that whoever has read it finds it in the books.
+pub(crate) async fn play(mut stream: TcpStream, steps: &[Step], guard: Guard) {
+    let mut guard = Some(guard);
+    for (at, step) in steps.iter().enumerate() {
+        if at + 1 == steps.len() && matches!(step, Step::Send(_)) {
+            close(&mut guard);
+        }
         let sent = match step {
             Step::Send(bytes) => stream.write_all(bytes).await,
             Step::Repeat(bytes, times) => repeat(&mut stream, bytes, *times).await,
             Step::Hang => hang(&mut stream).await,
             Step::Reset => {
                 tokio::time::sleep(BEFORE_RESET).await;
-                let _ = stream.set_zero_linger();
-                return Outcome::Played;
+                stream.set_zero_linger()
             }
         };
         if sent.is_err() {
-            return Outcome::PeerLeft;
+            // Dropping the guard says that the peer left.
+            return;
         }
     }
-    if stream.shutdown().await.is_err() {
-        return Outcome::PeerLeft;
+    close(&mut guard);
+    if matches!(steps.last(), Some(Step::Reset)) {
+        return;
     }
+    let _ = stream.shutdown().await;
     // Unread bytes would turn the close into a reset.
     let _ = tokio::time::timeout(Duration::from_secs(2), drain(&mut stream)).await;
-    Outcome::Played
+}
+
+fn close(guard: &mut Option<Guard>) {
+    if let Some(guard) = guard.take() {
+        guard.played();
+    }
 }
 
 async fn repeat(stream: &mut TcpStream, bytes: &Bytes, times: u64) -> io::Result<()> {
@@ -211,7 +219,7 @@ mod tests {
 
     #[test]
     fn the_bomb_is_valid_gzip() {
-        let packed = bytes(&gzip_of(b"start", &[b'x'; 1 << 16], 32, b"end"));
+        let packed = bytes(&gzip_of(b"start", &vec![b'x'; 1 << 16], 32, b"end"));
         assert!(packed.len() < 64 << 10, "{}", packed.len());
         let mut plain = Vec::new();
         flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut plain).expect("gzip");

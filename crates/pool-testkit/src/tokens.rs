@@ -45,6 +45,10 @@ pub(crate) fn made_up_uuid(seed: &str) -> String {
     format!("{}-{}-4{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32])
 }
 
+pub(crate) fn short_hash(text: &str) -> String {
+    digest_hex(&["text", text])[..16].to_owned()
+}
+
 /// The short text that marks what an account minted (encrypted reasoning, turn state, response ids).
 pub(crate) fn tag(account: &FakeAccount) -> String {
     digest_hex(&["tag", account.kind.provider(), &account.name])[..10].to_owned()
@@ -176,6 +180,11 @@ impl Tokens {
         };
         self.expires_at = end;
         self.access.insert(self.current_access.clone(), Some(end));
+    }
+
+    /// Has this refresh token been used up?
+    pub(crate) fn is_spent(&self, token: &str) -> bool {
+        self.spent.contains(token)
     }
 
     /// Takes a rotation back: this refresh token stays the one that is good.

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::account::AccountHandle;
-use crate::books::Books;
+use crate::books::{Books, Logged};
 use crate::exchange::Shared;
 use crate::faults::Fault;
 use crate::http;
@@ -108,6 +108,22 @@ impl FakeUpstream {
     /// From now on it is a violation if this text arrives anywhere.
     pub fn forbid(&self, text: &str) {
         self.shared.state.lock().world.forbidden.push(text.to_owned());
+    }
+
+    /// Requests that carried this header, oldest first: all tries of one request, if the header marks it.
+    pub fn tries_of(&self, header: &str, value: &str) -> Vec<Logged> {
+        self.shared
+            .state
+            .lock()
+            .log
+            .newest()
+            .take(200)
+            .filter(|entry| entry.header(header) == Some(value))
+            .cloned()
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+            .collect()
     }
 
     /// A copy of the books.

@@ -85,11 +85,11 @@ impl FakeWindow {
     }
 
     pub fn five_hours() -> Self {
-        Self::new("5h", Duration::from_secs(5 * 3600), 20e6)
+        Self::new("5h", Duration::from_hours(5), 20e6)
     }
 
     pub fn week() -> Self {
-        Self::new("7d", Duration::from_secs(7 * 86_400), 200e6)
+        Self::new("7d", Duration::from_hours(168), 200e6)
     }
 
     /// A window of one model family, named after it.
@@ -151,13 +151,13 @@ pub struct FakeAccount {
 
 impl FakeAccount {
     pub fn new(kind: Kind, name: &str) -> Self {
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         let (plan, windows, hours) = match kind {
             Kind::ChatGpt => ("plus", vec![FakeWindow::five_hours(), FakeWindow::week()], 240),
             Kind::ClaudeOAuth => ("default_claude_max_5x", vec![FakeWindow::five_hours(), FakeWindow::week()], 8),
             Kind::ClaudeSetupToken => ("max", vec![FakeWindow::five_hours(), FakeWindow::week()], 365 * 24),
             Kind::GeminiOAuth => {
-                let day = Duration::from_secs(86_400);
+                let day = Duration::from_hours(24);
                 let models = ["gemini-2.5-pro", "gemini-2.5-flash", "gemini-3-flash-preview", "gemini-3-pro-preview"];
                 let windows =
                     models.map(|model| FakeWindow::family(model, day).capacity(1000.0).counting(Unit::Requests));
@@ -375,6 +375,25 @@ impl World {
             .account(FakeAccount::gemini("gina"))
             .account(FakeAccount::gemini("greg"))
             .account(FakeAccount::gemini_key("gum"))
+    }
+}
+
+impl World {
+    /// So many accounts of every kind, named `chatgpt-1`, `openai-key-1`, `claude-1`, `setup-token-1`, `anthropic-key-1`,
+    /// `gemini-1`, `gemini-key-1` and on: the first of each has used least.
+    pub fn of_each(count: usize) -> Self {
+        const NAMES: [&str; 7] =
+            ["chatgpt", "openai-key", "claude", "setup-token", "anthropic-key", "gemini", "gemini-key"];
+        let mut world = Self::new();
+        for (kind, name) in Kind::ALL.into_iter().zip(NAMES) {
+            for number in 1..=count {
+                let mut account = FakeAccount::new(kind, &format!("{name}-{number}"));
+                let share = 0.7 * number as f64 / count as f64;
+                account.windows.iter_mut().for_each(|window| window.used = share);
+                world.accounts.push(account);
+            }
+        }
+        world
     }
 }
 

@@ -114,3 +114,36 @@ fn stranger(address: SocketAddr, why: &str) -> Problem {
         "See whether another program listens there, or another version of codex-pool",
     )
 }
+
+/// A server of one answer, for tests.
+#[cfg(test)]
+pub(crate) mod fake {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use crate::config::Inputs;
+
+    /// Answers one connection with these bytes and tells what was asked.
+    pub(crate) fn answering(answer: String) -> (Inputs, std::thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let mut inputs = Inputs::default();
+        inputs.flags.listen = Some(listener.local_addr().expect("an address").to_string());
+        inputs.env.insert("POOL_OPERATOR_TOKEN".into(), "0123456789abcdef0123456789abcdef".into());
+        let asked = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("accepts");
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).expect("reads");
+                head.push(byte[0]);
+            }
+            stream.write_all(answer.as_bytes()).expect("writes");
+            String::from_utf8(head).expect("text")
+        });
+        (inputs, asked)
+    }
+
+    pub(crate) fn http(status: &str, body: &str) -> String {
+        format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    }
+}

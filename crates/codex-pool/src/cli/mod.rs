@@ -13,6 +13,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use pool_providers::Registry;
+use pool_providers::gemini::OauthClient;
 
 use crate::config::{Flags, Inputs};
 use crate::problem::{Exit, Failure};
@@ -36,7 +38,11 @@ enum Command {
     /// Run the pool (what no command does, too)
     Serve,
     /// Show the pool at work with simulated providers and accounts, on this machine only
-    Demo,
+    Demo {
+        /// End after this many seconds
+        #[arg(long, value_name = "SECONDS")]
+        seconds: Option<u64>,
+    },
     /// Check the settings and every credential file
     Check {
         /// Print JSON
@@ -95,10 +101,11 @@ pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<Output, Failure> {
     let inputs = Inputs::of_process(arguments.flags);
-    let registry = serve::registry(&inputs);
+    // For the files only, which no OAuth client is needed for.
+    let registry = Registry::new(OauthClient::default());
     match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::run(&inputs, registry),
-        Command::Demo => demo::run(&inputs),
+        Command::Serve => serve::run(&inputs),
+        Command::Demo { seconds } => demo::run(&inputs, seconds),
         Command::Check { json } => check::run(&inputs, &registry, json),
         Command::Status { json } => status::run(&inputs, json),
         Command::Accounts(command) => accounts::run(&inputs, &registry, command),

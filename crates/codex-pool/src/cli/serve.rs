@@ -12,10 +12,11 @@ use crate::config::{self, Inputs, Settings};
 use crate::logging;
 use crate::problem::{Failure, Problem};
 
-pub(super) fn run(inputs: &Inputs, registry: Registry) -> Result<Output, Failure> {
+pub(super) fn run(inputs: &Inputs) -> Result<Output, Failure> {
     let settings = config::load(inputs)?;
     logging::start(&settings.log);
     tell_about(&settings);
+    let registry = registry(inputs, &settings);
     runtime()?.block_on(async {
         let pool_dir = settings.server.pool_dir.clone();
         let server = Server::start(settings.server, registry).await.map_err(|error| not_started(&error))?;
@@ -90,33 +91,14 @@ fn first_steps(pool_dir: &Path) -> String {
     )
 }
 
-/// The registry, with the OAuth client of Gemini logins: from the environment, else as the installed Gemini CLI has it (it is
-/// public, but the provider publishes it there and not elsewhere). Looked for only if the pool has files that may need it.
-pub(super) fn registry(inputs: &Inputs) -> Registry {
-    let told = |name: &str| inputs.env.get(name).filter(|value| !value.is_empty());
-    let default = pool_providers::gemini::OauthClient::default();
-    if let Some(secret) = told("GEMINI_OAUTH_CLIENT_SECRET") {
-        let id = told("GEMINI_OAUTH_CLIENT_ID").cloned().unwrap_or(default.id);
-        let secret = Some(pool_core::Secret::new(secret.clone()));
-        return Registry::new(pool_providers::gemini::OauthClient { id, secret });
+/// The providers, with the OAuth client of Gemini's logins completed from the Gemini CLI that is installed here. That is looked
+/// for only if the pool has files that may need it.
+fn registry(inputs: &Inputs, settings: &Settings) -> Registry {
+    let plain = Registry::new(settings.gemini_client.clone());
+    let owned = files::scan(&settings.server.pool_dir, &plain).unwrap_or_default();
+    if !owned.iter().any(|file| file.provider == Some(pool_providers::gemini::ID)) {
+        return plain;
     }
-    let plain = Registry::new(default.clone());
-    let pool_dir = config::load_for_client(inputs).map(|settings| settings.server.pool_dir);
-    let needs_it = pool_dir.is_ok_and(|folder| {
-        let owned = files::scan(&folder, &plain).unwrap_or_default();
-        owned.iter().any(|file| file.provider == Some(pool_providers::gemini::ID))
-    });
-    let program = needs_it.then(|| told("PATH").and_then(|path| installed(path))).flatten();
-    program.map_or(plain, Registry::new)
-}
-
-/// The pair in the program files beside the `gemini` that `path` leads to.
-fn installed(path: &str) -> Option<pool_providers::gemini::OauthClient> {
-    let program = std::env::split_paths(path).map(|folder| folder.join("gemini")).find(|file| file.is_file())?;
-    let program = program.canonicalize().ok()?;
-    let beside = std::fs::read_dir(program.parent()?).ok()?;
-    beside
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|file| file.extension().is_some_and(|ending| ending == "js"))
-        .find_map(|file| pool_providers::gemini::OauthClient::find_in(&std::fs::read_to_string(file).ok()?))
+    let path = inputs.env.get("PATH").map(String::as_str);
+    Registry::new(config::gemini::completed(settings.gemini_client.clone(), path))
 }

@@ -13,7 +13,7 @@ use crate::problem::{Exit, Failure};
 pub(super) fn run(inputs: &Inputs, json: bool) -> Result<Output, Failure> {
     let settings = config::load_for_client(inputs)?;
     let page = fetch(&settings.server)?;
-    let trouble = !page.files_with_faults.is_empty()
+    let trouble = page.files_with_faults.iter().any(|fault| !fault.usable)
         || page.ledger.degraded.is_some()
         || page.accounts.iter().any(|account| account.state == State::NeedsLogin);
     let exit = if trouble { Exit::Problem } else { Exit::Fine };
@@ -29,36 +29,10 @@ pub(super) fn fetch(config: &pool_server::Config) -> Result<StatusPage, Failure>
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
-    use std::net::TcpListener;
-
     use pool_server::status::{FaultyFile, LedgerStatus};
 
     use super::*;
-
-    /// Answers one connection with these bytes and tells what was asked.
-    fn answering(answer: String) -> (Inputs, std::thread::JoinHandle<String>) {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
-        let mut inputs = Inputs::default();
-        inputs.flags.listen = Some(listener.local_addr().expect("an address").to_string());
-        inputs.env.insert("POOL_OPERATOR_TOKEN".into(), "0123456789abcdef0123456789abcdef".into());
-        let asked = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().expect("accepts");
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                stream.read_exact(&mut byte).expect("reads");
-                head.push(byte[0]);
-            }
-            stream.write_all(answer.as_bytes()).expect("writes");
-            String::from_utf8(head).expect("text")
-        });
-        (inputs, asked)
-    }
-
-    fn http(status: &str, body: &str) -> String {
-        format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
-    }
+    use crate::cli::client::fake::{answering, http};
 
     #[test]
     fn the_running_server_is_asked_and_its_page_is_shown() {
@@ -78,7 +52,7 @@ mod tests {
         assert!(asked.starts_with("get /api/status http/1.1"), "{asked}");
         assert!(asked.contains("authorization: bearer 0123456789abcdef"), "{asked}");
 
-        page.files_with_faults.push(FaultyFile { file: "x.json".into(), fault: "not JSON".into() });
+        page.files_with_faults.push(FaultyFile { file: "x.json".into(), fault: "not JSON".into(), usable: false });
         let (inputs, _) = answering(answer(&page));
         let output = run(&inputs, true).expect("JSON");
         assert_eq!(output.exit, Exit::Problem);

@@ -4,6 +4,7 @@
 //! told at once.
 
 mod access;
+pub(crate) mod gemini;
 mod limits;
 mod listen;
 mod log;
@@ -15,6 +16,7 @@ mod values;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use pool_providers::gemini::OauthClient;
 use pool_server::Config;
 
 pub(crate) use log::{Format, Log};
@@ -57,6 +59,8 @@ pub(crate) struct Inputs {
 pub(crate) struct Settings {
     pub(crate) server: Config,
     pub(crate) log: Log,
+    /// Whose Google logins Gemini accounts are.
+    pub(crate) gemini_client: OauthClient,
     /// The settings file that was read.
     pub(crate) file: Option<PathBuf>,
     /// Usable, but the operator should know.
@@ -99,6 +103,7 @@ fn resolve(inputs: &Inputs, listens: bool) -> Result<Settings, Vec<Problem>> {
     let (bases, proxy) = upstream::resolve(&mut values);
     let limits = limits::resolve(&mut values);
     let log = log::resolve(&mut values);
+    let gemini_client = gemini::resolve(&mut values);
     let server = Config {
         listen,
         pool_dir: values.text("pool_dir").into(),
@@ -120,7 +125,14 @@ fn resolve(inputs: &Inputs, listens: bool) -> Result<Settings, Vec<Problem>> {
     if !values.problems.is_empty() {
         return Err(values.problems);
     }
-    Ok(Settings { server, log, file, without_effect: values.without_effect(), warnings: values.warnings })
+    Ok(Settings {
+        server,
+        log,
+        gemini_client,
+        file,
+        without_effect: values.without_effect(),
+        warnings: values.warnings,
+    })
 }
 
 /// The file that was named, or `./config.toml` if there is one.

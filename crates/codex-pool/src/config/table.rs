@@ -226,6 +226,21 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "Gemini accounts with a Google login: token renewal.",
     ),
     text(
+        "gemini_oauth_client_id",
+        "GEMINI_OAUTH_CLIENT_ID",
+        "",
+        "The OAuth client that Gemini accounts with a Google login belong to, if it is not Gemini CLI's.",
+    ),
+    of_kind(
+        Kind::Secret,
+        text(
+            "gemini_oauth_client_secret",
+            "GEMINI_OAUTH_CLIENT_SECRET",
+            "",
+            "Its secret; renewing such logins needs it. Not set: Gemini CLI's public one, if that program is installed here.",
+        ),
+    ),
+    text(
         "upstream.proxy",
         "UPSTREAM_PROXY",
         "",
@@ -319,14 +334,6 @@ pub(crate) static SETTINGS: &[Setting] = &[
     unused(
         LATER,
         text("pool_users.storage_path", "POOL_USERS_PATH", "./data/pool_users.json", "The users of the Go original."),
-    ),
-    unused(
-        "the public pair of Gemini CLI is used",
-        text("gemini_oauth_client_id", "GEMINI_OAUTH_CLIENT_ID", "", "Another OAuth client for Google logins."),
-    ),
-    unused(
-        "the public pair of Gemini CLI is used",
-        of_kind(Kind::Secret, text("gemini_oauth_client_secret", "GEMINI_OAUTH_CLIENT_SECRET", "", "Its secret.")),
     ),
     unused(
         "prompts and answers are never logged",

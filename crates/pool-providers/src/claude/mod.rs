@@ -27,7 +27,7 @@ use serde_json::json;
 
 use crate::provider::{FileContent, FileFault, Login, Probed, Provider, Refreshed};
 use crate::reply::{Failure, Reader, Reply};
-use crate::request::{Bases, Body, Call, Head, Outbound};
+use crate::request::{Bases, Body, Call, Head, Outbound, Serving};
 use crate::routes::{Kind, Route};
 
 pub const CLAUDE: ProviderId = ProviderId("claude");
@@ -112,13 +112,11 @@ impl Provider for Claude {
         _route: &Route,
         head: &Head<'_>,
         body: &Body,
-        account: &Account,
-        credentials: &Credentials,
-        bases: &Bases,
-        // Nothing of a request is bound to the account that served the turn before: a foreign thinking signature is refused
-        // upstream with a 400 that the client mends by itself.
+        // Nothing is left behind after a move: a foreign thinking signature is refused upstream with a 400 that the client
+        // mends by itself.
+        serving: &Serving<'_>,
     ) -> Result<Outbound, Failure> {
-        outbound::outbound(head, body, account, credentials, bases)
+        outbound::outbound(head, body, serving.account, serving.credentials, serving.bases)
     }
 
     fn header_windows(&self, account: &Account, demand: &Demand, headers: &HeaderMap, now: UnixMs) -> Vec<QuotaWindow> {

@@ -319,6 +319,9 @@ fn of_request(asked: Asked<'_>, told: &Told, status: StatusCode) -> Judgement {
     if let Some(judgement) = out_of_quota(told, &reason) {
         return judgement;
     }
+    if told.is("invalid_encrypted_content") {
+        return Judgement::strip(told.reason(status.as_str()));
+    }
     if matches!(status.as_u16(), 400 | 404) && is_model_refusal(told) {
         return refused_model(asked, told, status.as_str());
     }

@@ -32,7 +32,7 @@ fn told(judgement: &Judgement) -> (Verdict, Fault, Option<(Scope, Cause)>, bool)
 #[test]
 fn replies_are_read_by_scope() {
     use Cause::{EgressBlocked, ModelOverloaded, ModelRefused, OutOfCredit, QuotaSpent, Throttled, UpstreamFailing};
-    use Verdict::{Elsewhere, Fatal, RefreshThenSame};
+    use Verdict::{Elsewhere, Fatal, RefreshThenSame, StripThenSame};
     let model = || Scope::Family("model:gpt-x".into());
     let error = |code: &str| json!({"error": {"type": "t", "code": code, "message": "m"}});
     let kind = |kind: &str| json!({"error": {"type": kind, "message": "m"}});
@@ -66,7 +66,7 @@ fn replies_are_read_by_scope() {
         (KEY, 400, verified,                                 Elsewhere, Fault::Model, Some((model(), ModelRefused)), false),
         (KEY, 400, error("billing_hard_limit_reached"),      Elsewhere, Fault::Account, account.clone().zip(Some(OutOfCredit)), false),
         (PLAN, 400, newer,                                   Fatal, Fault::Request, None, false),
-        (PLAN, 400, error("invalid_encrypted_content"),      Fatal, Fault::Request, None, false),
+        (PLAN, 400, error("invalid_encrypted_content"),      StripThenSame, Fault::Request, None, false),
         (KEY, 400, error("context_length_exceeded"),         Fatal, Fault::Request, None, false),
         (KEY, 404, error("previous_response_not_found"),     Fatal, Fault::Request, None, false),
         (KEY, 413, json!({}),                                Fatal, Fault::Request, None, false),

@@ -38,7 +38,7 @@ use pool_core::{Account, AccountKind, Client, Credentials, Demand, Judgement, Pr
 
 use crate::provider::{FileContent, FileFault, Login, Probed, Provider, Refreshed};
 use crate::reply::{Failure, Reader, Reply};
-use crate::request::{Bases, Body, Call, Head, Outbound};
+use crate::request::{Bases, Body, Call, Head, Outbound, Serving};
 use crate::routes::Route;
 
 const ID: ProviderId = ProviderId("codex");
@@ -125,12 +125,10 @@ impl Provider for Codex {
         &self,
         _route: &Route,
         head: &Head<'_>,
-        _body: &Body,
-        account: &Account,
-        credentials: &Credentials,
-        bases: &Bases,
+        body: &Body,
+        serving: &Serving<'_>,
     ) -> Result<Outbound, Failure> {
-        outbound::build(head, account, credentials, bases)
+        outbound::build(head, body, serving)
     }
 
     fn header_windows(

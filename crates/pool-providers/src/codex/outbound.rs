@@ -1,13 +1,19 @@
 //! How a request goes out: to ChatGPT's backend for a subscription, to OpenAI's API for a key. The body goes as it came.
 
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use bytes::Bytes;
 use http::HeaderName;
 use http::header::{CONTENT_ENCODING, COOKIE};
-use pool_core::{Account, AccountKind, Credentials};
+use pool_core::AccountKind;
+use pool_core::scan::json::{Paths, find};
+use serde_json::value::RawValue;
 
 use super::auth::{FEDRAMP_HEADER, WORKSPACE_HEADER, credential_headers};
 use super::turn_state;
 use crate::reply::Failure;
-use crate::request::{Bases, Head, Outbound};
+use crate::request::{Body, Carry, Edit, Head, Outbound, Serving};
 
 /// Name the owner of the credential that the client believes it uses; ours replaces it.
 const OWNERS: [HeaderName; 3] =
@@ -19,12 +25,14 @@ const CLIENT_BASES: [&str; 3] = ["/backend-api/codex/", "/v1/", "/"];
 /// Query keys that can hold a pool credential.
 const SECRET_KEYS: [&str; 4] = ["key", "api_key", "access_token", "token"];
 
-pub(super) fn build(
-    head: &Head<'_>,
-    account: &Account,
-    credentials: &Credentials,
-    bases: &Bases,
-) -> Result<Outbound, Failure> {
+/// Items whose `encrypted_content` only the account that sealed them can open, and that a conversation can do without. (A
+/// compaction's content is sealed too, but it is the conversation.)
+const DISPENSABLE: &str = "reasoning";
+
+static INPUT: LazyLock<Paths> = LazyLock::new(|| Paths::new(&["input"]));
+
+pub(super) fn build(head: &Head<'_>, body: &Body, serving: &Serving<'_>) -> Result<Outbound, Failure> {
+    let Serving { account, credentials, bases, carry } = *serving;
     let rest = CLIENT_BASES
         .iter()
         .find_map(|base| head.path.strip_prefix(base))
@@ -40,13 +48,54 @@ pub(super) fn build(
         Some(state) => set.push((turn_state::HEADER, state)),
         None => remove.push(turn_state::HEADER),
     }
+    let edits = if carry == Carry::Bare { without_sealed(&body.bytes) } else { Vec::new() };
     Ok(Outbound {
         url: format!("{base}/{rest}{}", query(head)),
         set,
         remove,
+        edits,
         decoded: account.kind == AccountKind::ApiKey || !is_zstd_or_plain(head),
         ..Outbound::default()
     })
+}
+
+/// Takes the sealed reasoning out of the input, each item with one of the commas around it. Items that cannot be read stay.
+fn without_sealed(body: &[u8]) -> Vec<Edit> {
+    #[derive(serde::Deserialize)]
+    struct Item<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Option<Cow<'a, str>>,
+        encrypted_content: Option<serde::de::IgnoredAny>,
+    }
+    let found = find(body, &INPUT);
+    let Some(input) = found.range(0).and_then(|range| body.get(range)) else { return Vec::new() };
+    let Ok(items) = serde_json::from_slice::<Vec<&RawValue>>(input) else { return Vec::new() };
+    let place = |item: &RawValue| {
+        let start = item.get().as_ptr() as usize - body.as_ptr() as usize;
+        start..start + item.get().len()
+    };
+    let sealed = |item: &RawValue| {
+        serde_json::from_str::<Item>(item.get())
+            .is_ok_and(|item| item.kind.as_deref() == Some(DISPENSABLE) && item.encrypted_content.is_some())
+    };
+    let mut edits = Vec::new();
+    // The end of the last item that stays: what follows it, comma included, goes with the next that does not.
+    let mut kept: Option<usize> = None;
+    for (index, item) in items.iter().enumerate() {
+        let here = place(item);
+        if !sealed(item) {
+            kept = Some(here.end);
+            continue;
+        }
+        let range = match (kept, items.get(index + 1)) {
+            (Some(end), _) => end..here.end,
+            (None, Some(next)) => here.start..place(next).start,
+            (None, None) => here,
+        };
+        kept = kept.map(|_| range.end);
+        edits.push(Edit { range, with: Bytes::new() });
+    }
+    edits
 }
 
 /// Only zstd is known to be taken, and only by ChatGPT's backend: it is what Codex CLI sends there.
@@ -75,7 +124,10 @@ mod tests {
 
     use http::{HeaderMap, HeaderValue, Method};
     use pool_core::account::Identity;
-    use pool_core::{Secret, Settings};
+    use pool_core::scan::splice;
+    use pool_core::{Account, Credentials, Secret, Settings};
+
+    use crate::request::Bases;
 
     use super::super::files::{FEDRAMP, WORKSPACE};
     use super::super::{ID, fixtures};
@@ -104,9 +156,15 @@ mod tests {
         }
     }
 
+    fn built(head: &Head<'_>, body: &str, account: &Account, credentials: &Credentials, carry: Carry) -> Outbound {
+        let body = Body { bytes: body.to_owned().into(), whole: true };
+        let bases = Bases::default();
+        build(head, &body, &Serving { account, credentials, bases: &bases, carry }).expect("servable")
+    }
+
     fn url(kind: AccountKind, path: &str, query: Option<&str>) -> String {
         let head = Head { method: &Method::POST, path, query, headers: &HeaderMap::new() };
-        build(&head, &account(kind), &credentials(&[]), &Bases::default()).expect("servable").url
+        built(&head, "", &account(kind), &credentials(&[]), Carry::All).url
     }
 
     #[test]
@@ -134,8 +192,7 @@ mod tests {
         let recorded = fixtures::requests(include_str!("../../fixtures/codex_http.json"));
         let turn = recorded.iter().find(|request| request.head().path == "/v1/responses").expect("a turn");
         let bound = credentials(&[(WORKSPACE, "ws-1"), (FEDRAMP, "true")]);
-        let out =
-            build(&turn.head(), &account(AccountKind::Subscription), &bound, &Bases::default()).expect("servable");
+        let out = built(&turn.head(), "", &account(AccountKind::Subscription), &bound, Carry::All);
         let set: Vec<_> = out.set.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text"))).collect();
         assert_eq!(
             set,
@@ -145,8 +202,7 @@ mod tests {
         assert!(!out.remove.contains(&WORKSPACE_HEADER));
         assert_eq!((out.edits.len(), out.decoded), (0, false));
 
-        let out =
-            build(&turn.head(), &account(AccountKind::ApiKey), &credentials(&[]), &Bases::default()).expect("servable");
+        let out = built(&turn.head(), "", &account(AccountKind::ApiKey), &credentials(&[]), Carry::All);
         for name in [turn_state::HEADER, WORKSPACE_HEADER, FEDRAMP_HEADER, COOKIE] {
             assert!(out.remove.contains(&name), "{name}");
         }
@@ -162,8 +218,38 @@ mod tests {
         ] {
             let headers: HeaderMap = [(CONTENT_ENCODING, HeaderValue::from_static(encoding))].into_iter().collect();
             let head = Head { method: &Method::POST, path: "/v1/responses", query: None, headers: &headers };
-            let out = build(&head, &account(kind), &credentials(&[]), &Bases::default()).expect("servable");
+            let out = built(&head, "", &account(kind), &credentials(&[]), Carry::All);
             assert_eq!(out.decoded, decoded, "{encoding} {kind:?}");
+        }
+    }
+
+    #[test]
+    fn sealed_reasoning_stays_behind_where_it_was_refused_and_nothing_else_does() {
+        let head = Head { method: &Method::POST, path: "/v1/responses", query: None, headers: &HeaderMap::new() };
+        let bare = |body: &str, carry| {
+            let out = built(&head, body, &account(AccountKind::Subscription), &credentials(&[]), carry);
+            let edits = out.edits.iter().map(|edit| (edit.range.clone(), &edit.with[..]));
+            String::from_utf8(splice::apply(body.as_bytes(), edits).expect("edits that fit")).expect("text")
+        };
+        let sealed = r#"{"type":"reasoning","summary":[],"encrypted_content":"x]}"}"#;
+        let (a, b) = (r#"{"type":"message","n":1}"#, r#"{"n":2,"type":"function_call"}"#);
+        let open = r#"{"type":"reasoning","encrypted_content":null}"#;
+        let compaction = r#"{"type":"compaction","encrypted_content":"kept"}"#;
+        for (items, left) in [
+            (vec![a, sealed, b], format!("{a}, {b}")),
+            (vec![sealed, a, sealed], a.to_owned()),
+            (vec![sealed, sealed, a, b], format!("{a}, {b}")),
+            (vec![a, sealed, sealed], a.to_owned()),
+            (vec![sealed], String::new()),
+            (vec![open, compaction, a], format!("{open}, {compaction}, {a}")),
+            (vec![], String::new()),
+        ] {
+            let body = format!(r#"{{"model":"m", "input": [{}], "stream":true}}"#, items.join(", "));
+            assert_eq!(bare(&body, Carry::Bare), format!(r#"{{"model":"m", "input": [{left}], "stream":true}}"#));
+            assert_eq!(bare(&body, Carry::All), body);
+        }
+        for odd in [r#"{"input":"text"}"#, r#"{"input":[{"type":"reasoning","#, "", "[]"] {
+            assert_eq!(bare(odd, Carry::Bare), odd);
         }
     }
 }

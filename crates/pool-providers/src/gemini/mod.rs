@@ -37,7 +37,7 @@ pub use auth::OauthClient;
 
 use crate::provider::{FileContent, FileFault, Login, Probed, Provider, Refreshed};
 use crate::reply::{Failure, Reader, Reply};
-use crate::request::{Bases, Body, Call, Head, Outbound};
+use crate::request::{Bases, Body, Call, Head, Outbound, Serving};
 use crate::routes::Route;
 
 pub const ID: ProviderId = ProviderId("gemini");
@@ -136,13 +136,11 @@ impl Provider for Gemini {
         route: &Route,
         head: &Head<'_>,
         body: &Body,
-        account: &Account,
-        credentials: &Credentials,
-        bases: &Bases,
-    ) -> Result<Outbound, Failure> {
-        // Nothing to take out after a move: a foreign thought signature or cached content is refused by Google, and the
+        // Nothing is left behind after a move: a foreign thought signature or cached content is refused by Google, and the
         // client has to see that.
-        outbound::outbound(route, head, body, account.kind, credentials, bases)
+        serving: &Serving<'_>,
+    ) -> Result<Outbound, Failure> {
+        outbound::outbound(route, head, body, serving.account.kind, serving.credentials, serving.bases)
     }
 
     /// Google tells quotas in error bodies only.

@@ -3,6 +3,7 @@
 //! Two layouts live side by side: `<provider>/<name>.json`, and flat, where `<provider>_<name>.json` names its provider and any
 //! other `<name>.json` belongs to the registry's default provider.
 
+mod edit;
 mod lock;
 mod write;
 
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use pool_core::ProviderId;
 use pool_providers::Registry;
 
+pub use edit::{EditError, edit};
 pub use lock::{EditLock, LockError, PoolLock};
 pub use write::{
     Step, WriteError, archive, ensure_private_dir, probe_write, sweep, write_new, write_secret, write_secret_with,
@@ -74,8 +76,11 @@ fn scan_folder(
     let unknown = format!("its folder names no provider; move it into one of: {known}");
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
+        Err(error) if provider.is_some() && error.kind() != io::ErrorKind::NotFound => {
+            // Not an empty folder: its accounts must not count as removed.
+            return Err(io::Error::new(error.kind(), format!("{}: {error}", dir.display())));
+        }
+        Err(_) => return Ok(()),
     };
     for entry in entries {
         let entry = entry?;

@@ -22,6 +22,10 @@ impl<T> Default for Flights<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
+    pub(super) fn is_under_way(&self, id: &AccountId) -> bool {
+        self.running.lock().contains_key(id)
+    }
+
     /// Joins the work under way, or starts it. `start` is asked only if there is none, and may answer at once instead.
     /// `None`: the work came to no end (it panicked).
     pub(super) async fn join<F>(
@@ -70,5 +74,33 @@ struct Landing<T> {
 impl<T> Drop for Landing<T> {
     fn drop(&mut self) {
         self.flights.running.lock().remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_panics_is_told_and_does_not_stay_on_the_list() {
+        let (flights, tasks, id) = (Arc::<Flights<u8>>::default(), TaskTracker::new(), AccountId("a".into()));
+        let fails = || Ok(async { panic!("on purpose") });
+        assert_eq!(flights.join(&id, &tasks, fails).await, None);
+        assert_eq!(flights.join(&id, &tasks, || Ok(async { 7 })).await, Some(7));
+        assert_eq!(flights.join(&id, &tasks, || Err::<std::future::Ready<u8>, _>(9)).await, Some(9));
+    }
+
+    #[tokio::test]
+    async fn those_who_come_meanwhile_join() {
+        let (flights, tasks, id) = (Arc::<Flights<u8>>::default(), TaskTracker::new(), AccountId("a".into()));
+        let slow = || {
+            Ok(async {
+                tokio::task::yield_now().await;
+                1
+            })
+        };
+        let never = || -> Result<std::future::Ready<u8>, u8> { panic!("it must join") };
+        let (first, second) = tokio::join!(flights.join(&id, &tasks, slow), flights.join(&id, &tasks, never));
+        assert_eq!((first, second), (Some(1), Some(1)));
     }
 }

@@ -94,7 +94,9 @@ impl Keeper {
         let folder = |source| StartError::Folder { dir: dir.clone(), source };
         files::ensure_private_dir(&dir).map_err(folder)?;
         let lock = files::PoolLock::acquire(&dir)?;
-        files::sweep(&dir).map_err(folder)?;
+        if let Err(error) = files::sweep(&dir) {
+            tracing::warn!("leftovers of killed writes stay in {}: {error}", dir.display());
+        }
         let faults = Arc::new(Faults::default());
         let shelf = Shelf::new(dir.clone(), registry.clone(), live.clone(), faults.clone(), write);
         let loaded = shelf.load().map_err(folder)?;

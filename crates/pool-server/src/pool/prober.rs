@@ -110,9 +110,9 @@ impl Prober {
         answer.unwrap_or(Err(ProbeFailure::BrokenOff))
     }
 
-    /// Is the account new, or its file, and has no probe told yet what it is worth?
+    /// Has the account been asked to be probed since its file said something new, and not answered yet?
     pub fn is_checking(&self, id: &AccountId) -> bool {
-        self.0.plan.lock().get(id).is_some_and(|next| next.anyway)
+        self.0.plan.lock().get(id).is_some_and(|next| next.anyway) || self.0.flights.is_under_way(id)
     }
 
     /// Accounts that are new, or whose file says something new.
@@ -163,6 +163,10 @@ impl Inner {
         if matches!(&probed.judgement, Some(judgement) if judgement.verdict == Verdict::RefreshThenSame) {
             (outcome, probed) = self.ask_renewed(id, outcome).await?;
         }
+        // Some questions can be asked only with what the first answer told.
+        if outcome == Outcome::Works && !probed.bound.is_empty() && probed.windows.is_empty() {
+            (outcome, probed) = self.ask(id).await?;
+        }
         Ok(ProbeReport { outcome, windows: probed.windows, plan: probed.plan, took: begun.elapsed() })
     }
 
@@ -180,7 +184,11 @@ impl Inner {
         let Some(call) = provider.probe_call(&account, &credentials, &self.shared.bases) else {
             return Ok((Outcome::NoProbe, Probed::default()));
         };
-        let reply = match self.shared.upstream.call(call, CALL_LIMIT).await {
+        let reply = tokio::select! {
+            () = self.shared.stop.cancelled() => return Err(ProbeFailure::BrokenOff),
+            reply = self.shared.upstream.call(call, CALL_LIMIT) => reply,
+        };
+        let reply = match reply {
             Ok(reply) => reply,
             // The network's trouble is not the account's.
             Err(error) => return Ok((Outcome::Trouble { why: error.to_string() }, Probed::default())),
@@ -294,11 +302,12 @@ impl Inner {
                 next.at = now + jittered(every);
                 if !out && (next.anyway || idle_for >= every) {
                     due.push(id.clone());
-                } else if !out {
+                    continue;
+                }
+                next.anyway = false;
+                if !out {
                     next.at = now + every.saturating_sub(idle_for);
                 }
-                // Otherwise the probe's end does it.
-                next.anyway &= !out;
             }
             due
         })

@@ -22,7 +22,7 @@ use crate::upstream::UpstreamError;
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 /// How often the background looks for what is due. It compares with the wall clock each time, so that a jump of it or a wake
 /// from sleep needs no special care.
-const TICK: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_secs(2);
 /// Renewals in the background at one time: a thousand accounts must not burst.
 const AT_ONCE: usize = 4;
 /// A token that is refused this soon after it was renewed is not helped by renewing it again.
@@ -73,14 +73,14 @@ struct Inner {
     history: Mutex<HashMap<AccountId, History>>,
 }
 
-/// What renewing an account has been like.
+/// What renewing an account has been like. But for `write` it speaks of one epoch only: a new login starts afresh.
 #[derive(Clone, Copy, Debug, Default)]
 struct History {
-    back_off: BackOff,
-    /// Whose failures `back_off` counts: a new login starts afresh.
     epoch: u64,
+    back_off: BackOff,
+    /// When these credentials came out of a renewal.
     renewed: Option<Instant>,
-    /// The expiry that the last renewal brought makes no sense by our clock: do not believe it before then.
+    /// The expiry that it brought makes no sense by our clock: do not believe it before then.
     distrust_until: Option<Instant>,
     /// Writing a renewed token to disk failed.
     write: BackOff,
@@ -100,7 +100,10 @@ impl Refresher {
     /// Sees to it that the account has a token worth using. `epoch_seen` is that of the credentials that the caller holds: if
     /// the pool has others by now, they are the answer.
     ///
-    /// Any number of callers share one call, and one that goes away cancels nothing.
+    /// Any number of callers share one call, and one that goes away cancels nothing. A token that is only due still serves
+    /// when this fails; one that has ended or was refused does not. Of the failures only [`RefreshFailure::Dead`] has parked
+    /// the account; a refused credential with [`RefreshFailure::NothingToRenew`] or [`RefreshFailure::StillRejected`] is the
+    /// caller's to judge.
     pub async fn ensure_fresh(&self, id: &AccountId, epoch_seen: u64, why: Why) -> Result<(), RefreshFailure> {
         let inner = &self.0;
         let start = || {
@@ -165,7 +168,7 @@ impl Inner {
             return Err(Err(RefreshFailure::Later { why: "codex-pool is stopping".into() }));
         }
         let now = clock::now();
-        let history = self.history(id);
+        let history = self.history(id, epoch);
         match why {
             Why::Proactive if freshness(&credentials, now) == Freshness::Fresh || history.distrusts_clock() => {
                 return Err(Ok(()));
@@ -175,7 +178,7 @@ impl Inner {
             }
             _ => {}
         }
-        if !history.may_try(epoch, now) {
+        if !history.back_off.is_over(now) {
             return Err(Err(RefreshFailure::Later { why: "the last try failed a moment ago".into() }));
         }
         Ok(())
@@ -220,7 +223,7 @@ impl Inner {
     /// A new token: to disk, then into use.
     async fn keep(self: &Arc<Self>, loan: Loan, new: Credentials) -> Result<(), RefreshFailure> {
         let id = loan.account.id.clone();
-        self.note_renewal(&id, &new);
+        self.note_renewal(&loan, &new);
         let mut problem = String::new();
         for wait in WRITE_AGAIN.iter().map(Some).chain([None]) {
             match self.persist(&loan, &new, wait.is_none()).await {
@@ -239,7 +242,7 @@ impl Inner {
                 tokio::time::sleep(*wait).await;
             }
         }
-        self.change_history(&id, |history| history.write.failed(clock::now()));
+        self.note_unwritten(&id);
         let shelf = self.shared.shelf.clone();
         blocking(move || shelf.use_unsaved(&loan, &new, &problem)).await;
         Ok(())
@@ -266,17 +269,12 @@ impl Inner {
 
     fn later(&self, loan: &Loan, why: String) -> RefreshFailure {
         tracing::warn!(account = %loan.account.id, name = loan.account.name, "token not renewed: {why}");
-        self.change_history(&loan.account.id, |history| {
-            if history.epoch != loan.epoch {
-                history.back_off = BackOff::default();
-                history.epoch = loan.epoch;
-            }
-            history.back_off.failed(clock::now());
-        });
+        self.change_history(&loan.account.id, loan.epoch, |history| history.back_off.failed(clock::now()));
         RefreshFailure::Later { why }
     }
 
-    fn note_renewal(&self, id: &AccountId, new: &Credentials) {
+    fn note_renewal(&self, loan: &Loan, new: &Credentials) {
+        let id = &loan.account.id;
         let now = clock::now();
         let distrust = match freshness(new, now) {
             Freshness::Fresh => None,
@@ -287,11 +285,16 @@ impl Inner {
             // It lives for minutes only.
             Freshness::Due => new.expires_at.map(|end| Duration::from_millis(end.since(now).0 / 2)),
         };
-        self.change_history(id, |history| {
-            let instant = Instant::now();
-            let distrust_until = distrust.map(|wait| instant + wait);
-            *history = History { renewed: Some(instant), distrust_until, ..History::default() };
+        let instant = Instant::now();
+        // The new credentials are the next epoch.
+        self.change_history(id, loan.epoch + 1, |history| {
+            history.renewed = Some(instant);
+            history.distrust_until = distrust.map(|wait| instant + wait);
         });
+    }
+
+    fn note_unwritten(&self, id: &AccountId) {
+        self.history.lock().entry(id.clone()).or_default().write.failed(clock::now());
     }
 
     /// Accounts to renew, the most urgent first.
@@ -306,8 +309,8 @@ impl Inner {
         due.sort();
         let now = clock::now();
         due.retain(|(_, id, epoch)| {
-            let history = self.history(id);
-            history.may_try(*epoch, now) && !history.distrusts_clock()
+            let history = self.history(id, *epoch);
+            history.back_off.is_over(now) && !history.distrusts_clock()
         });
         due.into_iter().map(|(_, id, epoch)| (id, epoch)).collect()
     }
@@ -317,13 +320,20 @@ impl Inner {
         let shelf = self.shared.shelf.clone();
         for unsaved in blocking(move || shelf.unsaved()).await.unwrap_or_default() {
             let id = unsaved.loan.account.id.clone();
-            if !at_once && !self.history(&id).write.is_over(clock::now()) {
+            let waits = self.history.lock().get(&id).is_some_and(|history| !history.write.is_over(clock::now()));
+            if waits && !at_once {
                 continue;
             }
-            match self.persist(&unsaved.loan, &unsaved.new, true).await {
+            let mut saved = self.persist(&unsaved.loan, &unsaved.new, at_once).await;
+            if saved.is_err() && !at_once {
+                // Not an edit under way, it seems.
+                tokio::time::sleep(WRITE_AGAIN[1]).await;
+                saved = self.persist(&unsaved.loan, &unsaved.new, true).await;
+            }
+            match saved {
                 Ok(_) => tracing::info!(account = %id, "its renewed token is saved now"),
                 Err(problem) if at_once => tracing::error!(account = %id, "its renewed token is lost: {problem}"),
-                Err(_) => self.change_history(&id, |history| history.write.failed(clock::now())),
+                Err(_) => self.note_unwritten(&id),
             }
         }
     }
@@ -333,12 +343,18 @@ impl Inner {
         self.shared.live.read(|pool, _| history.retain(|id, _| pool.slot(id).is_some()));
     }
 
-    fn history(&self, id: &AccountId) -> History {
-        self.history.lock().get(id).copied().unwrap_or_default()
+    fn history(&self, id: &AccountId, epoch: u64) -> History {
+        let known = self.history.lock().get(id).copied();
+        known.filter(|history| history.epoch == epoch).unwrap_or_default()
     }
 
-    fn change_history(&self, id: &AccountId, change: impl FnOnce(&mut History)) {
-        change(self.history.lock().entry(id.clone()).or_default());
+    fn change_history(&self, id: &AccountId, epoch: u64, change: impl FnOnce(&mut History)) {
+        let mut known = self.history.lock();
+        let history = known.entry(id.clone()).or_default();
+        if history.epoch != epoch {
+            *history = History { epoch, write: history.write, ..History::default() };
+        }
+        change(history);
     }
 
     async fn open(&self, id: &AccountId, epoch: u64) -> Option<Opened> {
@@ -359,10 +375,6 @@ impl Inner {
 }
 
 impl History {
-    fn may_try(&self, epoch: u64, now: UnixMs) -> bool {
-        self.epoch != epoch || self.back_off.is_over(now)
-    }
-
     fn distrusts_clock(&self) -> bool {
         self.distrust_until.is_some_and(|end| Instant::now() < end)
     }

@@ -3,6 +3,7 @@
 //! The system's notices only say when to look; what has changed the shelf finds out by reading. A slow look without any notice
 //! catches what the system did not tell (network file systems, a full notice queue).
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ const UNNOTICED: Duration = Duration::from_secs(1);
 /// Looks until told to stop.
 pub(super) async fn run(shared: Shared, prober: Prober) {
     let trigger = Arc::new(Notify::new());
+    let mut folder = folder_id(shared.shelf.dir());
     let mut notices = watch(shared.shelf.dir(), &trigger);
     // What happened between the first look and now is found by this one.
     let mut next = Duration::ZERO;
@@ -38,14 +40,20 @@ pub(super) async fn run(shared: Shared, prober: Prober) {
             continue;
         };
         prober.probe_soon(changed);
-        // A folder that was away is another folder when it is back.
-        if lost {
+        // A folder that was away, or was made anew, is another folder: nobody tells of changes in it.
+        let now = folder_id(shared.shelf.dir());
+        if lost || now != folder {
             notices = None;
-        } else if notices.is_none() {
-            notices = watch(shared.shelf.dir(), &trigger);
+        }
+        if !lost && notices.is_none() {
+            (notices, folder) = (watch(shared.shelf.dir(), &trigger), now);
         }
         next = again.unwrap_or(if notices.is_some() { SLOW } else { UNNOTICED });
     }
+}
+
+fn folder_id(dir: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(dir).ok().map(|about| (about.dev(), about.ino()))
 }
 
 fn watch(dir: &Path, trigger: &Arc<Notify>) -> Option<RecommendedWatcher> {
@@ -59,7 +67,8 @@ fn watch(dir: &Path, trigger: &Arc<Notify>) -> Option<RecommendedWatcher> {
     };
     let config = Config::default().with_follow_symlinks(false);
     let watcher = RecommendedWatcher::new(on_event, config).and_then(|mut watcher| {
-        watcher.watch(dir, RecursiveMode::Recursive)?;
+        // The folder itself may be a link; those in it are not followed.
+        watcher.watch(&dir.canonicalize()?, RecursiveMode::Recursive)?;
         Ok(watcher)
     });
     match watcher {

@@ -13,7 +13,7 @@ use pool_core::scan::splice;
 use pool_core::verdict::{Cause, Fault, Until, Verdict};
 use pool_core::{Judgement, UnixMs};
 use pool_providers::reply::{Failure, Reply};
-use pool_providers::request::{Outbound, Wrap};
+use pool_providers::request::{Carry, Outbound, Serving, Wrap};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -131,15 +131,15 @@ fn park(app: &App, lease: &Lease, why: String) {
 pub async fn send(
     errand: &Errand,
     lease: &Lease,
+    carry: Carry,
     attempts_before: usize,
     early: &watch::Sender<Option<deliver::Head>>,
 ) -> Result<Opened, Miss> {
     let app = &errand.app;
     let provider = path::provider(&app.registry, errand.route).map_err(Miss::unfit)?;
     let seen = &errand.received.seen;
-    let outbound = provider
-        .outbound(errand.route, &head(&errand.parts), seen, &lease.account, &lease.credentials, &app.config.bases)
-        .map_err(Miss::unfit)?;
+    let serving = Serving { account: &lease.account, credentials: &lease.credentials, bases: &app.config.bases, carry };
+    let outbound = provider.outbound(errand.route, &head(&errand.parts), seen, &serving).map_err(Miss::unfit)?;
     let wrap = outbound.wrap;
     let request = build(errand, outbound)?;
     let limit = if errand.parts.uri.path().ends_with("/compact") {
@@ -156,7 +156,7 @@ pub async fn send(
     if response.status().is_success() {
         hold(errand, lease, response, wrap, attempts_before, early).await
     } else {
-        refused(errand, lease, response, attempts_before, now).await
+        refused(errand, lease, response, carry, attempts_before, now).await
     }
 }
 
@@ -248,6 +248,7 @@ async fn refused(
     errand: &Errand,
     lease: &Lease,
     response: Response<Incoming>,
+    carry: Carry,
     attempts_before: usize,
     now: UnixMs,
 ) -> Result<Opened, Miss> {
@@ -261,7 +262,10 @@ async fn refused(
     let mut client = headers::for_client(upstream.headers);
     let standing = app.pool.standing(&errand.demand);
     provider.speak_of_pool(&mut client, &lease.account, &standing, now);
-    if matches!(judgement.verdict, Verdict::Fatal | Verdict::Deliver) {
+    // Stripped already, or it cannot be sent again: then the client has to deal with it.
+    let last_strip =
+        judgement.verdict == Verdict::StripThenSame && (carry == Carry::Bare || !errand.received.can_be_sent());
+    if last_strip || matches!(judgement.verdict, Verdict::Fatal | Verdict::Deliver) {
         let whole = match read {
             Read::Whole => true,
             Read::Begun => false,

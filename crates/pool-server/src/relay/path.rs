@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
+use pool_core::pool::Event;
 use pool_core::retry::Trail;
 use pool_core::standing::{Refusal, RefusalWhy};
 use pool_core::verdict::Verdict;
 use pool_core::{AccountId, Demand, SessionKey, UnixMs};
 use pool_providers::reply::{Failure, Reply};
-use pool_providers::request::Head;
+use pool_providers::request::{Carry, Head};
 use pool_providers::routes::{Kind, Route};
 use pool_providers::{Provider, Registry};
 use tokio::sync::watch;
@@ -121,9 +122,10 @@ impl Errand {
         early: &watch::Sender<Option<deliver::Head>>,
     ) -> Result<Opened, Miss> {
         let mut renewed = false;
+        let mut carry = if lease.bare { Carry::Bare } else { Carry::All };
         loop {
             let attempt = match attempt::freshen(&self.app, lease).await {
-                Ok(()) => attempt::send(self, lease, trail.attempts.len(), early).await,
+                Ok(()) => attempt::send(self, lease, carry, trail.attempts.len(), early).await,
                 Err(miss) => Err(miss),
             };
             let miss = match attempt {
@@ -137,6 +139,11 @@ impl Errand {
                 request = self.id, account = %lease.account.name, status, reason = miss.judgement.reason,
                 verdict = ?miss.judgement.verdict, "an attempt failed"
             );
+            if miss.judgement.verdict == Verdict::StripThenSame {
+                carry = Carry::Bare;
+                self.session.inspect(|session| self.app.pool.apply(Event::Stripped { session: *session }));
+                continue;
+            }
             let again = miss.judgement.verdict == Verdict::RefreshThenSame && !renewed && self.received.can_be_sent();
             if !again || attempt::renew(&self.app, lease).await.is_err() {
                 return Err(miss);

@@ -33,7 +33,8 @@ pub fn render(page: &StatusPage, look: &Look, now: UnixMs) -> String {
     }
     for fault in &page.files_with_faults {
         out.push('\n');
-        wrapped(&mut out, &format!("{} is left out: {}", fault.file, fault.fault), 0, look.width);
+        let verb = if fault.usable { "is used, but" } else { "is left out" };
+        wrapped(&mut out, &format!("{} {verb}: {}", fault.file, fault.fault), 0, look.width);
     }
     if let Some(reason) = &page.ledger.degraded {
         out.push('\n');
@@ -211,7 +212,7 @@ fn account_lines(lines: &mut Vec<Line>, account: &AccountStatus, look: &Look, no
         lines.push(Line { window: "-".into(), left: "not known".into(), ..Line::default() });
     }
     let line = &mut lines[first];
-    line.account.clone_from(&account.name);
+    line.account = format!("{}/{}", account.provider, account.name);
     line.plan = account.plan.clone().unwrap_or_else(|| match account.kind {
         pool_core::AccountKind::ApiKey => "API key".into(),
         pool_core::AccountKind::Subscription => "not known".into(),

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use pool_core::UnixMs;
 use pool_server::pool::files::{
-    LockError, PoolLock, Step, archive, check_name, ensure_private_dir, make_private, read_secret, scan, write_new,
-    write_secret, write_secret_with,
+    LockError, PoolLock, Step, archive, check_name, edit, ensure_private_dir, make_private, read_secret, scan, sweep,
+    write_new, write_secret, write_secret_with,
 };
 
 use crate::support::registry;
@@ -216,6 +216,52 @@ fn one_process_owns_a_pool() {
     assert!(error.to_string().contains("stop that one"), "{error}");
     drop(lock);
     PoolLock::acquire(dir.path()).unwrap();
+}
+
+#[test]
+fn edits_do_not_undo_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.json");
+    write_secret(&path, b"0").unwrap();
+    let add = |text: &[u8]| {
+        let number: u32 = std::str::from_utf8(text).unwrap().parse().unwrap();
+        Ok((number + 1).to_string().into_bytes())
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..10).for_each(|_| edit(dir.path(), &path, add).unwrap()));
+        }
+    });
+    assert_eq!(fs::read(&path).unwrap(), b"40");
+    assert_eq!(edit(dir.path(), &path, |_| Err("no".into())).unwrap_err().to_string(), "no");
+    assert_eq!(fs::read(&path).unwrap(), b"40");
+}
+
+#[test]
+fn leftovers_of_killed_writes_are_swept_when_they_are_old() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("pear")).unwrap();
+    let hours_ago = std::time::SystemTime::now() - Duration::from_hours(2);
+    for (name, age) in [
+        ("pear/.codex-pool-Ab1.tmp", Some(hours_ago)),
+        (".codex-pool-Ab2.tmp", Some(hours_ago)),
+        ("young.json", None),
+        ("pear/.codex-pool-Ab3.tmp", None),
+        ("old.json", Some(hours_ago)),
+    ] {
+        let file = fs::File::create(dir.path().join(name)).unwrap();
+        if let Some(age) = age {
+            file.set_modified(age).unwrap();
+        }
+    }
+    sweep(dir.path()).unwrap();
+    assert_eq!(
+        (names(dir.path()), names(&dir.path().join("pear"))),
+        (
+            vec!["old.json".to_owned(), "pear".to_owned(), "young.json".to_owned()],
+            vec![".codex-pool-Ab3.tmp".to_owned()],
+        )
+    );
 }
 
 const WRITER: &str = "POOL_TEST_WRITER";

@@ -30,13 +30,20 @@ async fn begin(rig: &Rig, delay: Duration) -> tokio::task::JoinHandle<Result<(),
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_callers_make_one_call_and_hanging_up_loses_nothing() {
-    let rig = rig().await;
-    rig.server.books.lock().delay = Duration::from_millis(700);
+    for (ends_in, why) in [(LATER, Why::Rejected), (-1000, Why::Proactive)] {
+        two_hundred_callers(ends_in, why).await;
+    }
+}
+
+async fn two_hundred_callers(ends_in: i64, why: Why) {
+    let plan = Plan::new(&[(FILE, login("u", 0, ends_in))]).await;
+    plan.server.books.lock().delay = Duration::from_millis(700);
+    let rig = plan.start();
     let id = rig.id(FILE);
     let callers: Vec<_> = (0..200)
         .map(|_| {
             let (refresher, id) = (rig.keeper.refresher.clone(), id.clone());
-            tokio::spawn(async move { refresher.ensure_fresh(&id, 1, Why::Rejected).await })
+            tokio::spawn(async move { refresher.ensure_fresh(&id, 1, why).await })
         })
         .collect();
     within(SECOND, "the call", || rig.refreshes().0 == 1).await;
@@ -142,7 +149,7 @@ async fn a_lost_reply_costs_two_calls_at_most_and_then_asks_for_a_person() {
     within(2 * SECOND, "the first call", || rig.refreshes().0 == 1).await;
     rig.server.books.lock().mood = Mood::Good;
     within(15 * SECOND, "flagged", || rig.slot(FILE).unwrap().needs_login.is_some()).await;
-    tokio::time::sleep(6 * SECOND).await;
+    tokio::time::sleep(3 * SECOND).await;
     assert_eq!(rig.refreshes(), (2, 1));
 }
 
@@ -248,8 +255,61 @@ async fn a_token_that_has_ended_by_our_clock_when_it_is_issued_makes_no_storm() 
     for _ in 0..20 {
         assert_eq!(rig.keeper.refresher.ensure_fresh(&rig.id(FILE), 2, Why::Proactive).await, Ok(()));
     }
-    tokio::time::sleep(6 * SECOND).await;
+    tokio::time::sleep(3 * SECOND).await;
     assert_eq!(rig.refreshes(), (1, 0));
+}
+
+const CLOCK: &str = "POOL_TEST_CLOCK";
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+
+/// Not a test of its own: runs under a clock that the file named by `FAKETIME_TIMESTAMP_FILE` sets.
+#[tokio::test]
+#[ignore = "run by another test"]
+async fn under_a_jumping_clock() {
+    let (Some(clock), Some(ttl)) = (std::env::var_os("FAKETIME_TIMESTAMP_FILE"), std::env::var_os(CLOCK)) else {
+        return;
+    };
+    let files: Vec<_> = (0..3).map(|n| (format!("pear/{n}.json"), login(&format!("u{n}"), 0, LATER))).collect();
+    let files: Vec<_> = files.iter().map(|(file, content)| (file.as_str(), content.clone())).collect();
+    let plan = Plan::new(&files).await;
+    plan.server.books.lock().ttl = ttl.to_str().unwrap().parse().unwrap();
+    let rig = plan.start();
+    let start = now_ms();
+    let mut refreshes = Vec::new();
+    for jump in ["-1h", "+40d", "-40d"] {
+        std::fs::write(&clock, jump).unwrap();
+        tokio::time::sleep(Duration::from_millis(4500)).await;
+        assert!((now_ms() - start).abs() > HOUR / 2, "the clock has not jumped");
+        refreshes.push(rig.refreshes());
+    }
+    assert_eq!(refreshes, [(0, 0), (3, 0), (3, 0)], "one each at the jump forward, none else");
+    assert!(rig.slot("pear/0.json").unwrap().needs_login.is_none());
+}
+
+#[test]
+fn a_jumping_clock_makes_no_storm() {
+    if !std::path::Path::new(FAKETIME).exists() {
+        eprintln!("skipped: libfaketime is not installed");
+        return;
+    }
+    // A server that tells how long tokens last, and one that tells when they end by its own, right clock.
+    for ttl in [HOUR, HOUR - 40 * 24 * HOUR] {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = dir.path().join("clock");
+        std::fs::write(&clock, "+0").unwrap();
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "refresh::under_a_jumping_clock", "--ignored"])
+            .env("LD_PRELOAD", FAKETIME)
+            .env("FAKETIME_TIMESTAMP_FILE", &clock)
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("DONT_FAKE_MONOTONIC", "1")
+            .env(CLOCK, ttl.to_string())
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && told.contains("1 passed"), "{told}");
+    }
 }
 
 #[tokio::test]

@@ -22,11 +22,11 @@ use pool_core::{
 };
 use pool_providers::provider::{FileContent, FileFault, Login, Probed, Refreshed};
 use pool_providers::reply::{Failure, Reader, Reply};
-use pool_providers::request::{Bases, Body, Call, Head, Outbound};
+use pool_providers::request::{Bases, Body, Call, Head, Outbound, Serving};
 use pool_providers::routes::Route;
 use pool_providers::{Provider, Registry};
 use pool_server::config::Config;
-use pool_server::pool::{Keeper, LivePool, Topic, Writer, files};
+use pool_server::pool::{Keeper, LivePool, StartError, Topic, Writer, files};
 use pool_server::upstream::Upstream;
 use serde_json::{Value, json};
 
@@ -185,9 +185,7 @@ impl Provider for Fake {
         _route: &Route,
         _head: &Head<'_>,
         _body: &Body,
-        _account: &Account,
-        _credentials: &Credentials,
-        _bases: &Bases,
+        _account: &Serving<'_>,
     ) -> Result<Outbound, Failure> {
         unreachable!()
     }
@@ -241,6 +239,7 @@ pub(crate) enum Mood {
     Lost,
 }
 
+#[derive(Debug)]
 pub(crate) struct Books {
     pub(crate) mood: Mood,
     pub(crate) delay: Duration,
@@ -258,7 +257,7 @@ pub(crate) struct Books {
 }
 
 /// The provider's server on loopback.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Server {
     pub(crate) base: String,
     pub(crate) books: Arc<Mutex<Books>>,
@@ -344,6 +343,7 @@ impl Server {
 }
 
 /// A pool with its keeper.
+#[derive(Debug)]
 pub(crate) struct Rig {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) live: Arc<LivePool>,
@@ -381,11 +381,14 @@ impl Plan {
     }
 
     pub(crate) fn start(self) -> Rig {
+        self.try_start().unwrap()
+    }
+
+    pub(crate) fn try_start(self) -> Result<Rig, StartError> {
         let live = Arc::new(LivePool::default());
         let upstream = Arc::new(Upstream::new(&self.config));
-        let keeper =
-            Keeper::start_with(&self.config, Arc::new(registry()), live.clone(), upstream, self.write).unwrap();
-        Rig { dir: self.dir, live, keeper, server: self.server }
+        let keeper = Keeper::start_with(&self.config, Arc::new(registry()), live.clone(), upstream, self.write)?;
+        Ok(Rig { dir: self.dir, live, keeper, server: self.server })
     }
 }
 

@@ -48,9 +48,10 @@ async fn files_come_change_and_go_within_a_second_and_cost_no_state() {
     fs::write(rig.path("pear/a.json"), &text[..20]).unwrap();
     tokio::time::sleep(Duration::from_millis(150)).await;
     assert_eq!(rig.access("pear/a.json"), "a-a0");
+    assert_eq!(rig.keeper.faults.list(), [], "half a file for a moment is no fault");
     fs::write(rig.path("pear/a.json"), &text).unwrap();
     within(SECOND, "edited in place", || rig.access("pear/a.json") == "a-a1").await;
-    assert_eq!(rig.keeper.faults.list(), [], "half a file for a moment is no fault");
+    assert_eq!(rig.keeper.faults.list(), []);
 
     // By rename, after the old one was removed.
     fs::remove_file(rig.path("pear/a.json")).unwrap();
@@ -114,6 +115,20 @@ async fn bad_files_at_the_start_cost_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_second_process_is_told_who_has_the_pool() {
+    let rig = Rig::start(&[("pear/a.json", login("a", 0, LATER))]).await;
+    let mut plan = Plan::new(&[]).await;
+    plan.config.pool_dir = rig.dir.path().to_owned();
+    let error = plan.try_start().err().unwrap().to_string();
+    assert!(error.contains("already in use") && error.contains(&std::process::id().to_string()), "{error}");
+    assert!(rig.keeper.shutdown(SECOND).await);
+    drop(rig.keeper);
+    let mut plan = Plan::new(&[]).await;
+    plan.config.pool_dir = rig.dir.path().to_owned();
+    plan.try_start().unwrap();
+}
+
+#[tokio::test]
 async fn the_same_account_twice_is_one_account() {
     // The copy with the longer-lived token speaks, whatever the files are called: the other's refresh token is used up.
     let rig = Rig::start(&[("pear/a.json", login("u", 0, HOUR)), ("pear/b.json", login("u", 1, LATER))]).await;
@@ -162,6 +177,13 @@ async fn a_folder_that_is_away_for_a_while_costs_nothing() {
     within(3 * SECOND, "back", || rig.keeper.faults.list().is_empty()).await;
     rig.put("pear/b.json", &login("b", 0, LATER));
     within(SECOND, "watched again", || rig.slot("pear/b.json").is_some()).await;
+    // Made anew so fast that nobody missed it.
+    fs::remove_dir_all(rig.dir.path()).unwrap();
+    rig.put("pear/c.json", &login("c", 0, LATER));
+    within(11 * SECOND, "the new folder", || rig.slot("pear/c.json").is_some() && rig.slot("pear/a.json").is_none())
+        .await;
+    rig.put("pear/d.json", &login("d", 0, LATER));
+    within(SECOND, "watched again", || rig.slot("pear/d.json").is_some()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -207,3 +207,44 @@ fn a_full_disk_fills_the_queue_and_recovers() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
+
+/// The body of the next test: writes without end and says what it has written.
+#[tokio::test]
+#[ignore = "run by a_killed_process_loses_nothing_that_it_told"]
+async fn inside_a_process_that_is_killed() {
+    let path = std::env::var_os("LEDGER_UNDER_TEST").expect("a path");
+    let (ledger, _) = start(Path::new(&path), quick()).await;
+    for id in 0..1_000_000 {
+        ledger.record(record(&format!("{}-{id}", std::process::id()), "acme-1", 1));
+        if id % 50 == 0 {
+            let told = format!("written {}\n", ledger.health().written);
+            std::io::Write::write_all(&mut std::io::stdout(), told.as_bytes()).expect("tells");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_killed_process_loses_nothing_that_it_told() {
+    use std::io::{BufRead, BufReader};
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("proxy.db");
+    let mut told = 0;
+    for round in 1..=5_u64 {
+        let mut child = std::process::Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "ledger::tests::inside_a_process_that_is_killed", "--ignored", "--nocapture"])
+            .env("LEDGER_UNDER_TEST", &path)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("runs");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let counts = lines.filter_map(|line| line.ok()?.strip_prefix("written ")?.parse::<u64>().ok());
+        let last = counts.take_while(|count| *count < 300 * round).last().unwrap_or(0);
+        child.kill().expect("kills");
+        child.wait().expect("ends");
+        told += last;
+        let opened = Ledger::open(&path, quick()).await.expect("opens after the kill");
+        assert!(opened.ledger.count().await.expect("counts") >= told, "round {round}: {told} were told");
+    }
+    assert!(told > 0, "the child wrote something");
+}

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use pool_testkit::{FakeUpstream, Fault, World};
 
-/// Simulated OpenAI, Anthropic and Google on loopback, with one account of every kind.
+/// Simulated `OpenAI`, Anthropic and Google on loopback, with accounts of every kind.
 #[derive(Debug, Parser)]
 struct Flags {
     /// Where to listen.
@@ -15,7 +15,10 @@ struct Flags {
     /// Write the accounts' credential files below this folder.
     #[arg(long, value_name = "FOLDER")]
     pool: Option<PathBuf>,
-    /// Make an account misbehave from the start: ACCOUNT=FAULT, as anna=limit or ben=slow_head=500.
+    /// How many accounts of every kind: chatgpt-1, chatgpt-2, openai-key-1 and so on.
+    #[arg(long, default_value_t = 2)]
+    each: usize,
+    /// Make an account misbehave from the start: ACCOUNT=FAULT, as chatgpt-1=limit or claude-2=slow_head=500.
     #[arg(long, value_name = "ACCOUNT=FAULT")]
     fault: Vec<String>,
     /// List the faults and leave.
@@ -35,7 +38,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if !flags.addr.ip().is_loopback() {
         return Err("the fake listens on loopback only".into());
     }
-    let fake = FakeUpstream::start_at(flags.addr, World::one_of_each()).await?;
+    let fake = FakeUpstream::start_at(flags.addr, World::of_each(flags.each)).await?;
     for planned in &flags.fault {
         let (account, name) = planned.split_once('=').ok_or("--fault takes ACCOUNT=FAULT")?;
         let fault = Fault::parse(name).ok_or_else(|| format!("no fault {name}; see --faults"))?;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use pool_core::{Account, AccountKind};
+use pool_core::Account;
 use pool_providers::Registry;
 use pool_providers::provider::{FileContent, Provider};
 use pool_server::pool::files;
@@ -15,7 +15,7 @@ use crate::problem::{Failure, Problem};
 
 pub(super) fn run(dir: &Path, registry: &Registry, arguments: AddArguments) -> Result<Output, Failure> {
     let AddArguments { file, api_key, provider, name, replace } = arguments;
-    let place = Place { dir, name: name.as_deref(), replace };
+    let place = Place { dir, name: name.as_deref(), replace, again: false };
     match (file, api_key) {
         (Some(file), _) => add_file(&place, registry, &file, provider.as_deref()),
         (None, Some(provider)) => {
@@ -38,6 +38,8 @@ pub(super) struct Place<'a> {
     pub(super) name: Option<&'a str>,
     /// An account that is in the way may be archived.
     pub(super) replace: bool,
+    /// Somebody signs in anew: an account of that name whose files do not tell their owner is taken to be the same.
+    pub(super) again: bool,
 }
 
 /// What was done.
@@ -46,6 +48,8 @@ pub(super) struct Added {
     pub(super) account: Account,
     /// The account was known before: this is a newer login of it.
     pub(super) renewed: bool,
+    /// Its login can be renewed, so nobody else may do that.
+    pub(super) renews: bool,
     /// Another account was in the way and lies here now.
     pub(super) archived: Option<PathBuf>,
     pub(super) warning: Option<String>,
@@ -84,7 +88,7 @@ pub(super) fn add_file(
     let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let added = import(place, registry, provider, bytes, default_name(stem))?;
     let mut out = added.told(registry);
-    if added.account.kind == AccountKind::Subscription {
+    if added.renews {
         let _ = write!(
             out,
             "\nWarning: two programs must not renew one login, or they log each other out. {title} still has its own copy of this \
@@ -187,7 +191,7 @@ pub(super) fn import(
     let same = new.identity.is_some().then(|| same_account(&entries, provider, &new)).flatten();
     let name = match (place.name, same) {
         (Some(name), _) => checked(name)?,
-        (None, Some(entry)) => return renew(entry, provider, bytes, new),
+        (None, Some(entry)) => return renew(place.dir, entry, provider, bytes, new),
         (None, None) => free_name(&entries, place.dir, provider, checked(fallback)?),
     };
     let rel = format!("{id}/{name}.json");
@@ -195,7 +199,15 @@ pub(super) fn import(
         return Err(duplicate(entry, provider).into());
     }
     if let Some(entry) = same {
-        return renew(entry, provider, bytes, new);
+        return renew(place.dir, entry, provider, bytes, new);
+    }
+    let here = |entry: &&Entry| {
+        entry.file.provider == Some(id)
+            && (entry.file.rel == rel || goes_by(entry, &name))
+            && is_nameless(entry, provider)
+    };
+    if let Some(entry) = entries.iter().find(here).filter(|_| place.again && new.identity.is_none()) {
+        return renew(place.dir, entry, provider, bytes, new);
     }
     let path = place.dir.join(&rel);
     let archived = if path.symlink_metadata().is_ok() { Some(make_way(place, &entries, &rel)?) } else { None };
@@ -208,19 +220,33 @@ pub(super) fn import(
     files::write_new(&path, &bytes).map_err(|error| Problem::new(error.to_string(), "", ""))?;
     let content = read(&rel, &bytes)?;
     let account = folder::account(&rel, provider, &content);
-    Ok(Added { account, renewed: false, archived, warning: content.warning })
+    let renews = content.credentials.refresh.is_some();
+    Ok(Added { account, renewed: false, renews, archived, warning: content.warning })
 }
 
 /// An account that is known gets its newer login, and keeps what was set for it.
-fn renew(entry: &Entry, provider: &dyn Provider, bytes: Vec<u8>, new: FileContent) -> Result<Added, Failure> {
+fn renew(
+    pool_dir: &Path,
+    entry: &Entry,
+    provider: &dyn Provider,
+    bytes: Vec<u8>,
+    new: FileContent,
+) -> Result<Added, Failure> {
     let rel = &entry.file.rel;
-    let old = files::read_secret(&entry.file.path)
-        .map_err(|error| Problem::new(format!("cannot read {rel}"), error.to_string(), "Make it readable"))?;
-    let bytes = keys::carried_over(&old, bytes);
-    let content = provider.read_file(rel, &bytes).unwrap_or(new);
-    files::write_secret(&entry.file.path, &bytes).map_err(|error| Problem::new(error.to_string(), "", ""))?;
+    let mut content = new;
+    let change = |old: &[u8]| {
+        let bytes = keys::carried_over(old, bytes);
+        if let Ok(read) = provider.read_file(rel, &bytes) {
+            content = read;
+        }
+        Ok(bytes)
+    };
+    files::edit(pool_dir, &entry.file.path, change).map_err(|error| {
+        Problem::new(format!("cannot renew {rel}"), error.to_string(), "Make it readable and writable")
+    })?;
     let account = folder::account(rel, provider, &content);
-    Ok(Added { account, renewed: true, archived: None, warning: content.warning })
+    let renews = content.credentials.refresh.is_some();
+    Ok(Added { account, renewed: true, renews, archived: None, warning: content.warning })
 }
 
 /// Archives what stands at `rel`, if that was allowed.
@@ -244,6 +270,12 @@ fn make_way(place: &Place<'_>, entries: &[Entry], rel: &str) -> Result<PathBuf, 
 fn same_account<'a>(entries: &'a [Entry], provider: &dyn Provider, new: &FileContent) -> Option<&'a Entry> {
     let id = new.identity("").account_id(provider.id());
     entries.iter().find(|entry| entry.account.as_ref().is_ok_and(|found| found.account.id == id))
+}
+
+/// Does the file not tell whose account it is? Then its name is what makes it the same.
+fn is_nameless(entry: &Entry, provider: &dyn Provider) -> bool {
+    let by_file = pool_core::account::Identity::File(entry.file.rel.clone()).account_id(provider.id());
+    entry.account.as_ref().is_ok_and(|found| found.account.id == by_file)
 }
 
 fn goes_by(entry: &Entry, name: &str) -> bool {

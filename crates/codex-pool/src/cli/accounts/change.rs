@@ -18,34 +18,12 @@ pub(super) fn set_disabled(dir: &Path, registry: &Registry, wanted: &str, disabl
     if account.settings.disabled == disabled {
         return Ok(Output::fine(format!("{} is {word}.\n", account.name)));
     }
-    edit(&entry.file.path, |text| keys::with_disabled(text, disabled))?;
+    let path = &entry.file.path;
+    files::edit(dir, path, |text| keys::with_disabled(text, disabled).ok_or_else(|| "it is not a JSON object".into()))
+        .map_err(|error| Problem::new(format!("cannot change {}", path.display()), error.to_string(), ""))?;
     let undo = if disabled { "resume" } else { "pause" };
     let name = quoted(&entry.file.rel);
     Ok(Output::fine(format!("{} {done}. Undo: codex-pool accounts {undo} {name}\n", account.name)))
-}
-
-/// Reads, edits and replaces a file. The server may renew the token in it at any moment: what was written between our reading
-/// and our writing is read again, never overwritten.
-fn edit(path: &Path, change: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Result<(), Problem> {
-    const TRIES: usize = 10;
-    let failed = |why: String| Problem::new(format!("cannot change {}", path.display()), why, "");
-    let read = || files::read_secret(path).map_err(|error| failed(error.to_string()));
-    for _ in 0..TRIES {
-        let before = read()?;
-        let after = change(&before).ok_or_else(|| failed("it is not a JSON object".into()))?;
-        let unchanged = |step| match step {
-            files::Step::Rename if files::read_secret(path)? != before => {
-                Err(std::io::Error::new(std::io::ErrorKind::Interrupted, "changed meanwhile"))
-            }
-            _ => Ok(()),
-        };
-        match files::write_secret_with(path, &after, &unchanged) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.source.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(failed(error.to_string())),
-        }
-    }
-    Err(failed("another program keeps changing it".into()))
 }
 
 /// Moves the account's file into the archive.

@@ -7,7 +7,7 @@ use pool_core::standing::Standing;
 use pool_core::{Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, Settings, UnixMs};
 use pool_providers::provider::{FileContent, FileFault, Login, Probed, Refreshed};
 use pool_providers::reply::{Failure, Reader, Reply};
-use pool_providers::request::{Bases, Body, Call, Head, Outbound};
+use pool_providers::request::{Bases, Body, Call, Head, Outbound, Serving};
 use pool_providers::routes::Route;
 use pool_providers::{Provider, Registry};
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ impl Provider for Fruit {
             },
             credentials: Credentials {
                 access: Secret::new(access),
-                refresh: None,
+                refresh: token.map(Secret::new),
                 expires_at: None,
                 refreshed_at: None,
                 bound: std::collections::BTreeMap::new(),
@@ -92,15 +92,7 @@ impl Provider for Fruit {
     fn demand(&self, _: &Route, _: &Head<'_>, _: &Body) -> Demand {
         never()
     }
-    fn outbound(
-        &self,
-        _: &Route,
-        _: &Head<'_>,
-        _: &Body,
-        _: &Account,
-        _: &Credentials,
-        _: &Bases,
-    ) -> Result<Outbound, Failure> {
+    fn outbound(&self, _: &Route, _: &Head<'_>, _: &Body, _: &Serving<'_>) -> Result<Outbound, Failure> {
         never()
     }
     fn header_windows(&self, _: &Account, _: &Demand, _: &HeaderMap, _: UnixMs) -> Vec<QuotaWindow> {

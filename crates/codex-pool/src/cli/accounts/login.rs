@@ -47,7 +47,7 @@ pub(super) fn sign_in(
         Ok(bytes) => bytes,
         Err(error) => return Err(wrote_nothing(login, provider, status, &error).into()),
     };
-    let place = Place { dir, name: wanted.name, replace: wanted.replace };
+    let place = Place { dir, name: wanted.name, replace: wanted.replace, again: true };
     match add::import(&place, registry, provider, bytes.clone(), "main") {
         Ok(added) => Ok(Output::fine(added.told(registry))),
         // A login that somebody went through is not thrown away.

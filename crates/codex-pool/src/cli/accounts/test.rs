@@ -25,14 +25,37 @@ pub(super) fn run(
     if json {
         return Ok(Output::json(&result, exit));
     }
-    let (word, said) = match &result.error {
-        Some(error) => ("fail", error.message.as_str()),
-        None => ("ok", "the provider takes its credential"),
-    };
-    let mut text = format!("{word:<4}  {}: {said}\n", account.name);
+    let word = if result.ok { "ok" } else { "fail" };
+    let mut text = format!("{word:<4}  {}: {}\n", account.name, result.message);
     for window in result.account.iter().flat_map(|account| &account.windows) {
         let family = window.family.as_deref().map(|family| format!(" {family}")).unwrap_or_default();
         let _ = writeln!(text, "      {}{family}: {:.0}% left", window.name, window.left.get() * 100.0);
     }
     Ok(Output { text, exit })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::accounts::{Command, fruit};
+    use crate::cli::client::fake;
+    use crate::problem::Exit;
+
+    #[test]
+    fn the_servers_word_is_passed_on() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        std::fs::create_dir(folder.path().join("apple")).expect("makes folders");
+        std::fs::write(folder.path().join("apple/work.json"), r#"{"apple":"t"}"#).expect("writes");
+        for (body, exit, part) in [
+            (r#"{"ok":true,"message":"it works","account":null}"#, Exit::Fine, "ok    work: it works"),
+            (r#"{"ok":false,"message":"signed out","account":null}"#, Exit::Problem, "fail  work: signed out"),
+        ] {
+            let (mut inputs, asked) = fake::answering(fake::http("200 OK", body));
+            inputs.flags.pool_dir = Some(folder.path().display().to_string());
+            let command = Command::Test { account: "work".into(), json: false };
+            let output = crate::cli::accounts::run(&inputs, &fruit::registry(), command).expect("an answer");
+            assert_eq!(output.exit, exit);
+            assert!(output.text.starts_with(part), "{}", output.text);
+            assert!(asked.join().expect("asked").starts_with("POST /api/accounts/apple-"));
+        }
+    }
 }

@@ -37,7 +37,7 @@ impl World {
     }
 
     fn add(&self, file: &Path, name: Option<&str>, replace: bool) -> Result<String, Failure> {
-        let place = Place { dir: &self.dir, name, replace };
+        let place = Place { dir: &self.dir, name, replace, again: false };
         add::add_file(&place, &self.registry, file, None).map(|output| output.text)
     }
 
@@ -199,6 +199,14 @@ fn a_login_is_imported_from_a_private_home() {
     let refused = login(bert, Some("work"), false).expect_err("in the way").to_string();
     assert!(refused.contains("another account") && refused.contains("The login is kept"), "{refused}");
     assert_eq!(world.archived(), ["{\"apple\":\"t2\",\"user\":\"bert\"}\n"]);
+
+    let nameless = &["-c", r#"echo '{"apple":"t3"}' > "$FRUIT_HOME/auth.json""#];
+    assert!(login(nameless, Some("new"), false).expect("signed in").contains("Added new"));
+    assert!(login(nameless, Some("new"), false).expect("signed in again").contains("Renewed new"));
+    std::fs::write(world.dir.join("apple_flat.json"), r#"{"apple":"t0","share":false}"#).expect("writes");
+    assert!(login(nameless, Some("apple_flat"), false).expect("signed in again").contains("Renewed apple_flat"));
+    assert!(world.text("apple_flat.json").contains(r#""share":false,"apple":"t3""#));
+    assert!(login(nameless, Some("work"), false).expect_err("anna's").to_string().contains("another account"));
 
     let nothing = login(&["-c", "true"], None, false).expect_err("nothing").to_string();
     assert!(nothing.contains("did not write auth.json"), "{nothing}");

@@ -10,7 +10,7 @@ use super::{account, credentials, gemini, headers_of, recorded};
 use crate::gemini::routes::ROUTES;
 use crate::provider::Provider as _;
 use crate::reply::Failure;
-use crate::request::{Bases, Body, Head, Outbound, Wrap};
+use crate::request::{Bases, Body, Carry, Head, Outbound, Serving, Wrap};
 use crate::routes::{Route, Table};
 
 struct Request {
@@ -55,7 +55,9 @@ impl Request {
 
     fn outbound(&self, kind: AccountKind, project: Option<&str>) -> Result<Outbound, Failure> {
         let credentials = credentials("made-up", project);
-        gemini().outbound(self.route(), &self.head(), &self.body, &account(kind), &credentials, &Bases::default())
+        let (account, bases) = (account(kind), Bases::default());
+        let serving = Serving { account: &account, credentials: &credentials, bases: &bases, carry: Carry::All };
+        gemini().outbound(self.route(), &self.head(), &self.body, &serving)
     }
 
     /// The body as it goes out.

@@ -74,7 +74,14 @@ impl Shelf {
         let Some((file, good)) = state.owned(id) else { return Opened::Gone };
         let (text, on_file) = (good.text.clone(), good.credentials.clone());
         let loan = Box::new(Loan { account, credentials, epoch, file: file.clone(), text, on_file });
-        if loan.file.linked { Opened::Linked(loan) } else { Opened::Ready(loan) }
+        if !loan.file.linked {
+            return Opened::Ready(loan);
+        }
+        if loan.credentials.refresh.is_some() {
+            let what = "it is a link, so its token is not renewed here: the program that owns the target must do it";
+            self.faults.set(&rel, Topic::Note, what);
+        }
+        Opened::Linked(loan)
     }
 
     /// Could the renewed token be written?
@@ -161,9 +168,17 @@ impl Shelf {
     }
 
     fn publish(&self, id: &AccountId, new: &Credentials) {
-        let known = self.live.read(|pool, _| pool.slot(id).is_some_and(|slot| *slot.credentials == *new));
+        let mut new = new.clone();
+        let known = self.live.read(|pool, _| {
+            let Some(slot) = pool.slot(id) else { return true };
+            // What a probe has told while the renewal was under way.
+            for (key, value) in &slot.credentials.bound {
+                new.bound.entry(key).or_insert_with(|| value.clone());
+            }
+            *slot.credentials == new
+        });
         if !known {
-            self.live.apply(Event::Renewed { id: id.clone(), credentials: Box::new(new.clone()) });
+            self.live.apply(Event::Renewed { id: id.clone(), credentials: Box::new(new) });
         }
     }
 

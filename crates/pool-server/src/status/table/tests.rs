@@ -66,12 +66,12 @@ fn a_pool_at_a_glance() {
     let expected = "\
 2 of 3 accounts ready, 4 requests in flight, 1 needs you
 
-ACCOUNT  PLAN  STATE    WINDOW  LEFT                RESETS
-work     pro   ready    5h      #####...  62% left  15:36, in 72 min
-                        week    ####....  48% left  Thu 11:00, in 3 d 20 h
-main     pro   out      5h      ////////  88% left  blocked by week
-                        week    ........   0% left  Tue 18:00, in 2 d 3 h
-lab      pro   sign in  -       not known
+ACCOUNT    PLAN  STATE    WINDOW  LEFT                RESETS
+acme/work  pro   ready    5h      #####...  62% left  15:36, in 72 min
+                          week    ####....  48% left  Thu 11:00, in 3 d 20 h
+acme/main  pro   out      5h      ////////  88% left  blocked by week
+                          week    ........   0% left  Tue 18:00, in 2 d 3 h
+acme/lab   pro   sign in  -       not known
   The provider answered invalid_grant: the login was ended elsewhere
 
 Next: codex-pool accounts login acme --name lab
@@ -90,7 +90,8 @@ fn no_line_is_wider_than_the_terminal_and_narrow_ones_lose_columns() {
     long.reason = Some("Too many requests in a short time, said the provider in so many words as it could find".into());
     long.until_ms = Some(NOW.0 + 90_000);
     let mut page = page(vec![long]);
-    page.files_with_faults = vec![FaultyFile { file: "x.json".into(), fault: "not JSON; copy it again".into() }];
+    page.files_with_faults =
+        vec![FaultyFile { file: "x.json".into(), fault: "not JSON; copy it again".into(), usable: false }];
     page.ledger.degraded = Some("the disk is full".into());
     for width in [60, 80, 120] {
         let drawn = draw(&page, width);

@@ -1,1 +1,0 @@
-//! Tests of the fake itself, over the wire.
