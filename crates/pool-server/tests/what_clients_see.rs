@@ -6,8 +6,9 @@ mod support;
 use std::future::Future;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use pool_testkit::client::Seen;
-use pool_testkit::{Books, Fault, Logged, MARKER, World, payload_sha256};
+use pool_testkit::{Fault, Logged, MARKER, World, payload_sha256};
 use support::clients::{CLIENTS, Client, GEMINI, WORLDS};
 use support::{Kept, Rig};
 use tokio::task::JoinSet;
@@ -55,38 +56,39 @@ impl Try {
 
 /// Sends one request of each client to a pool whose first account has the fault. `spare`: there is a second account.
 async fn tries(fault: Fault, spare: bool, only: fn(&Client) -> bool) -> Vec<Try> {
-    let mut all = Vec::new();
-    for world in WORLDS {
+    let worlds = WORLDS.map(|world| {
         let clients: Vec<&'static Client> =
             world.iter().map(|index| &CLIENTS[*index]).filter(|one| only(one)).collect();
-        let mut accounts = World::new();
-        for (number, client) in clients.iter().enumerate() {
-            accounts = accounts.account((client.account)(&format!("first-{number}")).setting("priority", 5));
-            if spare {
-                accounts = accounts.account((client.account)(&format!("second-{number}")));
-            }
-        }
-        let rig = Rig::with(accounts, impatient).await;
-        for (number, client) in clients.into_iter().enumerate() {
-            let first = format!("first-{number}");
-            rig.fake.account(&first).fault(fault.clone());
-            let before = rig.fake.books().inference().count();
-            let seen = rig.send(&(client.request)("one")).await;
-            let upstream = after(&rig.fake.books(), before);
-            let kept = if seen.status.is_some_and(|status| status < 429) {
-                tokio::time::timeout(Duration::from_secs(2), rig.record_of(&seen)).await.ok()
-            } else {
-                None
-            };
-            all.push(Try { client, fault: fault.clone(), seen, health: rig.health(&first), upstream, kept });
-        }
-        assert_eq!(rig.fake.books().violations, [], "{fault:?}");
-    }
-    all
+        in_one_world(clients, fault.clone(), spare)
+    });
+    join_all(worlds).await.into_iter().flatten().collect()
 }
 
-fn after(books: &Books, before: usize) -> Vec<Logged> {
-    books.inference().skip(before).cloned().collect()
+async fn in_one_world(clients: Vec<&'static Client>, fault: Fault, spare: bool) -> Vec<Try> {
+    let mut accounts = World::new();
+    for (number, client) in clients.iter().enumerate() {
+        accounts = accounts.account((client.account)(&format!("first-{number}")).setting("priority", 5));
+        if spare {
+            accounts = accounts.account((client.account)(&format!("second-{number}")));
+        }
+    }
+    let rig = Rig::with(accounts, impatient).await;
+    let tries = clients.into_iter().enumerate().map(async |(number, client)| {
+        let first = format!("first-{number}");
+        rig.fake.account(&first).fault(fault.clone());
+        let seen = rig.send(&(client.request)("one")).await;
+        let kept = if seen.status.is_some_and(|status| status < 429) {
+            tokio::time::timeout(Duration::from_secs(2), rig.record_of(&seen)).await.ok()
+        } else {
+            None
+        };
+        let own = |entry: &&Logged| entry.account.as_ref().is_some_and(|name| name.ends_with(&format!("-{number}")));
+        let upstream = rig.fake.books().inference().filter(own).cloned().collect();
+        Try { client, fault: fault.clone(), seen, health: rig.health(&first), upstream, kept }
+    });
+    let tries = join_all(tries).await;
+    assert_eq!(rig.fake.books().violations, [], "{fault:?}");
+    tries
 }
 
 /// Runs the cases side by side: they mostly wait.

@@ -17,8 +17,8 @@ async fn no_byte_of_many_streams_is_lost_or_altered() {
         (Fault::Tiny, Style { extra_events: 3, ..Style::default() }),
         (Fault::MultiData, Style { extra_events: 40, event_chars: 1, ..Style::default() }),
         (Fault::Comments, Style { extra_events: 40, event_chars: 3000, ..Style::default() }),
-        (Fault::Crlf, Style { extra_events: 10, event_chars: 100_000, ..Style::default() }),
-        (Fault::Fine, Style { extra_events: 2, event_chars: 1 << 20, ..Style::default() }),
+        (Fault::Crlf, Style { extra_events: 10, event_chars: 30_000, ..Style::default() }),
+        (Fault::Fine, Style { extra_events: 2, event_chars: 200_000, ..Style::default() }),
     ];
     for (round, (shape, style)) in shapes.into_iter().enumerate() {
         rig.fake.clear_faults();
