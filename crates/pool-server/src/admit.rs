@@ -125,9 +125,9 @@ mod tests {
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
-        pairs.iter().for_each(|(name, value)| {
+        for (name, value) in pairs {
             map.append(*name, value.parse().expect("a header"));
-        });
+        }
         map
     }
 

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 fn resident() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux");
     let pages: u64 = pages.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).expect("a number");
-    pages * 4096 >> 20
+    pages * 4096 / (1 << 20)
 }
 
 /// Watches memory until dropped; tells the most that it saw above the beginning.
@@ -33,15 +33,7 @@ async fn peak(work: impl Future<Output = ()>) -> u64 {
 
 /// Sends the request and never reads.
 async fn never_reads(rig: &Rig, number: usize) -> TcpStream {
-    let request = (CODEX.request)(&format!("reader {number}"));
-    let mut head = format!("{} {} HTTP/1.1\r\nhost: {}\r\n", request.method, request.path, rig.addr);
-    for (name, value) in &request.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    head.push_str(&format!("content-length: {}\r\n\r\n", request.body.len()));
-    let mut stream = TcpStream::connect(rig.addr).await.expect("connected");
-    stream.write_all(&[head.as_bytes(), &request.body].concat()).await.expect("sent");
-    stream
+    support::send_only(&(CODEX.request)(&format!("reader {number}")), rig.addr).await
 }
 
 /// Takes bodies of any size and answers each with a small error: a provider that keeps nothing.

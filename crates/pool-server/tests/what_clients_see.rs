@@ -55,7 +55,7 @@ impl Try {
 }
 
 /// Sends one request of each client to a pool whose first account has the fault. `spare`: there is a second account.
-async fn tries(fault: Fault, spare: bool, only: fn(&Client) -> bool) -> Vec<Try> {
+async fn tries(fault: Fault, spare: bool, only: Only) -> Vec<Try> {
     let worlds = WORLDS.map(|world| {
         let clients: Vec<&'static Client> =
             world.iter().map(|index| &CLIENTS[*index]).filter(|one| only(one)).collect();
@@ -101,6 +101,9 @@ async fn all<F: Future<Output = ()> + Send + 'static>(cases: impl IntoIterator<I
     }
 }
 
+/// Which clients a case is for.
+type Only = fn(&Client) -> bool;
+
 fn everybody(_: &Client) -> bool {
     true
 }
@@ -121,7 +124,7 @@ fn cost(fault: &Fault, client: &Client) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn before_any_byte_another_account_takes_over() {
-    let faults: Vec<(Fault, fn(&Client) -> bool)> = vec![
+    let faults: Vec<(Fault, Only)> = vec![
         (Fault::CloseBeforeHead, everybody),
         (Fault::Reset, everybody),
         (Fault::Garbage, everybody),
@@ -163,7 +166,7 @@ async fn before_any_byte_another_account_takes_over() {
 /// What a client without another account gets, and what becomes of the account.
 struct Alone {
     fault: Fault,
-    only: fn(&Client) -> bool,
+    only: Only,
     status: fn(&Client) -> u16,
     health: &'static [&'static str],
     /// It may come again soon: the reply says when.

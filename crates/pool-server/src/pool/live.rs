@@ -58,6 +58,7 @@ impl std::ops::Deref for Lease {
 
 impl Lease {
     /// The same slot, held by somebody else too.
+    #[must_use]
     pub fn share(&self) -> Self {
         Self { grant: self.grant.clone(), slot: self.slot.clone() }
     }

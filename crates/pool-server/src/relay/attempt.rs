@@ -7,10 +7,9 @@ use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use pool_core::pool::Event;
-use pool_core::quota::Scope;
 use pool_core::refresh::{Freshness, freshness};
 use pool_core::scan::splice;
-use pool_core::verdict::{Cause, Fault, Until, Verdict};
+use pool_core::verdict::Verdict;
 use pool_core::{Judgement, UnixMs};
 use pool_providers::reply::{Failure, Reply};
 use pool_providers::request::{Carry, Outbound, Serving, Wrap};
@@ -19,44 +18,22 @@ use tokio::time::timeout;
 
 use super::answer::{Answer, Broken};
 use super::body::OutBody;
-use super::deliver::{self, Delivery, Meter, Unfit};
-use super::path::{self, Errand, GaveUp};
+use super::deliver;
+use super::delivery::{Delivery, Unfit};
+use super::meter::Meter;
+use super::miss::{Miss, MissKind};
+use super::path::{self, Errand};
 use super::tap::Tap;
 use super::{headers, path::head};
 use crate::app::App;
 use crate::clock;
 use crate::pool::{self, Lease, RefreshFailure, Why};
-use crate::upstream::UpstreamError;
 
 /// An answer that is ready to go out.
 #[derive(Debug)]
 pub struct Opened {
     pub head: deliver::Head,
     pub delivery: Delivery,
-}
-
-/// A try that did not come to an answer for the client.
-#[derive(Debug)]
-pub struct Miss {
-    pub judgement: Judgement,
-    pub status: Option<StatusCode>,
-    /// The provider's error, whole, if it is fit for the client.
-    reply: Option<Reply>,
-    kind: MissKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum MissKind {
-    Replied,
-    /// A page instead of JSON.
-    Html,
-    Redirect,
-    NoReply,
-    TimedOut,
-    /// Nothing was sent: no usable credential could be had.
-    NoCredential,
-    /// The client's request cannot be carried to this account, or broke off on its way.
-    Unfit(StatusCode),
 }
 
 /// What is read of an error reply before it is judged.
@@ -67,13 +44,9 @@ const HOLD_CAP: usize = 256 << 10;
 
 /// Makes the lease's credentials usable.
 pub async fn freshen(app: &App, lease: &mut Lease) -> Result<(), Miss> {
-    let no_credential = |why: String| {
-        let judgement = Judgement::elsewhere(Fault::Account, format!("no fresh credential: {why}"));
-        Miss { judgement, status: None, reply: None, kind: MissKind::NoCredential }
-    };
     if freshness(&lease.credentials, clock::now()) == Freshness::Expired {
         let renewal = app.keeper.refresher.ensure_fresh(&lease.account.id, lease.epoch, Why::Proactive).await;
-        renewal.map_err(|failure| no_credential(failure.to_string()))?;
+        renewal.map_err(|failure| Miss::no_credential(&failure))?;
         lease.reload();
     }
     let needs_probe = app
@@ -82,7 +55,7 @@ pub async fn freshen(app: &App, lease: &mut Lease) -> Result<(), Miss> {
         .is_some_and(|provider| provider.needs_probe(&lease.account, &lease.credentials));
     if needs_probe {
         let probe = app.keeper.prober.probe_now(&lease.account.id).await;
-        probe.map_err(|failure| no_credential(failure.to_string()))?;
+        probe.map_err(|failure| Miss::no_credential(&failure))?;
         lease.reload();
     }
     Ok(())
@@ -141,7 +114,7 @@ pub async fn send(
     let serving = Serving { account: &lease.account, credentials: &lease.credentials, bases: &app.config.bases, carry };
     let outbound = provider.outbound(errand.route, &head(&errand.parts), seen, &serving).map_err(Miss::unfit)?;
     let wrap = outbound.wrap;
-    let request = build(errand, outbound)?;
+    let request = build(errand, outbound).map_err(Miss::unfit)?;
     let limit = if errand.parts.uri.path().ends_with("/compact") {
         app.config.timeouts.response_head_long
     } else {
@@ -161,45 +134,40 @@ pub async fn send(
 }
 
 /// The request as it goes out: the client's, with what the provider's folder changes.
-fn build(errand: &Errand, outbound: Outbound) -> Result<Request<OutBody>, Miss> {
-    let mut fields = headers::for_upstream(&errand.parts.headers);
-    for name in outbound.remove {
-        fields.remove(name);
+fn build(errand: &Errand, outbound: Outbound) -> Result<Request<OutBody>, Failure> {
+    let received = &errand.received;
+    let compressed = errand.parts.headers.contains_key(header::CONTENT_ENCODING);
+    let as_received = outbound.edits.is_empty() && !(outbound.decoded && compressed);
+    let mut removed = outbound.remove;
+    if !as_received {
+        removed.push(header::CONTENT_ENCODING);
     }
+    let mut fields = headers::for_upstream(&errand.parts.headers, &removed);
     for (name, value) in outbound.set {
         fields.insert(name, value);
     }
-    let received = &errand.received;
-    let progress = errand.app.config.timeouts.body_progress;
-    let decoded = outbound.decoded && fields.contains_key(header::CONTENT_ENCODING);
-    let body = if outbound.edits.is_empty() && !decoded {
-        match received.take_rest() {
-            Some(rest) => OutBody::streaming(received.wire.clone(), rest, progress),
-            None => OutBody::full(received.wire.clone()),
-        }
+    let bytes = if as_received {
+        received.wire.clone()
     } else {
-        let compressed = fields.remove(header::CONTENT_ENCODING).is_some();
+        let bad = |status, message: &str| Failure::BadRequest { status, message: message.into() };
         if compressed && !received.seen.whole {
             let message = "this body is too large to be decoded for an account that takes no compressed bodies";
-            return Err(Miss::unfit(Failure::BadRequest {
-                status: StatusCode::PAYLOAD_TOO_LARGE,
-                message: message.into(),
-            }));
+            return Err(bad(StatusCode::PAYLOAD_TOO_LARGE, message));
         }
         let edits = outbound.edits.iter().map(|edit| (edit.range.clone(), &edit.with[..]));
-        let bytes = splice::apply(&received.seen.bytes, edits).map_err(|error| {
-            Miss::unfit(Failure::BadRequest { status: StatusCode::BAD_REQUEST, message: error.to_string() })
-        })?;
-        match received.take_rest() {
-            Some(rest) => OutBody::streaming(bytes.into(), rest, progress),
-            None => OutBody::full(bytes.into()),
-        }
+        let spliced = splice::apply(&received.seen.bytes, edits);
+        let spliced = spliced.map_err(|error| bad(StatusCode::BAD_REQUEST, &error.to_string()))?;
+        spliced.into()
+    };
+    let body = match received.take_rest() {
+        Some(rest) => OutBody::streaming(bytes, rest, errand.app.config.timeouts.body_progress),
+        None => OutBody::full(bytes),
     };
     let mut request = Request::builder()
         .method(errand.parts.method.clone())
         .uri(outbound.url)
         .body(body)
-        .map_err(|error| Miss::transport(&UpstreamError::Request(error)))?;
+        .map_err(|error| Failure::NotServed { message: format!("the request cannot be sent on: {error}") })?;
     *request.headers_mut() = fields;
     Ok(request)
 }
@@ -288,7 +256,7 @@ async fn refused(
     let showable = whole && kind == MissKind::Replied && status.is_server_error() && judgement.is_transient();
     let reply = showable.then(|| {
         client.remove(header::CONTENT_LENGTH);
-        Reply { status, headers: client, body: begun }
+        Box::new(Reply { status, headers: client, body: begun })
     });
     Err(Miss { judgement, status: Some(status), reply, kind })
 }
@@ -346,63 +314,3 @@ fn is(headers: &HeaderMap, kind: &str) -> bool {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind))
 }
-
-impl Miss {
-    /// No answer came.
-    fn transport(error: &UpstreamError) -> Self {
-        if let UpstreamError::Client(message) = error {
-            return Self::unfit(Failure::BadRequest { status: StatusCode::BAD_REQUEST, message: message.clone() });
-        }
-        let judgement = Judgement::elsewhere(Fault::Provider, error.to_string()).cooling(
-            Scope::Account,
-            Cause::UpstreamFailing,
-            Until::BackOff,
-        );
-        let kind = if matches!(error, UpstreamError::Timeout(_)) { MissKind::TimedOut } else { MissKind::NoReply };
-        Self { judgement, status: None, reply: None, kind }
-    }
-
-    /// The head came, and then nothing meaningful.
-    fn broken(status: StatusCode, broken: &Broken) -> Self {
-        let mut miss = Self::transport(&UpstreamError::Broken(broken.to_string()));
-        miss.status = Some(status);
-        if matches!(broken, Broken::Silent(_)) {
-            miss.kind = MissKind::TimedOut;
-        }
-        miss
-    }
-
-    /// The client's request cannot be carried to this account.
-    fn unfit(failure: Failure) -> Self {
-        let (kind, reason) = match failure {
-            Failure::BadRequest { status, message } => (MissKind::Unfit(status), message),
-            Failure::NotServed { message } => (MissKind::Unfit(StatusCode::NOT_FOUND), message),
-            Failure::UpstreamDown { message, .. } => (MissKind::NoCredential, message),
-            other => (MissKind::NoCredential, format!("{other:?}")),
-        };
-        // It costs the provider nothing, and another account may be able to take it.
-        let judgement = Judgement::elsewhere(Fault::Account, reason);
-        Self { judgement, status: None, reply: None, kind }
-    }
-
-    /// The end of the request, when this was its last try.
-    pub fn into_end(self, errand: &Errand) -> GaveUp {
-        let Self { judgement, status, reply, kind } = self;
-        let mut message = format!("upstream failed: {}", judgement.reason);
-        if !errand.received.can_be_sent() {
-            message.push_str(" (this request was too large to be kept for another try)");
-        }
-        let down = |message| Failure::UpstreamDown { message, retry_after: RETRY_SOON };
-        let (failure, status) = match kind {
-            MissKind::Unfit(status) => (Failure::BadRequest { status, message: judgement.reason }, None),
-            MissKind::TimedOut => (Failure::Timeout { message }, Some(StatusCode::GATEWAY_TIMEOUT)),
-            MissKind::Redirect | MissKind::NoReply => (down(message), Some(StatusCode::BAD_GATEWAY)),
-            MissKind::Html => (down(message), status),
-            MissKind::Replied | MissKind::NoCredential => (down(message), None),
-        };
-        GaveUp { failure, upstream: reply, status }
-    }
-}
-
-/// What a client is told to wait after trouble that should pass.
-pub const RETRY_SOON: Duration = Duration::from_secs(2);

@@ -1,31 +1,26 @@
-//! Getting an answer to the client: the head, the pieces as they come, and the record at the end.
+//! Getting an answer to the client: the head, the body, and what stands in for them while there is none, or none good.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
-use pool_core::pool::Event;
-use pool_core::quota::QuotaWindow;
-use pool_core::usage::{Ending, UsageRecord};
-use pool_core::verdict::Verdict;
-use pool_core::{AccountId, Judgement, UnixMs};
 use pool_providers::Registry;
-use pool_providers::reply::{Failure, News, Reply, Stage};
+use pool_providers::reply::{Failure, Reply};
 use pool_providers::routes::Route;
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::answer::{Answer, Broken};
-use super::attempt::{self, Opened};
+use super::attempt::Opened;
+use super::delivery::Delivery;
+use super::miss::RETRY_SOON;
 use super::path::{self, Errand, GaveUp};
-use crate::app::{App, Counted};
+use crate::app::App;
 use crate::clock;
-use crate::pool::Lease;
 
 /// Status and headers for the client.
 #[derive(Clone, Debug)]
@@ -44,6 +39,7 @@ impl Head {
     }
 
     /// What of it can go out before it is certain which account will answer: nothing that belongs to one.
+    #[must_use]
     pub fn without_account(&self) -> Self {
         let kept = [header::CONTENT_TYPE, header::CACHE_CONTROL];
         let of = |name: HeaderName| Some((name.clone(), self.headers.get(name)?.clone()));
@@ -172,7 +168,7 @@ fn ended(
     gave_up: GaveUp,
 ) -> Response<ReplyBody> {
     let mut response = if let Some(mut upstream) = gave_up.upstream {
-        let soon = HeaderValue::from(attempt::RETRY_SOON.as_secs());
+        let soon = HeaderValue::from(RETRY_SOON.as_secs());
         upstream.headers.entry(header::RETRY_AFTER).or_insert(soon);
         reply(upstream)
     } else {
@@ -184,89 +180,6 @@ fn ended(
     };
     mark(&mut response, id);
     response
-}
-
-/// Why an answer that has begun is not for the client.
-#[derive(Debug)]
-pub enum Unfit {
-    Broken(Broken),
-    /// It turned into an error before anything meaningful had come.
-    Failed(Judgement),
-}
-
-/// An answer under way, with its book-keeping.
-#[derive(Debug)]
-pub struct Delivery {
-    answer: Answer,
-    meter: Meter,
-}
-
-impl Delivery {
-    pub fn new(answer: Answer, meter: Meter) -> Self {
-        Self { answer, meter }
-    }
-
-    /// Takes in what comes until something meaningful is there, or the end, or `cap` bytes. A failure that another account
-    /// can make good is the error.
-    pub async fn hold(&mut self, cap: usize) -> Result<(), Unfit> {
-        while self.answer.tap.stage() == Stage::Preamble && self.answer.held() < cap {
-            match self.answer.pull().await {
-                None => break,
-                Some(Err(broken)) => return Err(Unfit::Broken(broken)),
-                Some(Ok(news)) => {
-                    let elsewhere =
-                        |judgement: &Judgement| !matches!(judgement.verdict, Verdict::Fatal | Verdict::Deliver);
-                    if let Some(judgement) = news.failure.clone().filter(elsewhere) {
-                        self.meter.read(news.windows);
-                        return Err(Unfit::Failed(judgement));
-                    }
-                    self.meter.hear(news);
-                }
-            }
-        }
-        if self.answer.is_over() && self.answer.is_stream() { Err(Unfit::Broken(Broken::Empty)) } else { Ok(()) }
-    }
-
-    /// It does not go out, so there is nothing to record.
-    pub fn discard(mut self) {
-        self.meter.forget();
-    }
-
-    /// It does not go out, and the client is told so.
-    fn fail(mut self) {
-        self.meter.close(&self.answer, Ending::Failed);
-    }
-
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
-        loop {
-            if let Some(bytes) = self.answer.next_out() {
-                self.meter.sent();
-                if self.answer.is_over() {
-                    // A client that has all bytes of a known length may never ask for the end.
-                    self.meter.end(&self.answer, None);
-                }
-                return Poll::Ready(Some(Ok(bytes)));
-            }
-            match ready!(self.answer.poll_pull(cx)) {
-                None => {
-                    self.meter.end(&self.answer, None);
-                    return Poll::Ready(None);
-                }
-                Some(Ok(news)) => self.meter.hear(news),
-                Some(Err(broken)) => {
-                    self.meter.end(&self.answer, Some(&broken));
-                    return Poll::Ready(Some(Err(broken)));
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Delivery {
-    /// Dropped before its end: the client went away.
-    fn drop(&mut self) {
-        self.meter.abort(&self.answer);
-    }
 }
 
 impl Late {
@@ -343,124 +256,4 @@ impl Body for ReplyBody {
             Self::Stream(_) | Self::Late(_) => SizeHint::default(),
         }
     }
-}
-
-/// Keeps the book of one delivery, and its lease until the end.
-#[derive(Debug)]
-pub struct Meter {
-    app: Arc<App>,
-    lease: Option<Lease>,
-    _under_way: Arc<Counted>,
-    light: bool,
-    /// The provider told of a failure inside the answer.
-    failed: bool,
-    families: Vec<String>,
-    account: AccountId,
-    record: UsageRecord,
-    started: Instant,
-    first_byte: Option<Duration>,
-}
-
-impl Meter {
-    pub fn new(errand: &Errand, lease: &Lease, status: StatusCode, attempts: usize) -> Self {
-        let agent = errand.parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        let client =
-            agent.and_then(|agent| agent.split_whitespace().next()).map(|word| word.chars().take(64).collect());
-        let record = UsageRecord {
-            request_id: errand.id.clone(),
-            at: errand.arrived,
-            provider: errand.demand.provider.0.to_owned(),
-            account: lease.account.id.clone(),
-            model: errand.demand.model.clone(),
-            client,
-            session: errand.session.map(pool_core::SessionKey::short),
-            status: status.as_u16(),
-            ending: Ending::Aborted,
-            tokens: None,
-            attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
-            first_byte_ms: 0,
-            total_ms: 0,
-        };
-        Self {
-            app: errand.app.clone(),
-            lease: Some(lease.share()),
-            _under_way: errand.under_way.clone(),
-            light: errand.demand.light,
-            failed: false,
-            families: errand.demand.families.clone(),
-            account: lease.account.id.clone(),
-            record,
-            started: errand.started,
-            first_byte: None,
-        }
-    }
-
-    fn sent(&mut self) {
-        self.first_byte.get_or_insert_with(|| self.started.elapsed());
-    }
-
-    fn read(&self, windows: Vec<QuotaWindow>) {
-        if !windows.is_empty() {
-            self.app.pool.apply(Event::Read { id: self.account.clone(), windows });
-        }
-    }
-
-    /// What is told in the middle of a delivery no longer changes it, but the pool wants to know.
-    fn hear(&mut self, news: News) {
-        self.read(news.windows);
-        self.failed |= news.failure.is_some();
-        let Some(judgement) = news.failure.filter(|judgement| judgement.verdict != Verdict::Fatal) else { return };
-        tracing::info!(request = self.record.request_id, account = %self.account, reason = judgement.reason, "an answer failed midway");
-        if let Some(penalty) = judgement.penalty {
-            self.app.pool.apply(Event::Penalised { id: self.account.clone(), penalty });
-        }
-    }
-
-    fn end(&mut self, answer: &Answer, broken: Option<&Broken>) {
-        let ending = match broken {
-            Some(_) => Ending::Incomplete,
-            None if self.failed || self.record.status >= 400 => Ending::Failed,
-            None if answer.tap.stage() == Stage::Ended => Ending::Complete,
-            None => Ending::Incomplete,
-        };
-        if let Some(broken) = broken {
-            tracing::warn!(request = self.record.request_id, account = %self.account, %broken, "an answer broke off");
-        }
-        self.close(answer, ending);
-    }
-
-    fn abort(&mut self, answer: &Answer) {
-        self.close(answer, Ending::Aborted);
-    }
-
-    /// Gives the account back and records nothing.
-    fn forget(&mut self) {
-        self.lease = None;
-    }
-
-    /// Once: later calls find the lease gone.
-    fn close(&mut self, answer: &Answer, ending: Ending) {
-        let Some(lease) = self.lease.take() else { return };
-        let now: UnixMs = clock::now();
-        self.record.ending = ending;
-        self.record.tokens = answer.tap.usage();
-        if self.record.model.is_none() {
-            self.record.model = answer.tap.model().map(str::to_owned);
-        }
-        let total = self.started.elapsed();
-        self.record.first_byte_ms = millis(self.first_byte.unwrap_or(total));
-        self.record.total_ms = millis(total);
-        tracing::info!(
-            request = self.record.request_id, account = %lease.account.name, model = self.record.model,
-            status = self.record.status, ending = ?ending, tokens = self.record.tokens.map(|tokens| tokens.total()),
-            attempts = self.record.attempts, ms = self.record.total_ms, families = ?self.families, at = now.0, "served"
-        );
-        if !self.light {
-            self.app.ledger.record(self.record.clone());
-        }
-    }
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

@@ -19,8 +19,9 @@ use pool_providers::routes::{Kind, Route};
 use pool_providers::{Provider, Registry};
 use tokio::sync::watch;
 
-use super::attempt::{self, Miss, Opened};
+use super::attempt::{self, Opened};
 use super::deliver::{self, ReplyBody};
+use super::miss::Miss;
 use super::receive::{self, Received};
 use crate::admit::Caller;
 use crate::app::{App, Counted};

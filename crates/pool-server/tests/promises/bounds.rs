@@ -6,8 +6,8 @@ use pool_testkit::{World, client};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::Rig;
 use crate::support::clients::CODEX;
+use crate::support::{Rig, head_of};
 use crate::together;
 
 const LIMIT: Duration = Duration::from_secs(1);
@@ -70,13 +70,9 @@ async fn a_large_body_that_stalls_on_its_way_up_costs_no_account() {
         config.replay_cap = 64 << 10;
     })
     .await;
-    let request = (CODEX.request)("one");
-    let mut head = format!("POST {} HTTP/1.1\r\nhost: {}\r\n", request.path, rig.addr);
-    for (name, value) in &request.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    head.push_str("content-length: 1000000\r\n\r\n{\"model\":\"gpt-6.1-sol\",\"input\":\"");
-    let begin = [head.as_bytes(), &vec![b'x'; 300_000]].concat();
+    let head = head_of(&(CODEX.request)("one"), rig.addr, 1_000_000);
+    let body = format!("{{\"model\":\"gpt-6.1-sol\",\"input\":\"{}", "x".repeat(300_000));
+    let begin = [head, body].concat().into_bytes();
     let (took, said) = dribble(rig.addr, begin, b"").await;
     assert!(took < 5 * LIMIT, "{took:?}");
     assert!(said.starts_with("HTTP/1.1 400") && said.contains("no progress"), "{said}");

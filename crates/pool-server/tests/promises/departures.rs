@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use pool_testkit::{Ended, Fault, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::support::clients::{CLAUDE, CODEX, Client};
-use crate::support::{Rig, until};
+use crate::support::{Rig, send_only, until};
 
 /// How a client leaves.
 #[derive(Clone, Copy, Debug)]
@@ -25,14 +24,7 @@ async fn leave(client: &Client, fault: Fault, read_first: bool, exit: Exit, reco
     let rig = Rig::start(World::new().account((client.account)("anna"))).await;
     rig.fake.account("anna").fault(fault);
     let request = (client.request)("one");
-    let mut head = format!("{} {} HTTP/1.1\r\nhost: {}\r\n", request.method, request.path, rig.addr);
-    for (name, value) in &request.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    head.push_str(&format!("content-length: {}\r\n\r\n", request.body.len()));
-    let mut stream = TcpStream::connect(rig.addr).await.expect("connected");
-    stream.write_all(head.as_bytes()).await.expect("sent");
-    stream.write_all(&request.body).await.expect("sent");
+    let mut stream = send_only(&request, rig.addr).await;
     until("the request reaches the provider", || rig.fake.books().inference().count() == 1).await;
     if read_first {
         let mut first = [0; 64];

@@ -33,8 +33,15 @@ const EDITED: [&str; 15] = [
     "expect",
 ];
 
-/// The recorded requests to models, as (file, method, path, headers, body).
-fn recorded() -> Vec<(String, String, Vec<(String, String)>, Value)> {
+struct Recorded {
+    file: String,
+    url: String,
+    headers: Vec<(String, String)>,
+    body: Value,
+}
+
+/// The recorded requests to models.
+fn recorded() -> Vec<Recorded> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../pool-providers/fixtures");
     let mut found = Vec::new();
     for file in std::fs::read_dir(folder).expect("the fixtures") {
@@ -60,10 +67,15 @@ fn recorded() -> Vec<(String, String, Vec<(String, String)>, Value)> {
                     pair[1].as_str().unwrap_or_default().to_owned(),
                 )
             });
-            found.push((name.clone(), url.to_owned(), headers.collect(), request["body"].clone()));
+            found.push(Recorded {
+                file: name.clone(),
+                url: url.to_owned(),
+                headers: headers.collect(),
+                body: request["body"].clone(),
+            });
         }
     }
-    found.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+    found.sort_by(|a, b| (&a.file, &a.url).cmp(&(&b.file, &b.url)));
     found
 }
 
@@ -72,7 +84,7 @@ async fn every_recorded_request_goes_up_as_it_was_but_for_the_closed_list() {
     let rig = Rig::start(World::one_of_each()).await;
     let recorded = recorded();
     assert!(recorded.len() > 20, "only {} recorded requests", recorded.len());
-    for (file, url, headers, body) in recorded {
+    for Recorded { file, url, headers, body } in recorded {
         let what = format!("{file} {url}");
         for (name, value) in &headers {
             if ["authorization", "x-api-key", "x-goog-api-key", "chatgpt-account-id"].contains(&name.as_str()) {
@@ -175,7 +187,7 @@ async fn turn_state_goes_back_to_its_own_account_only() {
     assert_eq!(echoed, [None, handed_out], "as it was handed out");
 
     let home = books.inference().last().and_then(|entry| entry.account.clone()).expect("an account");
-    rig.fake.account(&home).limit("5h", Duration::from_secs(3600));
+    rig.fake.account(&home).limit("5h", Duration::from_hours(1));
     // The client keeps the state for the whole turn, wherever the conversation is by now.
     for _ in 0..3 {
         let seen = rig.send(&again).await;

@@ -9,8 +9,8 @@ use pool_testkit::client::Seen;
 use crate::support::Rig;
 use crate::support::clients::{CLAUDE, CODE_ASSIST, CODEX, Client};
 
-const SOONER: Duration = Duration::from_secs(40 * 60);
-const LATER: Duration = Duration::from_secs(90 * 60);
+const SOONER: Duration = Duration::from_mins(40);
+const LATER: Duration = Duration::from_mins(90);
 
 /// Two spent accounts: the answer, and the first reset in seconds since 1970.
 async fn spent(client: &Client, window: &'static str) -> (Seen, u64) {

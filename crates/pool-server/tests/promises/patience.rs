@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use pool_testkit::{Fault, Style, World};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use crate::support::Rig;
 use crate::support::clients::{CLAUDE, CODEX, Client};
+use crate::support::{Rig, send_only};
 
 /// Events are 250 ms apart, and heads are held for 150 ms.
 async fn slow(client: &Client, spare: bool) -> Rig {
@@ -22,16 +22,8 @@ async fn slow(client: &Client, spare: bool) -> Rig {
 
 /// The time until the first byte of the answer.
 async fn first_byte(rig: &Rig, client: &Client) -> (Duration, TcpStream) {
-    let request = (client.request)("one");
-    let mut head = format!("{} {} HTTP/1.1\r\nhost: {}\r\n", request.method, request.path, rig.addr);
-    for (name, value) in &request.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    head.push_str(&format!("content-length: {}\r\n\r\n", request.body.len()));
-    let mut stream = TcpStream::connect(rig.addr).await.expect("connected");
     let begun = Instant::now();
-    stream.write_all(head.as_bytes()).await.expect("sent");
-    stream.write_all(&request.body).await.expect("sent");
+    let mut stream = send_only(&(client.request)("one"), rig.addr).await;
     stream.read_u8().await.expect("readable");
     (begun.elapsed(), stream)
 }

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use pool_testkit::{FakeAccount, FakeUpstream, TokenFault, World};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 use crate::send_all;
 use crate::support::clients::{CLAUDE, CODE_ASSIST, CODEX, Client};
-use crate::support::{Rig, until};
+use crate::support::{Rig, send_only, until};
 
 fn crowd(client: &Client) -> Vec<pool_testkit::request::Request> {
     (0..200).map(|n| (client.request)(&format!("conversation {n}"))).collect()
@@ -37,14 +35,7 @@ async fn a_token_that_ended_before_the_start_is_renewed_once_and_a_hang_up_loses
     let account = FakeAccount::chatgpt("anna").first_token_left(Duration::ZERO);
     let rig = Rig::launch(World::new().account(account), expired, |_| {}).await;
     // The first one to ask for it leaves while the provider is still thinking.
-    let request = (CODEX.request)("the one that leaves");
-    let mut stream = TcpStream::connect(rig.addr).await.expect("connected");
-    let mut head = format!("POST {} HTTP/1.1\r\nhost: {}\r\n", request.path, rig.addr);
-    for (name, value) in &request.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    head.push_str(&format!("content-length: {}\r\n\r\n", request.body.len()));
-    stream.write_all(&[head.as_bytes(), &request.body].concat()).await.expect("sent");
+    let stream = send_only(&(CODEX.request)("the one that leaves"), rig.addr).await;
     until("the refresh call arrives", || rig.fake.books().account("anna").refresh_calls == 1).await;
     drop(stream);
     for seen in send_all(&rig, crowd(&CODEX)).await {

@@ -19,6 +19,8 @@ use pool_testkit::client::Seen;
 use pool_testkit::request::Request;
 use pool_testkit::{FakeUpstream, TestPool, World};
 use sqlx::Row as _;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -174,6 +176,25 @@ impl Kept {
             tokens,
         }
     }
+}
+
+/// A request's head as it stands on the wire, for tests that hold the connection themselves. `length` is the body's.
+pub fn head_of(request: &Request, addr: SocketAddr, length: usize) -> String {
+    use std::fmt::Write as _;
+    let mut head = format!("{} {} HTTP/1.1\r\nhost: {addr}\r\n", request.method, request.path);
+    for (name, value) in &request.headers {
+        let _ = write!(head, "{name}: {value}\r\n");
+    }
+    let _ = write!(head, "content-length: {length}\r\n\r\n");
+    head
+}
+
+/// Connects and sends the request, and leaves the rest to the caller.
+pub async fn send_only(request: &Request, addr: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(addr).await.expect("connected");
+    let head = head_of(request, addr, request.body.len());
+    stream.write_all(&[head.as_bytes(), &request.body].concat()).await.expect("sent");
+    stream
 }
 
 /// Waits up to 10 s.
