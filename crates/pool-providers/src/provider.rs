@@ -152,8 +152,8 @@ pub trait Provider: Send + Sync {
     /// The reader for a successful answer. `stream`: its content type is `text/event-stream`.
     fn reader(&self, route: &Route, demand: &Demand, stream: bool, now: UnixMs) -> Box<dyn Reader>;
 
-    /// Takes the serving account's own limits and ids out of the reply's headers and puts the pool's in.
-    fn speak_of_pool(&self, headers: &mut HeaderMap, standing: &Standing, now: UnixMs);
+    /// Takes the limits and ids of the account that served out of the reply's headers and puts the pool's in.
+    fn speak_of_pool(&self, headers: &mut HeaderMap, served: &Account, standing: &Standing, now: UnixMs);
 
     // Answers of our own
 

@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 use crate::config::{Config, OutboundProxy, Timeouts};
-use crate::relay::body::OutBody;
+use crate::relay::body::{ClientBroke, OutBody};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -47,6 +47,9 @@ pub enum UpstreamError {
     Garbage(String),
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
+    /// Not upstream's fault: the client's request did not come to its end.
+    #[error("{0}")]
+    Client(String),
     #[error("the request could not be built: {0}")]
     Request(#[from] http::Error),
 }
@@ -59,6 +62,12 @@ pub struct CallReply {
     pub body: Bytes,
 }
 
+/// What may pile up here of an answer whose client reads slowly. Heads must fit as well.
+const READ_BUFFER: usize = 128 << 10;
+/// The same for HTTP/2, where all streams share a connection: clients that do not read may fill their own streams' windows,
+/// and some hundred of them together must not fill the connection's, or everybody would wait for them.
+const STREAM_WINDOW: u32 = 128 << 10;
+const CONNECTION_WINDOW: u32 = 32 << 20;
 /// Answers to our own calls are small; what is larger is not one.
 const CALL_CAP: usize = 1 << 20;
 
@@ -75,8 +84,10 @@ impl Upstream {
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_mins(1))
+            .http1_max_buf_size(READ_BUFFER)
             .http2_keep_alive_interval(Duration::from_secs(30))
-            .http2_adaptive_window(true)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
             .build(bounded);
         Self { client, timeouts: config.timeouts }
     }
@@ -120,6 +131,11 @@ fn classify(error: &hyper_util::client::legacy::Error) -> UpstreamError {
         return UpstreamError::Connect(text);
     }
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<hyper::Error>());
+    if let Some(broke) =
+        source.and_then(std::error::Error::source).and_then(|cause| cause.downcast_ref::<ClientBroke>())
+    {
+        return UpstreamError::Client(broke.to_string());
+    }
     if source.is_some_and(hyper::Error::is_parse) { UpstreamError::Garbage(text) } else { UpstreamError::Broken(text) }
 }
 

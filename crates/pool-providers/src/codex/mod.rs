@@ -27,6 +27,7 @@ mod probe;
 mod quota;
 mod routes;
 mod standing;
+mod turn_state;
 mod usage;
 
 use bytes::Bytes;
@@ -157,7 +158,8 @@ impl Provider for Codex {
         events::reader(route, demand, stream, now)
     }
 
-    fn speak_of_pool(&self, headers: &mut HeaderMap, standing: &Standing, now: UnixMs) {
+    fn speak_of_pool(&self, headers: &mut HeaderMap, served: &Account, standing: &Standing, now: UnixMs) {
+        turn_state::hand_out(headers, served);
         standing::speak_of_pool(headers, standing, now);
     }
 

@@ -11,12 +11,9 @@ use pool_core::scan::json::{Paths, find};
 use serde_json::value::RawValue;
 
 use super::auth::{FEDRAMP_HEADER, WORKSPACE_HEADER, credential_headers};
+use super::turn_state;
 use crate::reply::Failure;
 use crate::request::{Body, Carry, Edit, Head, Outbound, Serving};
-
-/// Sticky routing inside one account's turn: opaque, echoed by the client, of no use anywhere else
-/// (`codex-rs/core/src/client.rs`).
-const TURN_STATE: HeaderName = HeaderName::from_static("x-codex-turn-state");
 
 /// Name the owner of the credential that the client believes it uses; ours replaces it.
 const OWNERS: [HeaderName; 3] =
@@ -44,11 +41,12 @@ pub(super) fn build(head: &Head<'_>, body: &Body, serving: &Serving<'_>) -> Resu
         AccountKind::Subscription => &bases.responses,
         AccountKind::ApiKey => &bases.openai,
     };
-    let set = credential_headers(credentials);
+    let mut set = credential_headers(credentials);
     let mut remove = OWNERS.to_vec();
     remove.extend([WORKSPACE_HEADER, FEDRAMP_HEADER].into_iter().filter(|name| set.iter().all(|(set, _)| set != name)));
-    if carry != Carry::All {
-        remove.push(TURN_STATE);
+    match turn_state::echoed(head.headers, account) {
+        Some(state) => set.push((turn_state::HEADER, state)),
+        None => remove.push(turn_state::HEADER),
     }
     let edits = if carry == Carry::Bare { without_sealed(&body.bytes) } else { Vec::new() };
     Ok(Outbound {
@@ -201,11 +199,11 @@ mod tests {
             [("authorization", "Bearer upstream-token"), ("chatgpt-account-id", "ws-1"), ("x-openai-fedramp", "true")]
         );
         assert!(out.set[0].1.is_sensitive());
-        assert!(!out.remove.contains(&TURN_STATE) && !out.remove.contains(&WORKSPACE_HEADER));
+        assert!(!out.remove.contains(&WORKSPACE_HEADER));
         assert_eq!((out.edits.len(), out.decoded), (0, false));
 
-        let out = built(&turn.head(), "", &account(AccountKind::ApiKey), &credentials(&[]), Carry::Moved);
-        for name in [TURN_STATE, WORKSPACE_HEADER, FEDRAMP_HEADER, COOKIE] {
+        let out = built(&turn.head(), "", &account(AccountKind::ApiKey), &credentials(&[]), Carry::All);
+        for name in [turn_state::HEADER, WORKSPACE_HEADER, FEDRAMP_HEADER, COOKIE] {
             assert!(out.remove.contains(&name), "{name}");
         }
         assert!(out.decoded);
@@ -248,7 +246,7 @@ mod tests {
         ] {
             let body = format!(r#"{{"model":"m", "input": [{}], "stream":true}}"#, items.join(", "));
             assert_eq!(bare(&body, Carry::Bare), format!(r#"{{"model":"m", "input": [{left}], "stream":true}}"#));
-            assert_eq!(bare(&body, Carry::Moved), body);
+            assert_eq!(bare(&body, Carry::All), body);
         }
         for odd in [r#"{"input":"text"}"#, r#"{"input":[{"type":"reasoning","#, "", "[]"] {
             assert_eq!(bare(odd, Carry::Bare), odd);
