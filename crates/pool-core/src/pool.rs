@@ -445,7 +445,7 @@ fn refusal_why(considered: &[(AccountId, Ineligible)], now: UnixMs) -> RefusalWh
     if let Some((until, cause)) = trouble.min_by_key(|(until, _)| *until) {
         return RefusalWhy::Trouble { until: Some(until), cause };
     }
-    if reasons().any(|why| matches!(why, Ineligible::Tried | Ineligible::BoundElsewhere)) {
+    if reasons().any(|why| matches!(why, Ineligible::Tried)) {
         return RefusalWhy::Trouble { until: None, cause: Cause::UpstreamFailing };
     }
     if reasons().all(|why| matches!(why, Ineligible::Kind)) {

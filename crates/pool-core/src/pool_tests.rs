@@ -253,6 +253,11 @@ fn state_bound_to_one_account_is_not_taken_to_another() {
     let bound = Demand { bound: true, ..demand() };
     let refused = pool.lease(&bound, Some(SessionKey([7; 16])), &[], NOW).expect_err("its owner is spent");
     assert!(matches!(refused.why, RefusalWhy::AllSpent { resets_at: Some(_), .. }));
+    // One that waits for a person is not waited for: trying again would not help.
+    pool.apply(Event::SignInNeeded { id: id(&first), epoch: 1, why: "revoked".into() }, NOW);
+    let refused = pool.lease(&bound, Some(SessionKey([7; 16])), &[], NOW).expect_err("its owner is out");
+    assert_eq!(refused.why, RefusalWhy::NeedsPerson);
+    assert!(refused.considered.iter().any(|(_, why)| *why == Ineligible::BoundElsewhere));
 }
 
 #[test]
