@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::account::{Account, AccountId, Credentials, ProviderId};
+use crate::account::{Account, AccountId, Credentials};
 use crate::choose::{self, Headroom};
-use crate::demand::{Client, Demand, SessionKey};
+use crate::demand::{Demand, SessionKey};
 use crate::pins::Pins;
 use crate::quota::{self, Fraction, QuotaWindow, Scope};
 use crate::standing::{Ineligible, Refusal, RefusalWhy, Standing, StandingWindow};
@@ -260,21 +260,6 @@ impl Pool {
         windows.sort_by_key(|window| window.span);
         let ready = able.iter().filter(|slot| choose::eligible(slot, demand, now).is_ok()).count();
         Standing { accounts: able.len(), ready, windows }
-    }
-
-    /// The standing for any model of a provider's own client, or of other clients.
-    pub fn standing_of(&self, provider: ProviderId, client: Client, now: UnixMs) -> Standing {
-        let demand = Demand {
-            provider,
-            client,
-            model: None,
-            families: Vec::new(),
-            session: None,
-            bound: false,
-            light: false,
-            kinds: &[],
-        };
-        self.standing(&demand, now)
     }
 
     fn seen(&mut self, account: Account, mut credentials: Credentials) {

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::account::ProviderId;
 use crate::account::{AccountKind, Settings};
+use crate::demand::Client;
 use crate::quota::Source;
 use crate::secret::Secret;
 

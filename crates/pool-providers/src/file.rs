@@ -1,6 +1,6 @@
 //! What the credential files of all providers have in common: they are JSON objects, and may hold the pool's own keys.
 
-use pool_core::{Account, Settings};
+use pool_core::{Account, AccountKind, Credentials, Secret, Settings};
 use serde_json::{Map, Value};
 
 use crate::provider::{FileContent, FileFault, Provider};
@@ -65,6 +65,12 @@ pub(crate) fn settings(file: &Map<String, Value>) -> Result<Settings, FileFault>
 }
 
 impl FileContent {
+    /// One key or token that is never renewed, and tells nothing of its owner.
+    pub(crate) fn lasting(kind: AccountKind, access: Secret, settings: Settings) -> Self {
+        let credentials = Credentials::lasting(access);
+        Self { kind, identity: None, plan: None, email: None, settings, credentials, warning: None }
+    }
+
     /// The account that a file at `rel` (below the pool folder) with this content is.
     pub fn account(&self, rel: &str, provider: &dyn Provider) -> Account {
         let file_name = rel.rsplit('/').next().unwrap_or(rel);
@@ -90,10 +96,6 @@ fn label(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use pool_core::{AccountKind, Credentials, Secret};
-
     use super::*;
     use crate::codex::Codex;
 
@@ -125,20 +127,11 @@ mod tests {
 
     #[test]
     fn what_is_shown_of_an_account_steers_no_terminal() {
+        let settings = Settings { name: Some("a\u{1b}]0;b".into()), ..Settings::default() };
         let content = FileContent {
-            kind: AccountKind::Subscription,
-            identity: None,
             plan: Some("pl\u{1b}[32mus".into()),
             email: Some("a…@x\n.y".into()),
-            settings: Settings { name: Some("a\u{1b}]0;b".into()), ..Settings::default() },
-            credentials: Credentials {
-                access: Secret::new("made-up"),
-                refresh: None,
-                expires_at: None,
-                refreshed_at: None,
-                bound: BTreeMap::new(),
-            },
-            warning: None,
+            ..FileContent::lasting(AccountKind::Subscription, Secret::new("made-up"), settings)
         };
         let account = content.account("codex/work.json", &Codex);
         assert_eq!(account.name, "a\u{fffd}]0;b");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use pool_core::{Client, Demand};
+use pool_core::Demand;
 use pool_providers::reply::{Failure, Reply};
 use pool_providers::routes::{Kind, Route};
 
@@ -106,24 +106,10 @@ async fn local(
     let owner = route.ok_or_else(|| Failure::NotServed { message: "no route".into() });
     match owner.and_then(|route| Ok((route, path::provider(&app.registry, route)?))) {
         Ok((route, provider)) => {
-            let standing = app.pool.standing(&anything(provider.client(&head(parts)), route));
+            let standing = app.pool.standing(&Demand::any(route.provider, provider.client(&head(parts))));
             deliver::reply(provider.answer(route, &head(parts), &received.seen.bytes, &standing, clock::now()))
         }
         Err(failure) => deliver::failure(&app.registry, route, parts, &failure),
-    }
-}
-
-/// What the pool has left for a client, whatever the model.
-fn anything(client: Client, route: &Route) -> Demand {
-    Demand {
-        provider: route.provider,
-        client,
-        model: None,
-        families: Vec::new(),
-        session: None,
-        bound: false,
-        light: false,
-        kinds: &[],
     }
 }
 

@@ -186,16 +186,7 @@ fn account(app: &App, slot: &Slot, now: UnixMs) -> AccountStatus {
 
 /// What keeps the account from serving its own client with no particular model.
 fn state(app: &App, slot: &Slot, now: UnixMs) -> (State, Option<String>, Option<UnixMs>) {
-    let demand = Demand {
-        provider: slot.account.provider,
-        client: Client::OwnCli,
-        model: None,
-        families: Vec::new(),
-        session: None,
-        bound: false,
-        light: false,
-        kinds: &[],
-    };
+    let demand = Demand::any(slot.account.provider, Client::OwnCli);
     match eligible(slot, &demand, now) {
         Err(Ineligible::Paused) => (State::Paused, Some("paused by hand".into()), None),
         Err(Ineligible::NeedsLogin { why }) => (State::NeedsLogin, Some(why), None),

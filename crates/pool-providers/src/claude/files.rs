@@ -148,19 +148,9 @@ fn read_api_key(key: Secret, file: &Map<String, Value>, settings: Settings) -> R
 /// One token that is never renewed.
 fn plain(kind: AccountKind, access: Secret, file: &Map<String, Value>, settings: Settings) -> FileContent {
     FileContent {
-        kind,
-        identity: None,
         plan: text(file, "plan_type"),
         email: text(file, "email").and_then(|email| mask(&email)),
-        settings,
-        credentials: Credentials {
-            access,
-            refresh: None,
-            expires_at: None,
-            refreshed_at: None,
-            bound: BTreeMap::default(),
-        },
-        warning: None,
+        ..FileContent::lasting(kind, access, settings)
     }
 }
 

@@ -208,21 +208,7 @@ fn api_key(file: &Map<String, Value>, settings: Settings) -> Result<FileContent,
     if Claims::of(key).of_a_pool {
         return Err(of_a_pool());
     }
-    Ok(FileContent {
-        kind: AccountKind::ApiKey,
-        identity: None,
-        plan: None,
-        email: None,
-        settings,
-        credentials: Credentials {
-            access: Secret::new(key),
-            refresh: None,
-            expires_at: None,
-            refreshed_at: None,
-            bound: BTreeMap::new(),
-        },
-        warning: None,
-    })
+    Ok(FileContent::lasting(AccountKind::ApiKey, Secret::new(key), settings))
 }
 
 fn of_a_pool() -> FileFault {

@@ -1,6 +1,5 @@
 //! Gemini's credential files: `oauth_creds.json` as Gemini CLI writes it, and `{"api_key": "…"}`.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -74,21 +73,7 @@ fn read_key(key: String, settings: Settings) -> Result<FileContent, FileFault> {
     if !is_token(&key) {
         return Err(fault("the API key holds spaces or other characters that no key has", "copy the key again"));
     }
-    Ok(FileContent {
-        kind: AccountKind::ApiKey,
-        identity: None,
-        plan: None,
-        email: None,
-        settings,
-        credentials: Credentials {
-            access: Secret::new(key),
-            refresh: None,
-            expires_at: None,
-            refreshed_at: None,
-            bound: BTreeMap::new(),
-        },
-        warning: None,
-    })
+    Ok(FileContent::lasting(AccountKind::ApiKey, Secret::new(key), settings))
 }
 
 fn read_login(
