@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use pool_core::{Account, AccountKind};
+use pool_core::Account;
 use pool_providers::Registry;
 use pool_providers::provider::{FileContent, Provider};
 use pool_server::pool::files;
@@ -201,7 +201,9 @@ pub(super) fn import(
     if let Some(entry) = same {
         return renew(place.dir, entry, provider, bytes, new);
     }
-    if let Some(entry) = entries.iter().find(|entry| entry.file.rel != rel && has_key_of(entry, provider, &new)) {
+    if let Some(entry) =
+        entries.iter().find(|entry| entry.file.rel != rel && has_key_of(entry, provider, &new)).filter(|_| !place.again)
+    {
         return Err(known_key(entry).into());
     }
     let here = |entry: &&Entry| {
@@ -296,15 +298,14 @@ fn duplicate(entry: &Entry, provider: &dyn Provider) -> Problem {
 
 fn has_key_of(entry: &Entry, provider: &dyn Provider, new: &FileContent) -> bool {
     let holds = |found: &folder::Found| found.holds(&new.credentials.access);
-    let is_key = new.kind == AccountKind::ApiKey && entry.file.provider == Some(provider.id());
-    is_key && entry.account.as_ref().is_ok_and(holds)
+    entry.file.provider == Some(provider.id()) && entry.account.as_ref().is_ok_and(holds)
 }
 
 fn known_key(entry: &Entry) -> Problem {
     let rel = &entry.file.rel;
     Problem::new(
-        format!("the pool has this key already, in {rel}"),
-        "two files with one key are one account with one quota",
+        format!("the pool has this key or login already, in {rel}"),
+        "two files with the same one are one account with one quota",
         format!("To give it another name, set \"name\" in {rel}"),
     )
 }

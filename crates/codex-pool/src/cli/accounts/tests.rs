@@ -257,7 +257,7 @@ fn one_key_in_two_files_is_one_account() {
     let place = Place { dir: &world.dir, name: Some("c"), replace: false, again: false };
     let added = add::add_file(&place, &world.registry, &again, Some("pear"));
     let refused = added.expect_err("it is there").to_string();
-    assert!(refused.contains("the pool has this key already, in pear/b.json"), "{refused}");
+    assert!(refused.contains("the pool has this key or login already, in pear/b.json"), "{refused}");
     std::fs::write(world.dir.join("pear/c.json"), r#"{"key":"k2"}"#).expect("writes");
     assert!(twins()[0].what.contains("pear/b.json and pear/c.json are the same account"), "{:?}", twins());
 }

@@ -34,7 +34,7 @@ impl Spent {
             Ok(bytes) => String::from_utf8_lossy(&bytes).lines().for_each(|line| spent.note(line.to_owned())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
-                tracing::warn!("{} cannot be read: {error}; old copies of logins may not be known", path.display())
+                tracing::warn!("{} cannot be read: {error}; old copies of logins may not be known", path.display());
             }
         }
         spent
@@ -47,7 +47,7 @@ impl Spent {
             return;
         }
         self.note(hash.clone());
-        let kept = if self.order.len() % 1000 == 0 { self.rewrite(dir) } else { append(dir, &hash) };
+        let kept = if self.order.len().is_multiple_of(1000) { self.rewrite(dir) } else { append(dir, &hash) };
         if let Err(error) = kept {
             tracing::warn!(
                 "{} cannot be written: {error}; after a restart old copies may not be known",
@@ -91,7 +91,7 @@ fn append(dir: &Path, hash: &str) -> io::Result<()> {
 fn hash(provider: ProviderId, credentials: &Credentials) -> Option<String> {
     let refresh = credentials.refresh.as_ref()?;
     let digest = Sha256::new().chain_update(provider.0).chain_update([0]).chain_update(refresh.expose()).finalize();
-    Some(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    Some(pool_core::hex(&digest[..16]))
 }
 
 #[cfg(test)]
