@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::account::{Account, AccountId, Credentials, ProviderId};
+use crate::account::{Account, AccountId, Credentials};
 use crate::choose::{self, Headroom};
-use crate::demand::{Client, Demand, SessionKey};
+use crate::demand::{Demand, SessionKey};
 use crate::pins::Pins;
 use crate::quota::{self, Fraction, QuotaWindow, Scope};
 use crate::standing::{Ineligible, Refusal, RefusalWhy, Standing, StandingWindow};
@@ -262,21 +262,6 @@ impl Pool {
         Standing { accounts: able.len(), ready, windows }
     }
 
-    /// The standing for any model of a provider's own client, or of other clients.
-    pub fn standing_of(&self, provider: ProviderId, client: Client, now: UnixMs) -> Standing {
-        let demand = Demand {
-            provider,
-            client,
-            model: None,
-            families: Vec::new(),
-            session: None,
-            bound: false,
-            light: false,
-            kinds: &[],
-        };
-        self.standing(&demand, now)
-    }
-
     fn seen(&mut self, account: Account, mut credentials: Credentials) {
         let Some(slot) = self.slots.get_mut(&account.id) else {
             let slot = Slot {
@@ -445,7 +430,7 @@ fn refusal_why(considered: &[(AccountId, Ineligible)], now: UnixMs) -> RefusalWh
     if let Some((until, cause)) = trouble.min_by_key(|(until, _)| *until) {
         return RefusalWhy::Trouble { until: Some(until), cause };
     }
-    if reasons().any(|why| matches!(why, Ineligible::Tried | Ineligible::BoundElsewhere)) {
+    if reasons().any(|why| matches!(why, Ineligible::Tried)) {
         return RefusalWhy::Trouble { until: None, cause: Cause::UpstreamFailing };
     }
     if reasons().all(|why| matches!(why, Ineligible::Kind)) {

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -93,8 +93,13 @@ impl Upstream {
         request: Request<OutBody>,
         head_limit: Duration,
     ) -> Result<Response<Incoming>, UpstreamError> {
+        let credentials: Vec<HeaderValue> =
+            request.headers().values().filter(|value| value.is_sensitive()).cloned().collect();
         match tokio::time::timeout(head_limit, self.client.request(request)).await {
-            Ok(Ok(response)) => Ok(response),
+            Ok(Ok(mut response)) => {
+                drop_repeated(response.headers_mut(), &credentials);
+                Ok(response)
+            }
             Ok(Err(error)) => Err(classify(&error)),
             Err(_) => Err(UpstreamError::Timeout(head_limit)),
         }
@@ -117,6 +122,21 @@ impl Upstream {
             Ok(CallReply { status: head.status, headers: head.headers, body: body.to_bytes() })
         };
         tokio::time::timeout(limit, whole).await.unwrap_or(Err(UpstreamError::Timeout(limit)))
+    }
+}
+
+/// Takes out headers in which the answer repeats a credential of the request: an upstream's debugging aid, which must not
+/// reach a client.
+fn drop_repeated(answer: &mut HeaderMap, credentials: &[HeaderValue]) {
+    let tokens = credentials.iter().filter_map(|value| value.as_bytes().rsplit(|byte| *byte == b' ').next());
+    for token in tokens.filter(|token| !token.is_empty()) {
+        let repeats = |value: &HeaderValue| value.as_bytes().windows(token.len()).any(|part| part == token);
+        let names: Vec<HeaderName> =
+            answer.iter().filter(|(_, value)| repeats(value)).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            tracing::warn!(header = %name, "an upstream's answer repeats the credential; that header is left out");
+            answer.remove(name);
+        }
     }
 }
 
@@ -244,3 +264,26 @@ where
 
 /// Shared by everything that needs to send.
 pub type SharedUpstream = Arc<Upstream>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeated_credential_is_left_out_of_the_answer() {
+        let mut answer: HeaderMap = [
+            ("x-debug-request", "authorization=Bearer made-up-token; x"),
+            ("x-key", "made-up-key"),
+            ("x-request-id", "req_1"),
+            ("x-short", "made-up"),
+        ]
+        .into_iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .collect();
+        let sent = ["Bearer made-up-token", "made-up-key", ""].map(HeaderValue::from_static);
+        drop_repeated(&mut answer, &sent);
+        let mut left: Vec<_> = answer.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["x-request-id", "x-short"]);
+    }
+}

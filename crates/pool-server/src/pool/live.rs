@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use pool_core::pool::{Event, Grant};
 use pool_core::retry::RetryBudget;
 use pool_core::standing::{Refusal, Standing};
-use pool_core::{AccountId, Client, Demand, Pool, ProviderId, SessionKey, UnixMs};
+use pool_core::{AccountId, Demand, Pool, ProviderId, SessionKey, UnixMs};
 
 use crate::clock;
 
@@ -92,10 +92,6 @@ impl LivePool {
 
     pub fn standing(&self, demand: &Demand) -> Standing {
         self.state.lock().pool.standing(demand, clock::now())
-    }
-
-    pub fn standing_of(&self, provider: ProviderId, client: Client) -> Standing {
-        self.state.lock().pool.standing_of(provider, client, clock::now())
     }
 
     /// Reads the state: for pages, and for the tasks that keep it fresh.

@@ -161,7 +161,8 @@ impl Shelf {
             }
             Err(error) => {
                 held.seen = None;
-                return self.broken(held, &format!("it cannot be read: {error}"), patience);
+                let what = format!("it cannot be read: {error}; make it a file that the user of codex-pool may read");
+                return self.broken(held, &what, patience);
             }
         };
         let hash: [u8; 32] = Sha256::digest(&bytes).into();
@@ -215,7 +216,7 @@ impl Shelf {
         }
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8 text; copy the credential file again")?;
         let content = provider.read_file(&file.rel, bytes).map_err(|fault| fault.to_string())?;
-        let account = account(file, provider.id(), &content);
+        let account = content.account(&file.rel, provider);
         let FileContent { credentials, warning, .. } = content;
         Ok((Good { text: Secret::new(text), account, credentials }, warning))
     }
@@ -304,20 +305,6 @@ impl State {
 impl Held {
     fn new(file: PoolFile) -> Self {
         Self { file, seen: None, good: None, broken_since: None, missing_since: None }
-    }
-}
-
-fn account(file: &PoolFile, provider: ProviderId, content: &FileContent) -> Account {
-    let stem = Path::new(&file.rel).file_stem().and_then(|stem| stem.to_str()).unwrap_or(&file.rel);
-    Account {
-        id: content.identity(&file.rel).account_id(provider),
-        provider,
-        kind: content.kind,
-        name: content.settings.name.clone().unwrap_or_else(|| stem.to_owned()),
-        file: file.rel.clone(),
-        plan: content.plan.clone(),
-        email: content.email.clone(),
-        settings: content.settings.clone(),
     }
 }
 
