@@ -212,7 +212,9 @@ def against(books: dict, may_move: bool) -> list[str]:
     faults = [f"request {one['request']}: {one['what']}" for one in books["violations"]]
     homes: dict[str, set[str]] = {}
     for entry in books["log"]:
-        if entry["inference"] and entry["conversation"] and entry["ended"] == "whole" and entry["status"] == 200:
+        # Overload in place of an answer comes with a 200, too.
+        answered = entry["ended"] == "whole" and entry["status"] == 200 and entry["fault"] != "overload_first"
+        if entry["inference"] and entry["conversation"] and answered:
             # Gemini CLI's routing question is asked once before, of another model.
             homes.setdefault(f"{entry['conversation']} {entry['model']}", set()).add(entry["account"])
     for conversation, accounts in homes.items():

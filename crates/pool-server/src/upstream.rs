@@ -2,6 +2,9 @@
 //!
 //! hyper-util's pooled client, because it adds nothing: no redirects followed, no retries of its own once a request is sent,
 //! no system proxy, no decompression, no headers of its own. One TLS configuration is shared by all connections.
+//!
+//! HTTP/1.1 only: that client keeps one HTTP/2 connection a host, and beyond the provider's limit of streams on it (often 100)
+//! requests would queue unseen, and all of them would share one connection's fate.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -64,10 +67,6 @@ pub struct CallReply {
 
 /// What may pile up here of an answer whose client reads slowly. Heads must fit as well.
 const READ_BUFFER: usize = 128 << 10;
-/// The same for HTTP/2, where all streams share a connection: clients that do not read may fill their own streams' windows,
-/// and some hundred of them together must not fill the connection's, or everybody would wait for them.
-const STREAM_WINDOW: u32 = 128 << 10;
-const CONNECTION_WINDOW: u32 = 32 << 20;
 /// Answers to our own calls are small; what is larger is not one.
 const CALL_CAP: usize = 1 << 20;
 
@@ -77,7 +76,6 @@ impl Upstream {
             .with_webpki_roots()
             .https_or_http()
             .enable_http1()
-            .enable_http2()
             .wrap_connector(WayOut::new(config));
         let bounded = Bounded { inner: tls, limit: config.timeouts.connect + config.timeouts.tls };
         let client = Client::builder(TokioExecutor::new())
@@ -85,9 +83,6 @@ impl Upstream {
             .timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_mins(1))
             .http1_max_buf_size(READ_BUFFER)
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .http2_initial_stream_window_size(STREAM_WINDOW)
-            .http2_initial_connection_window_size(CONNECTION_WINDOW)
             .build(bounded);
         Self { client, timeouts: config.timeouts }
     }

@@ -289,8 +289,9 @@ impl Inner {
     fn due(&self) -> Vec<AccountId> {
         let now = Instant::now();
         let every = self.shared.probe_every;
-        let mut plan = self.plan.lock();
+        // The pool's lock first, then the plan's: status pages ask `is_checking` from within the former.
         self.shared.live.read(|pool, wall| {
+            let mut plan = self.plan.lock();
             let mut due = Vec::new();
             plan.retain(|id, _| pool.slot(id).is_some());
             for (id, next) in plan.iter_mut().filter(|(_, next)| next.at <= now) {
