@@ -192,6 +192,8 @@ fn one_outbound_proxy() {
     for wrong in ["ftp://a:1", "socks5://a", "http://a:1/path", "a:1"] {
         assert!(problems("", &[("UPSTREAM_PROXY", wrong)], None).contains("upstream.proxy"), "{wrong}");
     }
+    let told = problems("", &[("UPSTREAM_PROXY", "http://user:hunter2@10.0.0.1:3128")], None);
+    assert!(told.contains("upstream.proxy must not hold a user") && !told.contains("hunter2"), "{told}");
 }
 
 #[test]
