@@ -184,7 +184,9 @@ def play(scenario: str, chosen: list[modes.Mode], flags: argparse.Namespace) -> 
                     result = run.run_mode(mode, setting, flags.timeout)
                     results.append(result)
                 books = fake.order("books")
-                faults = against(books, may_move=scenario.startswith("midway-"))
+                # Overload inside a 200 hits streams only: after a plain answer it is a turn of fate, too.
+                may_move = scenario.startswith("midway-") or scenario == "first-overload_first"
+                faults = against(books, may_move)
                 if scenario == "all-limit":
                     results = [judged(result, books) for result in results]
                 if flags.logs:
@@ -212,9 +214,7 @@ def against(books: dict, may_move: bool) -> list[str]:
     faults = [f"request {one['request']}: {one['what']}" for one in books["violations"]]
     homes: dict[str, set[str]] = {}
     for entry in books["log"]:
-        # Overload in place of an answer comes with a 200, too.
-        answered = entry["ended"] == "whole" and entry["status"] == 200 and entry["fault"] != "overload_first"
-        if entry["inference"] and entry["conversation"] and answered:
+        if entry["inference"] and entry["conversation"] and entry["ended"] == "whole" and entry["status"] == 200:
             # Gemini CLI's routing question is asked once before, of another model.
             homes.setdefault(f"{entry['conversation']} {entry['model']}", set()).add(entry["account"])
     for conversation, accounts in homes.items():
