@@ -133,6 +133,11 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
+    /// A key or token that is never renewed and does not tell its end.
+    pub fn lasting(access: Secret) -> Self {
+        Self { access, refresh: None, expires_at: None, refreshed_at: None, bound: BTreeMap::new() }
+    }
+
     /// Has the access token passed its end?
     pub fn is_expired(&self, now: UnixMs) -> bool {
         self.expires_at.is_some_and(|end| end <= now)

@@ -59,6 +59,20 @@ pub struct Demand {
 }
 
 impl Demand {
+    /// Whatever a client may ask of a provider: no model, no conversation.
+    pub fn any(provider: ProviderId, client: Client) -> Self {
+        Self {
+            provider,
+            client,
+            model: None,
+            families: Vec::new(),
+            session: None,
+            bound: false,
+            light: false,
+            kinds: &[],
+        }
+    }
+
     /// May an account of this kind serve this client on this route?
     ///
     /// A subscription serves its provider's own client only; an API key serves everybody.

@@ -62,15 +62,6 @@ impl Pins {
         }
     }
 
-    /// How many live pins each account holds.
-    pub fn count_by_account(&self, now: UnixMs) -> HashMap<AccountId, usize> {
-        let mut counts = HashMap::new();
-        for pin in self.map.values().filter(|pin| now.since(pin.used_at) < self.idle) {
-            *counts.entry(pin.account.clone()).or_default() += 1;
-        }
-        counts
-    }
-
     /// Drops what is idle; if that is not enough, the longest idle tenth.
     fn make_room(&mut self, now: UnixMs) {
         let idle = self.idle;

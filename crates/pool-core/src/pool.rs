@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::account::{Account, AccountId, Credentials, ProviderId};
+use crate::account::{Account, AccountId, Credentials};
 use crate::choose::{self, Headroom};
-use crate::demand::{Client, Demand, SessionKey};
+use crate::demand::{Demand, SessionKey};
 use crate::pins::Pins;
 use crate::quota::{self, Fraction, QuotaWindow, Scope};
 use crate::standing::{Ineligible, Refusal, RefusalWhy, Standing, StandingWindow};
@@ -191,11 +191,11 @@ impl Pool {
         for slot in self.slots.values().filter(|slot| slot.account.provider == demand.provider) {
             let id = &slot.account.id;
             let bound_elsewhere = demand.bound && pinned.as_ref().is_some_and(|pin| pin != id);
-            let verdict = if tried.contains(id) {
-                Err(Ineligible::Tried)
-            } else {
-                let able = choose::eligible(slot, demand, now);
-                if able.is_ok() && bound_elsewhere { Err(Ineligible::BoundElsewhere) } else { able }
+            // What keeps it out says more than that it was tried.
+            let verdict = match choose::eligible(slot, demand, now) {
+                Ok(()) if tried.contains(id) => Err(Ineligible::Tried),
+                Ok(()) if bound_elsewhere => Err(Ineligible::BoundElsewhere),
+                verdict => verdict,
             };
             match verdict {
                 Ok(()) => candidates.push(slot),
@@ -260,21 +260,6 @@ impl Pool {
         windows.sort_by_key(|window| window.span);
         let ready = able.iter().filter(|slot| choose::eligible(slot, demand, now).is_ok()).count();
         Standing { accounts: able.len(), ready, windows }
-    }
-
-    /// The standing for any model of a provider's own client, or of other clients.
-    pub fn standing_of(&self, provider: ProviderId, client: Client, now: UnixMs) -> Standing {
-        let demand = Demand {
-            provider,
-            client,
-            model: None,
-            families: Vec::new(),
-            session: None,
-            bound: false,
-            light: false,
-            kinds: &[],
-        };
-        self.standing(&demand, now)
     }
 
     fn seen(&mut self, account: Account, mut credentials: Credentials) {
@@ -445,7 +430,7 @@ fn refusal_why(considered: &[(AccountId, Ineligible)], now: UnixMs) -> RefusalWh
     if let Some((until, cause)) = trouble.min_by_key(|(until, _)| *until) {
         return RefusalWhy::Trouble { until: Some(until), cause };
     }
-    if reasons().any(|why| matches!(why, Ineligible::Tried | Ineligible::BoundElsewhere)) {
+    if reasons().any(|why| matches!(why, Ineligible::Tried)) {
         return RefusalWhy::Trouble { until: None, cause: Cause::UpstreamFailing };
     }
     if reasons().all(|why| matches!(why, Ineligible::Kind)) {

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::account::ProviderId;
 use crate::account::{AccountKind, Settings};
+use crate::demand::Client;
 use crate::quota::Source;
 use crate::secret::Secret;
 
@@ -149,7 +151,9 @@ fn requests_in_flight_spread_a_rush() {
     for name in names {
         assert_eq!(grants.iter().filter(|grant| grant.account.name == name).count(), 10);
     }
-    grants.iter().for_each(|grant| pool.release(grant));
+    for grant in &grants {
+        pool.release(grant);
+    }
     assert!(pool.slots().all(|slot| slot.in_flight == 0));
 }
 
@@ -251,6 +255,11 @@ fn state_bound_to_one_account_is_not_taken_to_another() {
     let bound = Demand { bound: true, ..demand() };
     let refused = pool.lease(&bound, Some(SessionKey([7; 16])), &[], NOW).expect_err("its owner is spent");
     assert!(matches!(refused.why, RefusalWhy::AllSpent { resets_at: Some(_), .. }));
+    // One that waits for a person is not waited for: trying again would not help.
+    pool.apply(Event::SignInNeeded { id: id(&first), epoch: 1, why: "revoked".into() }, NOW);
+    let refused = pool.lease(&bound, Some(SessionKey([7; 16])), &[], NOW).expect_err("its owner is out");
+    assert_eq!(refused.why, RefusalWhy::NeedsPerson);
+    assert!(refused.considered.iter().any(|(_, why)| *why == Ineligible::BoundElsewhere));
 }
 
 #[test]
@@ -307,4 +316,14 @@ fn a_long_throttle_is_told_as_a_limit_and_a_short_one_as_trouble() {
     let refused = pool.lease(&demand(), None, &[], NOW).expect_err("throttled");
     let resets_at = Some(NOW + Span::from_mins(40));
     assert_eq!(refused.why, RefusalWhy::AllSpent { resets_at, window: None, span: None });
+}
+
+#[test]
+fn a_refusal_after_tries_tells_what_the_tries_have_shown() {
+    let mut pool = pool(&[("a", ApiKey), ("b", ApiKey)]);
+    for name in ["a", "b"] {
+        penalise(&mut pool, name, Scope::Account, Cause::Throttled, Until::For(Span::from_mins(40)));
+    }
+    let refused = pool.lease(&demand(), None, &[id("a"), id("b")], NOW).expect_err("both were tried");
+    assert!(matches!(refused.why, RefusalWhy::AllSpent { .. }), "{:?}", refused.why);
 }

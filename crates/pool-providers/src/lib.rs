@@ -6,8 +6,10 @@
 
 pub mod claude;
 pub mod codex;
+mod file;
 pub mod gemini;
 pub mod provider;
+mod quote;
 pub mod reply;
 pub mod request;
 pub mod routes;

@@ -158,8 +158,8 @@ pub trait Provider: Send + Sync {
         None
     }
 
-    /// Takes the serving account's own limits and ids out of the reply's headers and puts the pool's in.
-    fn speak_of_pool(&self, headers: &mut HeaderMap, standing: &Standing, now: UnixMs);
+    /// Takes the limits and ids of the account that served out of the reply's headers and puts the pool's in.
+    fn speak_of_pool(&self, headers: &mut HeaderMap, served: &Account, standing: &Standing, now: UnixMs);
 
     // Answers of our own
 

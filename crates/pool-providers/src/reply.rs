@@ -54,6 +54,14 @@ pub struct News {
     pub failure: Option<Judgement>,
 }
 
+impl News {
+    /// What came later. Of several failures the first counts.
+    pub fn add(&mut self, later: Self) {
+        self.windows.extend(later.windows);
+        self.failure = self.failure.take().or(later.failure);
+    }
+}
+
 /// How far an answer has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {

@@ -89,12 +89,10 @@ pub struct Serving<'a> {
 /// How much of the state that accounts hold for a conversation goes along with its next request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Carry {
-    /// The conversation has been here all along.
+    /// All that the client sends.
     #[default]
     All,
-    /// It was on another account before: what only that one's routing understands stays behind.
-    Moved,
-    /// This account has refused what another has sealed: that stays behind too.
+    /// This account has refused what another has sealed: that stays behind.
     Bare,
 }
 

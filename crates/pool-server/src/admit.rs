@@ -25,6 +25,11 @@ pub struct Caller {
 pub enum Denied {
     #[error("this pool asks for a credential and the request has none: send the pool's token as the API key")]
     NoCredential,
+    #[error(
+        "this request is not local (it comes from another machine, names another host, or came through a proxy), and the pool \
+         has no credential that could let it in: set `operator_token` and send it as the API key, or ask at 127.0.0.1"
+    )]
+    OnlyLocal,
     #[error("this credential is not one of the pool's: check the token, it may have been changed or revoked")]
     WrongCredential,
     #[error("requests from other web pages are not answered: open this pool at its own address")]
@@ -39,12 +44,12 @@ pub fn admit(config: &Config, peer: SocketAddr, head: &Head<'_>) -> Result<Calle
     if is_local(config, peer, head.headers) {
         return Ok(Caller { name: String::new() });
     }
+    let Some(operator) = &config.operator_token else { return Err(Denied::OnlyLocal) };
     let mut presented = credentials(head).peekable();
     if presented.peek().is_none() {
         return Err(Denied::NoCredential);
     }
-    let operator = config.operator_token.as_ref();
-    if presented.any(|token| operator.is_some_and(|operator| same(&token, operator))) {
+    if presented.any(|token| same(&token, operator)) {
         return Ok(Caller { name: "operator".into() });
     }
     Err(Denied::WrongCredential)
@@ -60,12 +65,14 @@ pub fn is_local(config: &Config, peer: SocketAddr, headers: &HeaderMap) -> bool 
         && !is_forwarded(headers)
 }
 
-/// Is the Host one of ours? Guards pages against names that were bound to our address by somebody else.
+/// Is the Host one of ours? Guards pages against names that were bound to our address by somebody else. An address cannot be
+/// bound so; where we listen on all of the machine's, any may be meant.
 pub fn is_our_host(config: &Config, headers: &HeaderMap) -> bool {
     let Some(host) = host(headers) else { return false };
     let public = config.public_url.as_deref().and_then(|url| url.parse::<Uri>().ok());
     let is_public = public.as_ref().and_then(Uri::host).is_some_and(|name| name.eq_ignore_ascii_case(&host));
-    let is_listener = host.parse().is_ok_and(|ip: std::net::IpAddr| ip == config.listen.ip());
+    let ours = config.listen.ip();
+    let is_listener = host.parse().is_ok_and(|ip: std::net::IpAddr| ip == ours || ours.is_unspecified());
     is_public || is_listener || is_loopback_name(&host)
 }
 
@@ -125,9 +132,9 @@ mod tests {
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
-        pairs.iter().for_each(|(name, value)| {
+        for (name, value) in pairs {
             map.append(*name, value.parse().expect("a header"));
-        });
+        }
         map
     }
 
@@ -170,7 +177,9 @@ mod tests {
             Config { local_access: false, ..Config::default() },
             Config { public_url: Some("https://pool.example".into()), ..Config::default() },
         ] {
-            assert_eq!(enter(&closed, LOOPBACK, None, &[local]), Err(Denied::NoCredential));
+            assert_eq!(enter(&closed, LOOPBACK, None, &[local]), Err(Denied::OnlyLocal));
+            let guarded = Config { operator_token: Some(Secret::new(TOKEN)), ..closed };
+            assert_eq!(enter(&guarded, LOOPBACK, None, &[local]), Err(Denied::NoCredential));
         }
     }
 
@@ -193,7 +202,8 @@ mod tests {
             assert!(enter(&config, STRANGER, None, &pairs).is_err(), "{wrong:?}");
         }
         let none = Config { local_access: false, ..Config::default() };
-        assert_eq!(enter(&none, STRANGER, None, &[("x-api-key", TOKEN)]), Err(Denied::WrongCredential));
+        assert_eq!(enter(&none, STRANGER, None, &[("x-api-key", TOKEN)]), Err(Denied::OnlyLocal));
+        assert_eq!(enter(&config, STRANGER, None, &[("x-api-key", "leftover")]), Err(Denied::WrongCredential));
     }
 
     #[test]
@@ -203,6 +213,16 @@ mod tests {
             [("pool.example", true), ("POOL.example:443", true), ("localhost:1", true), ("evil.example", false)]
         {
             assert_eq!(is_our_host(&config, &headers(&[("host", host)])), ours, "{host}");
+        }
+        for (listen, host, ours) in [
+            ("127.0.0.1:1", "192.0.2.7:1", false),
+            ("192.0.2.7:1", "192.0.2.7:1", true),
+            ("0.0.0.0:1", "192.0.2.7:1", true),
+            ("[::]:1", "[2001:db8::7]:1", true),
+            ("0.0.0.0:1", "evil.example:1", false),
+        ] {
+            let config = Config { listen: listen.parse().expect("an address"), ..Config::default() };
+            assert_eq!(is_our_host(&config, &headers(&[("host", host)])), ours, "{listen} {host}");
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use pool_core::{Client, Demand};
+use pool_core::Demand;
 use pool_providers::reply::Failure;
 use pool_providers::routes::{Kind, Route};
 
@@ -22,7 +22,8 @@ const ANSWER_BODY_CAP: usize = 1 << 20;
 
 /// Answers a request.
 pub async fn handle(app: Arc<App>, peer: SocketAddr, request: Request<Incoming>) -> Response<ReplyBody> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    name_host_once(&mut parts);
     if let Some(page) = Page::of(&head(&parts)) {
         return pages::answer(&app, page, peer, &head(&parts)).await;
     }
@@ -44,6 +45,16 @@ pub async fn handle(app: Arc<App>, peer: SocketAddr, request: Request<Incoming>)
         }
     };
     act(app, route, &caller, parts, body).await
+}
+
+/// A whole URL as the request's target names the host, whatever the Host header says (RFC 9112 §3.2.2). Who reads the header
+/// must not be told another name than who reads the target.
+fn name_host_once(parts: &mut http::request::Parts) {
+    let Some(authority) = parts.uri.authority() else { return };
+    match HeaderValue::from_str(authority.as_str()) {
+        Ok(host) => drop(parts.headers.insert(header::HOST, host)),
+        Err(_) => drop(parts.headers.remove(header::HOST)),
+    }
 }
 
 async fn act(
@@ -91,23 +102,31 @@ async fn local(
     let owner = route.ok_or_else(|| Failure::NotServed { message: "no route".into() });
     match owner.and_then(|route| Ok((route, path::provider(&app.registry, route)?))) {
         Ok((route, provider)) => {
-            let standing = app.pool.standing(&anything(provider.client(&head(parts)), route));
+            let standing = app.pool.standing(&Demand::any(route.provider, provider.client(&head(parts))));
             deliver::reply(provider.answer(route, &head(parts), &received.seen.bytes, &standing, clock::now()))
         }
         Err(failure) => deliver::failure(&app.registry, route, parts, &failure),
     }
 }
 
-/// What the pool has left for a client, whatever the model.
-fn anything(client: Client, route: &Route) -> Demand {
-    Demand {
-        provider: route.provider,
-        client,
-        model: None,
-        families: Vec::new(),
-        session: None,
-        bound: false,
-        light: false,
-        kinds: &[],
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_target_names_the_host_if_it_names_one() {
+        for (target, host) in [
+            ("/api/status", Some("127.0.0.1:8989")),
+            ("http://evil.example/api/status", Some("evil.example")),
+            ("evil.example:443", Some("evil.example:443")),
+        ] {
+            let request = Request::builder().uri(target).header(header::HOST, "127.0.0.1:8989");
+            let (mut parts, ()) = request.body(()).expect("a request").into_parts();
+            name_host_once(&mut parts);
+            let told: Vec<_> =
+                parts.headers.get_all(header::HOST).iter().filter_map(|host| host.to_str().ok()).collect();
+            assert_eq!(told.first().copied(), host, "{target}");
+            assert_eq!(told.len(), 1, "{target}");
+        }
     }
 }

@@ -35,9 +35,11 @@ pub enum Page {
 impl Page {
     pub fn of(head: &Head<'_>) -> Option<Self> {
         let get = *head.method == Method::GET;
+        // Some monitors ask for the head only.
+        let read = get || *head.method == Method::HEAD;
         match head.path {
-            "/healthz" if get => Some(Self::Health),
-            "/readyz" if get => Some(Self::Ready),
+            "/healthz" if read => Some(Self::Health),
+            "/readyz" if read => Some(Self::Ready),
             "/" if get => Some(Self::Root),
             "/api/status" | "/status" if get => Some(Self::Status),
             path if *head.method == Method::POST => {
@@ -61,7 +63,7 @@ pub async fn answer(app: &App, page: Page, peer: std::net::SocketAddr, head: &He
         if !admit::is_our_host(&app.config, head.headers) {
             return problem(
                 StatusCode::MISDIRECTED_REQUEST,
-                "this is not one of the pool's own names; use its address",
+                "this is not one of the pool's own names: use its address, or set `public_url` to the name that you use",
             );
         }
         if let Err(denied) = admit::admit(&app.config, peer, head) {
@@ -184,16 +186,7 @@ fn account(app: &App, slot: &Slot, now: UnixMs) -> AccountStatus {
 
 /// What keeps the account from serving its own client with no particular model.
 fn state(app: &App, slot: &Slot, now: UnixMs) -> (State, Option<String>, Option<UnixMs>) {
-    let demand = Demand {
-        provider: slot.account.provider,
-        client: Client::OwnCli,
-        model: None,
-        families: Vec::new(),
-        session: None,
-        bound: false,
-        light: false,
-        kinds: &[],
-    };
+    let demand = Demand::any(slot.account.provider, Client::OwnCli);
     match eligible(slot, &demand, now) {
         Err(Ineligible::Paused) => (State::Paused, Some("paused by hand".into()), None),
         Err(Ineligible::NeedsLogin { why }) => (State::NeedsLogin, Some(why), None),
@@ -208,7 +201,7 @@ fn state(app: &App, slot: &Slot, now: UnixMs) -> (State, Option<String>, Option<
                 slot.cooldowns.iter().filter(|cooldown| cooldown.is_running(now)).max_by_key(|cooldown| cooldown.until);
             let reason = family.map(|cooldown| match &cooldown.scope {
                 Scope::Account => cooldown.cause.to_string(),
-                Scope::Family(family) => format!("{family}: {}", cooldown.cause),
+                Scope::Family(family) => format!("{}: {}", status::family_word(family), cooldown.cause),
             });
             (State::Ready, reason, family.map(|cooldown| cooldown.until))
         }

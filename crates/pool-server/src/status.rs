@@ -120,6 +120,11 @@ impl WindowStatus {
     }
 }
 
+/// A model family as people know it: one that is a single model goes by that model's name.
+pub(crate) fn family_word(family: &str) -> &str {
+    family.strip_prefix("model:").unwrap_or(family)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,9 @@
 //!
 //! hyper-util's pooled client, because it adds nothing: no redirects followed, no retries of its own once a request is sent,
 //! no system proxy, no decompression, no headers of its own. One TLS configuration is shared by all connections.
+//!
+//! HTTP/1.1 only: that client keeps one HTTP/2 connection a host, and beyond the provider's limit of streams on it (often 100)
+//! requests would queue unseen, and all of them would share one connection's fate.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -23,7 +26,7 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 use crate::config::{Config, OutboundProxy, Timeouts};
-use crate::relay::body::OutBody;
+use crate::relay::body::{ClientBroke, OutBody};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -31,8 +34,6 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Clone, Debug)]
 pub struct Upstream {
     client: Client<Bounded<HttpsConnector<WayOut>>, OutBody>,
-    /// For upgrades, which only HTTP/1.1 has; each takes a connection of its own.
-    sockets: Client<Bounded<HttpsConnector<WayOut>>, OutBody>,
     timeouts: Timeouts,
 }
 
@@ -49,6 +50,9 @@ pub enum UpstreamError {
     Garbage(String),
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
+    /// Not upstream's fault: the client's request did not come to its end.
+    #[error("{0}")]
+    Client(String),
     #[error("the request could not be built: {0}")]
     Request(#[from] http::Error),
 }
@@ -61,25 +65,26 @@ pub struct CallReply {
     pub body: Bytes,
 }
 
+/// What may pile up here of an answer whose client reads slowly. Heads must fit as well.
+const READ_BUFFER: usize = 128 << 10;
 /// Answers to our own calls are small; what is larger is not one.
 const CALL_CAP: usize = 1 << 20;
 
 impl Upstream {
     pub fn new(config: &Config) -> Self {
-        let https = || HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1();
-        let limit = config.timeouts.connect + config.timeouts.tls;
-        let bounded = Bounded { inner: https().enable_http2().wrap_connector(WayOut::new(config)), limit };
-        let plain = Bounded { inner: https().wrap_connector(WayOut::new(config)), limit };
+        let tls = HttpsConnectorBuilder::new()
+            .with_webpki_roots()
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(WayOut::new(config));
+        let bounded = Bounded { inner: tls, limit: config.timeouts.connect + config.timeouts.tls };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_mins(1))
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .http2_adaptive_window(true)
+            .http1_max_buf_size(READ_BUFFER)
             .build(bounded);
-        let sockets =
-            Client::builder(TokioExecutor::new()).timer(TokioTimer::new()).pool_max_idle_per_host(0).build(plain);
-        Self { client, sockets, timeouts: config.timeouts }
+        Self { client, timeouts: config.timeouts }
     }
 
     /// Sends a request and waits for the head of its answer, `head_limit` at most.
@@ -88,23 +93,15 @@ impl Upstream {
         request: Request<OutBody>,
         head_limit: Duration,
     ) -> Result<Response<Incoming>, UpstreamError> {
+        let credentials: Vec<HeaderValue> =
+            request.headers().values().filter(|value| value.is_sensitive()).cloned().collect();
         match tokio::time::timeout(head_limit, self.client.request(request)).await {
-            Ok(Ok(response)) => Ok(response),
+            Ok(Ok(mut response)) => {
+                drop_repeated(response.headers_mut(), &credentials);
+                Ok(response)
+            }
             Ok(Err(error)) => Err(classify(&error)),
             Err(_) => Err(UpstreamError::Timeout(head_limit)),
-        }
-    }
-
-    /// Sends a request for an upgrade and waits for the head of its answer, `limit` at most, connecting included.
-    pub async fn upgrade(
-        &self,
-        request: Request<OutBody>,
-        limit: Duration,
-    ) -> Result<Response<Incoming>, UpstreamError> {
-        match tokio::time::timeout(limit, self.sockets.request(request)).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(classify(&error)),
-            Err(_) => Err(UpstreamError::Timeout(limit)),
         }
     }
 
@@ -128,12 +125,32 @@ impl Upstream {
     }
 }
 
+/// Takes out headers in which the answer repeats a credential of the request: an upstream's debugging aid, which must not
+/// reach a client.
+fn drop_repeated(answer: &mut HeaderMap, credentials: &[HeaderValue]) {
+    let tokens = credentials.iter().filter_map(|value| value.as_bytes().rsplit(|byte| *byte == b' ').next());
+    for token in tokens.filter(|token| !token.is_empty()) {
+        let repeats = |value: &HeaderValue| value.as_bytes().windows(token.len()).any(|part| part == token);
+        let names: Vec<HeaderName> =
+            answer.iter().filter(|(_, value)| repeats(value)).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            tracing::warn!(header = %name, "an upstream's answer repeats the credential; that header is left out");
+            answer.remove(name);
+        }
+    }
+}
+
 fn classify(error: &hyper_util::client::legacy::Error) -> UpstreamError {
     let text = chain(error);
     if error.is_connect() {
         return UpstreamError::Connect(text);
     }
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<hyper::Error>());
+    if let Some(broke) =
+        source.and_then(std::error::Error::source).and_then(|cause| cause.downcast_ref::<ClientBroke>())
+    {
+        return UpstreamError::Client(broke.to_string());
+    }
     if source.is_some_and(hyper::Error::is_parse) { UpstreamError::Garbage(text) } else { UpstreamError::Broken(text) }
 }
 
@@ -247,3 +264,26 @@ where
 
 /// Shared by everything that needs to send.
 pub type SharedUpstream = Arc<Upstream>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeated_credential_is_left_out_of_the_answer() {
+        let mut answer: HeaderMap = [
+            ("x-debug-request", "authorization=Bearer made-up-token; x"),
+            ("x-key", "made-up-key"),
+            ("x-request-id", "req_1"),
+            ("x-short", "made-up"),
+        ]
+        .into_iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .collect();
+        let sent = ["Bearer made-up-token", "made-up-key", ""].map(HeaderValue::from_static);
+        drop_repeated(&mut answer, &sent);
+        let mut left: Vec<_> = answer.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["x-request-id", "x-short"]);
+    }
+}

@@ -35,7 +35,7 @@ async fn every_client_is_served_and_nothing_of_it_reaches_the_provider() {
 async fn a_limited_account_is_replaced_before_the_client_sees_a_byte() {
     let world = World::new().account(FakeAccount::claude("one")).account(FakeAccount::claude("two"));
     let rig = Rig::start(world).await;
-    rig.fake.account("one").limit("5h", std::time::Duration::from_secs(3600));
+    rig.fake.account("one").limit("5h", std::time::Duration::from_hours(1));
     for turn in 0..4 {
         let seen = rig.send(&Request::claude(&format!("conversation-{turn}"))).await;
         assert_eq!(seen.status, Some(200), "{}", seen.text());

@@ -15,6 +15,7 @@ use crate::problem::{Failure, Problem};
 pub(super) fn run(inputs: &Inputs) -> Result<Output, Failure> {
     let settings = config::load(inputs)?;
     logging::start(&settings.log);
+    keep_memory_private();
     tell_about(&settings);
     let registry = registry(inputs, &settings);
     runtime()?.block_on(async {
@@ -40,6 +41,14 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Problem::new("cannot start", error.to_string(), "Free some memory or raise `ulimit -u`").into()
     })
+}
+
+/// Tokens are in this process's memory: no core dump of it, and no other program of the same user may look into it.
+fn keep_memory_private() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
+        tracing::warn!("other programs of this user may read this one's memory: {error}");
+    }
 }
 
 pub(super) fn not_started(error: &StartError) -> Failure {
@@ -101,4 +110,14 @@ fn registry(inputs: &Inputs, settings: &Settings) -> Registry {
     }
     let path = inputs.env.get("PATH").map(String::as_str);
     Registry::new(config::gemini::completed(settings.gemini_client.clone(), path))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #[test]
+    fn nobody_looks_into_the_servers_memory() {
+        super::keep_memory_private();
+        let now = rustix::process::dumpable_behavior().expect("Linux tells");
+        assert_eq!(now, rustix::process::DumpableBehavior::NotDumpable);
+    }
 }

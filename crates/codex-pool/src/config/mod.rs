@@ -125,6 +125,8 @@ fn resolve(inputs: &Inputs, listens: bool) -> Result<Settings, Vec<Problem>> {
     };
     check_unused(&mut values);
     if !values.problems.is_empty() {
+        // What would only be warned of may well be the cause: a misspelt key, say.
+        values.problems.append(&mut values.warnings);
         return Err(values.problems);
     }
     Ok(Settings {

@@ -13,7 +13,8 @@ pub(super) fn markdown() -> String {
          A flag goes before an environment variable, that before `config.toml` (`--config FILE`, `CONFIG_PATH`, or\n\
          `./config.toml` if there is one), that before the default. An empty variable counts as not set. `codex-pool check`\n\
          tells everything that is wrong at once. Upstream bases are `https`, or `http` to a loopback address, without user,\n\
-         query or fragment.\n\n\
+         query or fragment. Numbers out of bounds that the Go original took (0 for *off*) are warned of and replaced by the\n\
+         nearest that we take (0 by the default).\n\n\
          | key | environment | default | meaning |\n|---|---|---|---|\n",
     );
     for setting in SETTINGS {

@@ -36,6 +36,13 @@ pub(crate) enum Effect {
     None(&'static str),
 }
 
+impl Setting {
+    /// Settings that the Go original had; ours have variables of our own.
+    pub(crate) fn is_of_original(&self) -> bool {
+        !self.env.starts_with("POOL_TIMEOUT_") && !self.env.starts_with("POOL_MAX_")
+    }
+}
+
 pub(crate) fn find(key: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.key == key)
 }

@@ -162,6 +162,29 @@ fn tokens_never_go_out_unencrypted() {
 }
 
 #[test]
+fn numbers_that_the_original_took_start_us_too() {
+    for (name, value, used) in [
+        ("STREAM_IDLE_TIMEOUT_SECONDS", "0", "upstream_idle: 600s"),
+        ("PROXY_USAGE_REFRESH_SECONDS", "10", "probe_every: 30s"),
+        ("PROXY_MAX_ATTEMPTS", "0", "max_attempts: 3"),
+        ("PROXY_USAGE_RETENTION_DAYS", "0", "max_attempts: 3"),
+    ] {
+        let settings = settings("", &[(name, value)]);
+        assert!(format!("{:?}", settings.server).contains(used), "{name}={value}: {:?}", settings.server);
+        let warned = told(&settings.warnings);
+        assert!(warned.contains(&format!("cannot be {value}")) && warned.contains(name), "{name}: {warned}");
+    }
+    assert!(problems("", &[("POOL_TIMEOUT_CONNECT_SECONDS", "0")], None).contains("not a whole number from 1"));
+    assert!(problems("", &[("PROXY_MAX_ATTEMPTS", "-1")], None).contains("not a whole number from 1"));
+}
+
+#[test]
+fn a_misspelt_key_is_told_beside_what_is_wrong() {
+    let told = problems("operator_tokn = \"x\"\n", &[], Some("0.0.0.0:8989"));
+    assert!(told.contains("refusing to listen") && told.contains("Did you mean operator_token?"), "{told}");
+}
+
+#[test]
 fn one_outbound_proxy() {
     let proxy = |text: &str| settings("", &[("UPSTREAM_PROXY", text)]).server.proxy;
     assert!(matches!(proxy("http://10.0.0.1:3128"), Some(OutboundProxy::Http(_))));
@@ -169,6 +192,8 @@ fn one_outbound_proxy() {
     for wrong in ["ftp://a:1", "socks5://a", "http://a:1/path", "a:1"] {
         assert!(problems("", &[("UPSTREAM_PROXY", wrong)], None).contains("upstream.proxy"), "{wrong}");
     }
+    let told = problems("", &[("UPSTREAM_PROXY", "http://user:hunter2@10.0.0.1:3128")], None);
+    assert!(told.contains("upstream.proxy must not hold a user") && !told.contains("hunter2"), "{told}");
 }
 
 #[test]

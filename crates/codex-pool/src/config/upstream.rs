@@ -60,6 +60,15 @@ fn proxy(values: &mut Values) -> Option<OutboundProxy> {
     let uri = text.trim_end_matches('/').parse::<Uri>().ok();
     let whole = uri.filter(|uri| uri.port_u16().is_some() && uri.host().is_some_and(|host| !host.is_empty()));
     let plain = whole.filter(|uri| uri.query().is_none() && matches!(uri.path(), "" | "/"));
+    if plain.as_ref().and_then(Uri::authority).is_some_and(|authority| authority.as_str().contains('@')) {
+        // Nothing would be said to the proxy of them, and the address is shown in places.
+        values.wrong(
+            "upstream.proxy",
+            "must not hold a user or password: proxies that ask for one are not supported",
+            "Name a proxy that lets this machine in by its address, such as a local one that signs in for it",
+        );
+        return None;
+    }
     match plain.as_ref().and_then(Uri::scheme_str) {
         Some("http") => plain.map(OutboundProxy::Http),
         Some("socks5") => plain.map(OutboundProxy::Socks5),

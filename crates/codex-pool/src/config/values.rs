@@ -188,6 +188,14 @@ impl Values {
         };
         match text.parse::<u64>() {
             Ok(value) if (low..=high).contains(&value) => value,
+            // What started the Go original must start us; there, 0 meant *off*, and nothing here waits without end.
+            Ok(value) if find(key).is_some_and(Setting::is_of_original) => {
+                let used = if value == 0 { fallback } else { value.clamp(low, high) };
+                let what = format!("{key} cannot be {value}: {used} is used");
+                let mend = format!("Write a number from {low} to {high}");
+                self.warnings.push(Problem::new(what, format!("from {}", self.origin(key)), mend));
+                used
+            }
             _ => {
                 let mend = format!("Write a number from {low} to {high}, as in: {} = {}", key, default(key));
                 self.wrong(key, format_args!("is not a whole number from {low} to {high}"), mend);

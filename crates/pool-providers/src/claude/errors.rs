@@ -68,24 +68,9 @@ impl Said {
     }
 }
 
-/// A provider's words, fit for a log: one line, short, nothing that looks like a credential.
+/// Anthropic's words, fit for a log.
 pub(super) fn quote(text: &str) -> String {
-    const LONGEST: usize = 200;
-    let mut said = String::new();
-    for word in text.split(|letter: char| letter.is_whitespace() || letter.is_control()).filter(|word| !word.is_empty())
-    {
-        let word = if word.contains("sk-ant-") { "…" } else { word };
-        if said.chars().count() + word.chars().count() > LONGEST {
-            said.extend(word.chars().take(LONGEST.saturating_sub(said.chars().count())));
-            said.push('…');
-            break;
-        }
-        if !said.is_empty() {
-            said.push(' ');
-        }
-        said.push_str(word);
-    }
-    said
+    crate::quote::quote(text, 200)
 }
 
 /// The reading of an error reply. `demand` is absent for probes.

@@ -12,6 +12,7 @@ use pool_core::{AccountKind, Credentials, Secret, Settings, UnixMs};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::file::{fault, parse, settings};
 use crate::provider::{FileContent, FileFault};
 
 /// Keys of [`Credentials::bound`].
@@ -34,12 +35,8 @@ const API_KEY: &str = "api_key";
 const MEND: &str = "put a .credentials.json that Claude Code wrote here, or {\"api_key\": \"sk-ant-api…\"}, \
                     or {\"setup_token\": \"sk-ant-oat…\"}";
 
-fn fault(what: impl Into<String>, mend: impl Into<String>) -> FileFault {
-    FileFault { what: what.into(), mend: mend.into() }
-}
-
 pub(super) fn read(text: &[u8]) -> Result<FileContent, FileFault> {
-    let file = parse(text)?;
+    let file = parse(text, MEND)?;
     let settings = settings(&file)?;
     if let Some(login) = file.get(LOGIN) {
         return read_login(login, &file, settings);
@@ -53,47 +50,6 @@ pub(super) fn read(text: &[u8]) -> Result<FileContent, FileFault> {
         Some(key) => read_api_key(key, &file, settings),
         None => Err(not_ours(&file)),
     }
-}
-
-fn parse(text: &[u8]) -> Result<Map<String, Value>, FileFault> {
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    if text.trim_ascii().is_empty() {
-        return Err(fault("the file is empty", MEND));
-    }
-    match serde_json::from_slice(text) {
-        Ok(Value::Object(file)) => Ok(file),
-        Ok(_) => Err(fault("the file is JSON but not an object", MEND)),
-        Err(error) if error.is_eof() => {
-            Err(fault("the file breaks off in the middle of its JSON", "copy it again, whole"))
-        }
-        Err(error) => {
-            let (line, column) = (error.line(), error.column());
-            Err(fault(format!("the file is not JSON (line {line}, column {column})"), MEND))
-        }
-    }
-}
-
-/// The pool's own keys, which may stand at the top of any credential file.
-fn settings(file: &Map<String, Value>) -> Result<Settings, FileFault> {
-    let value = |key| file.get(key).filter(|value| !value.is_null());
-    let wrong = |key: &str, wanted: &str| fault(format!("`{key}` is not {wanted}"), format!("make `{key}` {wanted}"));
-    let flag = |key| match value(key) {
-        None => Ok(None),
-        Some(value) => value.as_bool().map(Some).ok_or_else(|| wrong(key, "true or false")),
-    };
-    let name = match value("name") {
-        None => None,
-        Some(Value::String(name)) if !name.trim().is_empty() => Some(name.trim().to_owned()),
-        Some(_) => return Err(wrong("name", "a text")),
-    };
-    let priority = match value("priority") {
-        None => 0,
-        Some(value) => value
-            .as_i64()
-            .and_then(|priority| i32::try_from(priority).ok())
-            .ok_or_else(|| wrong("priority", "a whole number"))?,
-    };
-    Ok(Settings { name, disabled: flag("disabled")?.unwrap_or(false), priority, share: flag("share")? })
 }
 
 /// A token that can stand in a header: blanks around it are forgiven, an empty or null one counts as absent.
@@ -192,19 +148,9 @@ fn read_api_key(key: Secret, file: &Map<String, Value>, settings: Settings) -> R
 /// One token that is never renewed.
 fn plain(kind: AccountKind, access: Secret, file: &Map<String, Value>, settings: Settings) -> FileContent {
     FileContent {
-        kind,
-        identity: None,
         plan: text(file, "plan_type"),
         email: text(file, "email").and_then(|email| mask(&email)),
-        settings,
-        credentials: Credentials {
-            access,
-            refresh: None,
-            expires_at: None,
-            refreshed_at: None,
-            bound: BTreeMap::default(),
-        },
-        warning: None,
+        ..FileContent::lasting(kind, access, settings)
     }
 }
 

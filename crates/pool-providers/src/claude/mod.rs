@@ -139,7 +139,7 @@ impl Provider for Claude {
         if stream { Box::new(events::Events::new(demand)) } else { Box::new(events::Plain::new(demand)) }
     }
 
-    fn speak_of_pool(&self, headers: &mut HeaderMap, standing: &Standing, now: UnixMs) {
+    fn speak_of_pool(&self, headers: &mut HeaderMap, _served: &Account, standing: &Standing, now: UnixMs) {
         pool::speak_of_pool(headers, standing, now);
     }
 

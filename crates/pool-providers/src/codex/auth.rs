@@ -99,7 +99,7 @@ pub(super) fn read_refresh(
     Refreshed::Renewed(new)
 }
 
-/// Dead for good are three codes and any 401; everything else may pass, a 400 with an unknown code included.
+/// Dead for good are three codes and any 401 (what mends it is said by whoever tells it); everything else may pass, a 400 with an unknown code included.
 fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refreshed {
     if looks_like_html(headers, body) {
         return Refreshed::Later {
@@ -109,12 +109,12 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refreshed {
     let code = error_code(body).unwrap_or_default();
     let dead = match code.as_str() {
         "refresh_token_reused" => {
-            "its refresh token was already used: another program holds the same auth.json and renewed it first. Sign in \
-             again for the pool alone, and set the other program up on the pool"
+            "its refresh token was already used: another program holds the same auth.json and renewed it first; set that \
+             program up on the pool"
         }
-        "refresh_token_expired" => "its sign-in has expired: sign in again",
-        "refresh_token_invalidated" => "its sign-in was revoked: sign in again",
-        _ if status == StatusCode::UNAUTHORIZED => "its sign-in is no longer accepted: sign in again",
+        "refresh_token_expired" => "its sign-in has expired",
+        "refresh_token_invalidated" => "its sign-in was revoked",
+        _ if status == StatusCode::UNAUTHORIZED => "its sign-in is no longer accepted",
         "" => return Refreshed::Later { why: format!("the sign-in service answered {status}") },
         code => return Refreshed::Later { why: format!("the sign-in service answered {status}, {code}") },
     };
@@ -199,8 +199,8 @@ mod tests {
             (400, json!({"error": {"code": "refresh_token_reused"}}), Some("another program")),
             (400, json!({"error": "Refresh_Token_Expired"}), Some("expired")),
             (403, json!({"code": "refresh_token_invalidated"}), Some("revoked")),
-            (401, json!({"error": {"code": "whatever"}}), Some("sign in again")),
-            (401, json!("?"), Some("sign in again")),
+            (401, json!({"error": {"code": "whatever"}}), Some("no longer accepted")),
+            (401, json!("?"), Some("no longer accepted")),
             (400, json!({"error": {"code": "unknown_code"}}), None),
             (400, json!({"error": "invalid_grant"}), None),
             (403, json!({}), None),

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::quota;
+use crate::quote::quote;
 
 /// A wait longer than this is a mistake.
 const LONGEST_WAIT: Span = Span::from_hours(7 * 24);
@@ -79,7 +80,7 @@ impl Told {
         let code = if self.code().is_empty() { self.kind() } else { self.code() };
         let parts = [Cow::Borrowed(before), Cow::Borrowed(code), Cow::Borrowed(self.message())];
         let line = parts.iter().filter(|part| !part.is_empty()).map(AsRef::as_ref).collect::<Vec<_>>().join(": ");
-        line.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
+        quote(&line, 200)
     }
 
     /// The code without the message, for errors whose message quotes the credential.

@@ -15,6 +15,7 @@ use pool_core::{AccountKind, Credentials, Secret, Settings, Span, UnixMs};
 use serde_json::{Map, Value};
 
 use super::claims::Claims;
+use crate::file::{fault, parse, settings, without_bom};
 use crate::provider::{FileContent, FileFault};
 
 /// Key of [`Credentials::bound`]: the workspace, sent as `chatgpt-account-id`.
@@ -32,7 +33,7 @@ const SIGN_IN: &str = "run `codex login` and copy ~/.codex/auth.json here once m
 const EITHER: &str = "put in what `codex login` wrote to ~/.codex/auth.json, or {\"OPENAI_API_KEY\": \"…\"}";
 
 pub(super) fn read(text: &[u8]) -> Result<FileContent, FileFault> {
-    let file = parse(text)?;
+    let file = parse(text, EITHER)?;
     let settings = settings(&file)?;
     if let Some((kind, mend)) = stranger(&file) {
         return Err(fault(format!("this is {kind}, not a Codex credential"), mend));
@@ -45,8 +46,8 @@ pub(super) fn read(text: &[u8]) -> Result<FileContent, FileFault> {
 
 /// The file with renewed tokens: only their values differ; everything else stays as it was, to the byte.
 pub(super) fn write_back(text: &[u8], credentials: &Credentials, now: UnixMs) -> Result<Vec<u8>, FileFault> {
-    let text = text.strip_prefix(BOM).unwrap_or(text);
-    if !parse(text)?.get("tokens").is_some_and(Value::is_object) {
+    let text = without_bom(text);
+    if !parse(text, EITHER)?.get("tokens").is_some_and(Value::is_object) {
         return Err(fault(
             "the file no longer holds the tokens that were renewed",
             "nothing, if it was replaced on purpose: the new content counts",
@@ -65,8 +66,6 @@ pub(super) fn write_back(text: &[u8], credentials: &Credentials, now: UnixMs) ->
     splice::apply(text, edits.iter().map(|(range, with)| (range.clone(), &with[..])))
         .map_err(|_| fault("the file cannot be edited", "report this as a bug"))
 }
-
-const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Where the renewed values stand: the tokens in the order of [`write_back`], then the rest.
 static PATHS: LazyLock<Paths> = LazyLock::new(|| {
@@ -109,59 +108,6 @@ pub(super) fn api_key_file(key: &Secret) -> Result<Vec<u8>, FileFault> {
     }
     let key = Value::from(key);
     Ok(format!("{{\n  \"auth_mode\": \"apikey\",\n  \"OPENAI_API_KEY\": {key}\n}}\n").into_bytes())
-}
-
-fn fault(what: impl Into<String>, mend: impl Into<String>) -> FileFault {
-    FileFault { what: what.into(), mend: mend.into() }
-}
-
-fn parse(text: &[u8]) -> Result<Map<String, Value>, FileFault> {
-    if text.iter().all(u8::is_ascii_whitespace) {
-        return Err(fault("the file is empty", EITHER));
-    }
-    let text = text.strip_prefix(BOM).unwrap_or(text);
-    match serde_json::from_slice(text) {
-        Ok(Value::Object(file)) => Ok(file),
-        Ok(_) => Err(fault("the JSON in it is not an object", EITHER)),
-        // Only the place is told: the parser's own words may quote the content.
-        Err(error) if error.is_eof() => Err(fault(
-            format!("the JSON breaks off at line {}, column {}", error.line(), error.column()),
-            "copy the whole file again",
-        )),
-        Err(error) => Err(fault(
-            format!("it is not JSON (line {}, column {})", error.line(), error.column()),
-            "copy the file again without editing it",
-        )),
-    }
-}
-
-/// The pool's own keys, which stand beside the CLI's.
-fn settings(file: &Map<String, Value>) -> Result<Settings, FileFault> {
-    let told = |key: &str| file.get(key).filter(|value| !value.is_null());
-    let wrong =
-        |key: &str, must: &str| fault(format!("`{key}` is not {must}"), format!("make `{key}` {must}, or drop it"));
-    Ok(Settings {
-        name: match told("name") {
-            None => None,
-            Some(Value::String(name)) if !name.trim().is_empty() => Some(name.trim().to_owned()),
-            Some(_) => return Err(wrong("name", "a text")),
-        },
-        disabled: match told("disabled") {
-            None => false,
-            Some(value) => value.as_bool().ok_or_else(|| wrong("disabled", "true or false"))?,
-        },
-        priority: match told("priority") {
-            None => 0,
-            Some(value) => value
-                .as_i64()
-                .and_then(|priority| i32::try_from(priority).ok())
-                .ok_or_else(|| wrong("priority", "a whole number"))?,
-        },
-        share: match told("share") {
-            None => None,
-            Some(value) => Some(value.as_bool().ok_or_else(|| wrong("share", "true or false"))?),
-        },
-    })
 }
 
 /// Another provider's file, by what only that one has: what it is, and where it belongs.
@@ -262,21 +208,7 @@ fn api_key(file: &Map<String, Value>, settings: Settings) -> Result<FileContent,
     if Claims::of(key).of_a_pool {
         return Err(of_a_pool());
     }
-    Ok(FileContent {
-        kind: AccountKind::ApiKey,
-        identity: None,
-        plan: None,
-        email: None,
-        settings,
-        credentials: Credentials {
-            access: Secret::new(key),
-            refresh: None,
-            expires_at: None,
-            refreshed_at: None,
-            bound: BTreeMap::new(),
-        },
-        warning: None,
-    })
+    Ok(FileContent::lasting(AccountKind::ApiKey, Secret::new(key), settings))
 }
 
 fn of_a_pool() -> FileFault {

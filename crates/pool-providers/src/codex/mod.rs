@@ -28,6 +28,7 @@ mod quota;
 mod routes;
 mod socket;
 mod standing;
+mod turn_state;
 mod usage;
 
 use bytes::Bytes;
@@ -163,7 +164,8 @@ impl Provider for Codex {
         socket::turns(route)
     }
 
-    fn speak_of_pool(&self, headers: &mut HeaderMap, standing: &Standing, now: UnixMs) {
+    fn speak_of_pool(&self, headers: &mut HeaderMap, served: &Account, standing: &Standing, now: UnixMs) {
+        turn_state::hand_out(headers, served);
         standing::speak_of_pool(headers, standing, now);
     }
 

@@ -5,18 +5,15 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::HeaderName;
-use http::header::{CONTENT_ENCODING, COOKIE};
-use pool_core::AccountKind;
+use http::header::{CONTENT_ENCODING, COOKIE, UPGRADE};
 use pool_core::scan::json::{Paths, find};
+use pool_core::{Account, AccountKind};
 use serde_json::value::RawValue;
 
 use super::auth::{FEDRAMP_HEADER, WORKSPACE_HEADER, credential_headers};
+use super::turn_state;
 use crate::reply::Failure;
 use crate::request::{Body, Carry, Edit, Head, Outbound, Serving};
-
-/// Sticky routing inside one account's turn: opaque, echoed by the client, of no use anywhere else
-/// (`codex-rs/core/src/client.rs`).
-const TURN_STATE: HeaderName = HeaderName::from_static("x-codex-turn-state");
 
 /// Name the owner of the credential that the client believes it uses; ours replaces it.
 const OWNERS: [HeaderName; 3] =
@@ -46,15 +43,16 @@ pub(super) fn build(head: &Head<'_>, body: &Body, serving: &Serving<'_>) -> Resu
         AccountKind::Subscription => &bases.responses,
         AccountKind::ApiKey => &bases.openai,
     };
-    let set = credential_headers(credentials);
+    let mut set = credential_headers(credentials);
     let mut remove = OWNERS.to_vec();
     remove.extend([WORKSPACE_HEADER, FEDRAMP_HEADER].into_iter().filter(|name| set.iter().all(|(set, _)| set != name)));
-    if carry != Carry::All {
-        remove.push(TURN_STATE);
+    match turn_state::echoed(head.headers, account) {
+        Some(state) => set.push((turn_state::HEADER, state)),
+        None => remove.push(turn_state::HEADER),
     }
     let mut edits = if carry == Carry::Bare { without_sealed(&body.bytes) } else { Vec::new() };
-    if carry != Carry::All {
-        edits.extend(without_turn_state(&body.bytes));
+    if is_socket(head) {
+        edits.extend(turn_state_of_message(&body.bytes, account));
         edits.sort_by_key(|edit| edit.range.start);
     }
     Ok(Outbound {
@@ -67,10 +65,19 @@ pub(super) fn build(head: &Head<'_>, body: &Body, serving: &Serving<'_>) -> Resu
     })
 }
 
-/// On a socket, the turn state stands in the message.
-fn without_turn_state(body: &[u8]) -> Option<Edit> {
-    let range = find(body, &METADATA_STATE).key_range(0)?;
-    Some(Edit { range, with: Bytes::new() })
+fn is_socket(head: &Head<'_>) -> bool {
+    head.headers.contains_key(UPGRADE)
+}
+
+/// On a socket, the turn state stands in the message: as this account handed it out, or not at all.
+fn turn_state_of_message(body: &[u8], account: &Account) -> Option<Edit> {
+    let found = find(body, &METADATA_STATE);
+    let echoed = found.string(0).and_then(|text| Some(turn_state::own(text.as_bytes(), account)?.to_vec()));
+    let own = echoed.and_then(|own| String::from_utf8(own).ok());
+    match own {
+        Some(own) => Some(Edit { range: found.range(0)?, with: serde_json::Value::from(own).to_string().into() }),
+        None => Some(Edit { range: found.key_range(0)?, with: Bytes::new() }),
+    }
 }
 
 /// Takes the sealed reasoning out of the input, each item with one of the commas around it. Items that cannot be read stay.
@@ -213,11 +220,11 @@ mod tests {
             [("authorization", "Bearer upstream-token"), ("chatgpt-account-id", "ws-1"), ("x-openai-fedramp", "true")]
         );
         assert!(out.set[0].1.is_sensitive());
-        assert!(!out.remove.contains(&TURN_STATE) && !out.remove.contains(&WORKSPACE_HEADER));
+        assert!(!out.remove.contains(&WORKSPACE_HEADER));
         assert_eq!((out.edits.len(), out.decoded), (0, false));
 
-        let out = built(&turn.head(), "", &account(AccountKind::ApiKey), &credentials(&[]), Carry::Moved);
-        for name in [TURN_STATE, WORKSPACE_HEADER, FEDRAMP_HEADER, COOKIE] {
+        let out = built(&turn.head(), "", &account(AccountKind::ApiKey), &credentials(&[]), Carry::All);
+        for name in [turn_state::HEADER, WORKSPACE_HEADER, FEDRAMP_HEADER, COOKIE] {
             assert!(out.remove.contains(&name), "{name}");
         }
         assert!(out.decoded);
@@ -235,6 +242,29 @@ mod tests {
             let out = built(&head, "", &account(kind), &credentials(&[]), Carry::All);
             assert_eq!(out.decoded, decoded, "{encoding} {kind:?}");
         }
+    }
+
+    #[test]
+    fn on_a_socket_the_turn_state_of_a_message_goes_to_its_own_account_only() {
+        let (here, there) = (account(AccountKind::Subscription), account(AccountKind::ApiKey));
+        let there = Account { id: Identity::File("b.json".into()).account_id(ID), ..there };
+        let mut handed = HeaderMap::new();
+        handed.insert(turn_state::HEADER, HeaderValue::from_static("opaque"));
+        turn_state::hand_out(&mut handed, &here);
+        let marked = handed[turn_state::HEADER].to_str().expect("text");
+        let message = |state: &str| format!(r#"{{"input":[],"client_metadata":{{{state}"turn_id":"t"}}}}"#);
+        let echoed = message(&format!(r#""x-codex-turn-state": "{marked}","#));
+        let upgrade: HeaderMap = [(UPGRADE, HeaderValue::from_static("websocket"))].into_iter().collect();
+        let head = Head { method: &Method::GET, path: "/v1/responses", query: None, headers: &upgrade };
+        let sent = |body: &str, account: &Account| {
+            let out = built(&head, body, account, &credentials(&[]), Carry::All);
+            let edits = out.edits.iter().map(|edit| (edit.range.clone(), &edit.with[..]));
+            String::from_utf8(splice::apply(body.as_bytes(), edits).expect("edits that fit")).expect("text")
+        };
+        assert_eq!(sent(&echoed, &here), message(r#""x-codex-turn-state": "opaque","#));
+        assert_eq!(sent(&echoed, &there), message(""));
+        assert_eq!(sent(&message(r#""x-codex-turn-state":"unmarked","#), &here), message(""));
+        assert_eq!(sent(&message(""), &here), message(""));
     }
 
     #[test]
@@ -260,13 +290,8 @@ mod tests {
         ] {
             let body = format!(r#"{{"model":"m", "input": [{}], "stream":true}}"#, items.join(", "));
             assert_eq!(bare(&body, Carry::Bare), format!(r#"{{"model":"m", "input": [{left}], "stream":true}}"#));
-            assert_eq!(bare(&body, Carry::Moved), body);
+            assert_eq!(bare(&body, Carry::All), body);
         }
-        let state = |more: &str| format!(r#"{{"input": [{sealed}], "client_metadata":{{{more}"turn_id":"t"}}}}"#);
-        let echoed = state(r#""x-codex-turn-state":"opaque","#);
-        assert_eq!(bare(&echoed, Carry::All), echoed);
-        assert_eq!(bare(&echoed, Carry::Moved), state(""));
-        assert_eq!(bare(&echoed, Carry::Bare), state("").replace(sealed, ""));
         for odd in [r#"{"input":"text"}"#, r#"{"input":[{"type":"reasoning","#, "", "[]"] {
             assert_eq!(bare(odd, Carry::Bare), odd);
         }

@@ -38,7 +38,7 @@ fn is_of_one_account(name: &HeaderName) -> bool {
         || text.starts_with("x-ratelimit-")
         || OF_ONE_ACCOUNT.contains(&text)
         || *name == SET_COOKIE
-        || matches!(text, "openai-organization" | "openai-project")
+        || matches!(text, "openai-organization" | "openai-project" | "chatgpt-account-id")
 }
 
 /// `position`: `primary` or `secondary`.

@@ -8,8 +8,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use pool_core::{Credentials, Secret, Span, UnixMs};
 use serde_json::Value;
 
-use super::status;
 use crate::provider::Refreshed;
+use crate::quote::quote;
 use crate::request::{Bases, Call};
 
 /// Gemini CLI's own client, an "installed application" (`OAUTH_CLIENT_ID` in its `packages/core/src/code_assist/oauth2.ts`).
@@ -92,7 +92,7 @@ pub(super) fn read(old: &Credentials, status: StatusCode, body: &[u8], now: Unix
         });
     }
     let code = text("error").unwrap_or_default();
-    let said = status::shorten(text("error_description").unwrap_or(code), 160);
+    let said = quote(text("error_description").unwrap_or(code), 160);
     match code {
         "invalid_grant" => Refreshed::Dead { why: format!("Google no longer takes this login ({code}: {said})") },
         "unauthorized_client" => Refreshed::Dead {

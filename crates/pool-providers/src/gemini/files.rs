@@ -1,6 +1,5 @@
 //! Gemini's credential files: `oauth_creds.json` as Gemini CLI writes it, and `{"api_key": "…"}`.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -12,6 +11,7 @@ use pool_core::{AccountKind, Credentials, Secret, Settings, UnixMs};
 use serde_json::{Map, Value};
 
 use super::PROJECT;
+use crate::file::{fault, parse, settings, without_bom};
 use crate::provider::{FileContent, FileFault};
 
 /// The names under which an API key is taken.
@@ -20,13 +20,12 @@ const KEY_NAMES: [&str; 3] = ["api_key", "GEMINI_API_KEY", "GOOGLE_API_KEY"];
 /// What mends a file that is not a Gemini credential.
 const MEND: &str = r#"put Gemini CLI's own ~/.gemini/oauth_creds.json here, or a file that holds {"api_key": "<your Gemini API key>"}"#;
 
-fn fault(what: impl Into<String>, mend: impl Into<String>) -> FileFault {
-    FileFault { what: what.into(), mend: mend.into() }
-}
-
 /// Reads a credential file. `can_renew`: a secret for the OAuth client is configured.
 pub(super) fn read(text: &[u8], can_renew: bool) -> Result<FileContent, FileFault> {
-    let file = parse(text)?;
+    if text.trim_ascii_start().starts_with(b"AIza") {
+        return Err(fault("the file holds a bare API key", r#"write it as {"api_key": "<the key>"}"#));
+    }
+    let file = parse(text, MEND)?;
     let settings = settings(&file)?;
     let project = match string(&file, "project")? {
         Some(project) => Some(project),
@@ -46,54 +45,6 @@ pub(super) fn read(text: &[u8], can_renew: bool) -> Result<FileContent, FileFaul
         (None, true) => read_login(&file, access, refresh, project, settings, can_renew),
         (None, false) => Err(stranger(&file)),
     }
-}
-
-fn parse(text: &[u8]) -> Result<Map<String, Value>, FileFault> {
-    if text.trim_ascii().is_empty() {
-        return Err(fault("the file is empty", MEND));
-    }
-    match serde_json::from_slice(text) {
-        Ok(Value::Object(file)) => Ok(file),
-        Ok(_) => Err(fault("the file holds JSON, but not an object", MEND)),
-        Err(error) if error.is_eof() => {
-            Err(fault(format!("the JSON breaks off in line {}", error.line()), "copy the whole file again"))
-        }
-        Err(_) if text.trim_ascii_start().starts_with(b"AIza") => {
-            Err(fault("the file holds a bare API key", r#"write it as {"api_key": "<the key>"}"#))
-        }
-        Err(error) => Err(fault(
-            format!("this is not JSON (line {}, column {})", error.line(), error.column()),
-            "mend it there, or copy the file again",
-        )),
-    }
-}
-
-/// The optional pool keys. `null` is the same as absent.
-fn settings(file: &Map<String, Value>) -> Result<Settings, FileFault> {
-    let wrong =
-        |key: &str, wanted: &str| fault(format!("`{key}` must be {wanted}"), format!("correct or remove `{key}`"));
-    let of = |key: &str| file.get(key).filter(|value| !value.is_null());
-    Ok(Settings {
-        name: match of("name") {
-            Some(value) => Some(value.as_str().ok_or_else(|| wrong("name", "a text"))?.to_owned()),
-            None => None,
-        },
-        disabled: match of("disabled") {
-            Some(value) => value.as_bool().ok_or_else(|| wrong("disabled", "true or false"))?,
-            None => false,
-        },
-        priority: match of("priority") {
-            Some(value) => value
-                .as_i64()
-                .and_then(|number| i32::try_from(number).ok())
-                .ok_or_else(|| wrong("priority", "a whole number"))?,
-            None => 0,
-        },
-        share: match of("share") {
-            Some(value) => Some(value.as_bool().ok_or_else(|| wrong("share", "true or false"))?),
-            None => None,
-        },
-    })
 }
 
 /// A text of the file; empty is the same as absent.
@@ -122,21 +73,7 @@ fn read_key(key: String, settings: Settings) -> Result<FileContent, FileFault> {
     if !is_token(&key) {
         return Err(fault("the API key holds spaces or other characters that no key has", "copy the key again"));
     }
-    Ok(FileContent {
-        kind: AccountKind::ApiKey,
-        identity: None,
-        plan: None,
-        email: None,
-        settings,
-        credentials: Credentials {
-            access: Secret::new(key),
-            refresh: None,
-            expires_at: None,
-            refreshed_at: None,
-            bound: BTreeMap::new(),
-        },
-        warning: None,
-    })
+    Ok(FileContent::lasting(AccountKind::ApiKey, Secret::new(key), settings))
 }
 
 fn read_login(
@@ -238,7 +175,8 @@ pub(super) fn of_key(key: &Secret) -> Result<Vec<u8>, FileFault> {
 /// The file with renewed tokens: only their values differ, everything else stays to the byte.
 pub(super) fn write_back(text: &[u8], credentials: &Credentials) -> Result<Vec<u8>, FileFault> {
     static PATHS: LazyLock<Paths> = LazyLock::new(|| Paths::new(&["access_token", "refresh_token", "expiry_date"]));
-    parse(text)?;
+    let text = without_bom(text);
+    parse(text, MEND)?;
     let found = find(text, &PATHS);
     let unfit = || fault("the file is not an object of tokens any more", MEND);
     let start = found.root_start().ok_or_else(unfit)?;

@@ -9,6 +9,7 @@ use pool_core::{AccountKind, Demand, Fraction, Judgement, QuotaWindow, Scope, So
 
 use super::quota::family;
 use super::status::{self, Status};
+use crate::quote::quote;
 
 /// A throttle that lasts longer is a spent quota: Gemini CLI waits for no more (googleQuotaErrors.ts,
 /// `MAX_RETRYABLE_DELAY_SECONDS`).
@@ -96,7 +97,7 @@ impl Case<'_> {
 
     /// Google's own words, and what a person can do.
     fn park(&self, mend: &str) -> Judgement {
-        let said = status::shorten(&self.status.message, 240);
+        let said = quote(&self.status.message, 240);
         let said = if said.is_empty() { self.line() } else { said };
         let link = self.status.link.as_ref().map(|link| format!(" ({link})")).unwrap_or_default();
         self.elsewhere(Fault::Account).parked(format!("Google says: {} — {mend}{link}", said.trim_end_matches('.')))

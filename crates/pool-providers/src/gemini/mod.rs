@@ -171,7 +171,7 @@ impl Provider for Gemini {
         Box::new(events::AnswerReader::new(demand, stream, chunks, now))
     }
 
-    fn speak_of_pool(&self, headers: &mut HeaderMap, _standing: &Standing, _now: UnixMs) {
+    fn speak_of_pool(&self, headers: &mut HeaderMap, _served: &Account, _standing: &Standing, _now: UnixMs) {
         headers.remove(header::SET_COOKIE);
         // They may name the project that paid.
         headers.remove("x-goog-user-project");

@@ -74,16 +74,7 @@ pub(super) fn read(account: &Account, http: StatusCode, headers: &HeaderMap, bod
 
 /// What a refused probe says of the account. Its own limits and the service's troubles say nothing of model calls.
 fn refusal(account: &Account, http: StatusCode, headers: &HeaderMap, body: &[u8], now: UnixMs) -> Option<Judgement> {
-    let demand = Demand {
-        provider: ID,
-        client: Client::OwnCli,
-        model: None,
-        families: Vec::new(),
-        session: None,
-        bound: false,
-        light: true,
-        kinds: &[],
-    };
+    let demand = Demand { light: true, ..Demand::any(ID, Client::OwnCli) };
     let judgement = judge::judge(Some(account.kind), &demand, http, headers, body, now);
     let telling = judgement.park.is_some()
         || judgement.verdict == pool_core::Verdict::RefreshThenSame

@@ -7,6 +7,8 @@ use jiff::{Timestamp, ToSpan as _};
 use pool_core::{Span, UnixMs};
 use serde_json::Value;
 
+use crate::quote::quote;
+
 /// One error as Google tells it. What is missing is empty or `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Status {
@@ -100,33 +102,12 @@ impl Status {
     pub(super) fn line(&self, status: u16) -> String {
         let reason = if self.reason.is_empty() { &self.name } else { &self.reason };
         let head = if reason.is_empty() { status.to_string() } else { format!("{status} {reason}") };
-        if self.message.is_empty() { head } else { format!("{head}: {}", shorten(&self.message, 240)) }
+        if self.message.is_empty() { head } else { format!("{head}: {}", quote(&self.message, 240)) }
     }
 }
 
 fn text(value: &Value, key: &str) -> String {
     value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-/// The first line of `text`, at most `max` characters, with what looks like a Google key or token masked (Google repeats
-/// the key in some messages: `Consumer 'api_key:AIza…' has been suspended`).
-pub(super) fn shorten(text: &str, max: usize) -> String {
-    let is_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let mut line = String::new();
-    for word in text.trim().lines().next().unwrap_or_default().split_inclusive(|c| !is_key(c)) {
-        match ["AIza", "ya29.", "AQ.", "GOCSPX-"].iter().find(|prefix| word.starts_with(**prefix)) {
-            Some(prefix) => {
-                line.push_str(prefix);
-                line.push('…');
-                line.extend(word.chars().last().filter(|last| !is_key(*last)));
-            }
-            None => line.push_str(word),
-        }
-    }
-    if line.chars().count() <= max {
-        return line;
-    }
-    line.chars().take(max).chain(['…']).collect()
 }
 
 /// A moment as RFC 3339 tells it.
@@ -240,12 +221,5 @@ mod tests {
         ] {
             assert_eq!(next_pacific_midnight(time(now).expect("a time")), time(midnight), "{now}");
         }
-    }
-
-    #[test]
-    fn no_key_survives_in_a_line() {
-        let said = shorten("Consumer 'api_key:AIzaSyMadeUp-0_1' has been suspended; token ya29.a0AfMadeUp.", 240);
-        assert_eq!(said, "Consumer 'api_key:AIza…' has been suspended; token ya29.…");
-        assert_eq!(shorten("abcdef\nsecond line", 3), "abc…");
     }
 }

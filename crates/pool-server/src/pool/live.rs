@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use pool_core::pool::{Event, Grant};
 use pool_core::retry::RetryBudget;
 use pool_core::standing::{Refusal, Standing};
-use pool_core::{AccountId, Client, Demand, Pool, ProviderId, SessionKey, UnixMs};
+use pool_core::{AccountId, Demand, Pool, ProviderId, SessionKey, UnixMs};
 
 use crate::clock;
 
@@ -58,6 +58,7 @@ impl std::ops::Deref for Lease {
 
 impl Lease {
     /// The same slot, held by somebody else too.
+    #[must_use]
     pub fn share(&self) -> Self {
         Self { grant: self.grant.clone(), slot: self.slot.clone() }
     }
@@ -91,10 +92,6 @@ impl LivePool {
 
     pub fn standing(&self, demand: &Demand) -> Standing {
         self.state.lock().pool.standing(demand, clock::now())
-    }
-
-    pub fn standing_of(&self, provider: ProviderId, client: Client) -> Standing {
-        self.state.lock().pool.standing_of(provider, client, clock::now())
     }
 
     /// Reads the state: for pages, and for the tasks that keep it fresh.

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pool_core::{Account, AccountKind};
 use pool_providers::Registry;
 use pool_providers::request::Bases;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +53,14 @@ pub struct Keeper {
     stop: CancellationToken,
     // Given back last.
     _lock: files::PoolLock,
+}
+
+/// What a person can do about a credential that is of no use any more.
+pub fn what_mends(account: &Account) -> String {
+    match account.kind {
+        AccountKind::ApiKey => format!("put a valid key into {}", account.file),
+        AccountKind::Subscription => format!("sign in again with `codex-pool accounts login {}`", account.provider),
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -77,7 +77,7 @@ struct Inner {
 struct Next {
     at: Instant,
     failures: u32,
-    /// Its file says something new, so it is asked though it may be serving.
+    /// Its file says something new, so it is asked though it may be serving. Until a probe has come to an end.
     anyway: bool,
 }
 
@@ -260,14 +260,7 @@ impl Inner {
     }
 
     fn park(&self, id: &AccountId, epoch: u64, account: &Account, reason: &str) -> Outcome {
-        let provider = self.shared.registry.get(account.provider).map_or("", |provider| provider.id().0);
-        let mend = match account.kind {
-            pool_core::AccountKind::ApiKey => format!("put a valid key into {}", account.file),
-            pool_core::AccountKind::Subscription => {
-                format!("sign in again with `codex-pool accounts login {provider}`")
-            }
-        };
-        let why = format!("{reason}; {mend}");
+        let why = format!("{reason}; {}", super::what_mends(account));
         tracing::warn!(account = %id, name = account.name, "{why}");
         self.shared.live.apply(Event::SignInNeeded { id: id.clone(), epoch, why: why.clone() });
         Outcome::NeedsPerson { why }
@@ -296,8 +289,9 @@ impl Inner {
     fn due(&self) -> Vec<AccountId> {
         let now = Instant::now();
         let every = self.shared.probe_every;
-        let mut plan = self.plan.lock();
+        // The pool's lock first, then the plan's: status pages ask `is_checking` from within the former.
         self.shared.live.read(|pool, wall| {
+            let mut plan = self.plan.lock();
             let mut due = Vec::new();
             plan.retain(|id, _| pool.slot(id).is_some());
             for (id, next) in plan.iter_mut().filter(|(_, next)| next.at <= now) {

@@ -5,6 +5,7 @@
 //! blocking task.
 
 mod persist;
+mod spent;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -25,10 +26,13 @@ use crate::pool::faults::{Faults, Topic};
 use crate::pool::files::{PoolFile, WriteError, check_private, make_private, read_secret, scan};
 
 pub use persist::{Loan, Opened, Persisted, Unsaved};
+use spent::Spent;
 
 /// How secrets get to disk. A parameter, so that tests can let it fail.
 pub type Writer = Box<dyn Fn(&Path, &[u8]) -> Result<(), WriteError> + Send + Sync>;
 
+const OLD_COPY: &str = "it is an old copy of a login that was renewed since, and using its refresh token again would end that \
+                        login; remove it, or sign in again";
 /// A file that does not parse is given this long before it is reported: an editor may be in the middle of it.
 const HALF_WRITTEN: Duration = Duration::from_millis(400);
 /// A file that is missing is given this long: some programs remove the old one before they put the new one in place.
@@ -60,6 +64,8 @@ struct State {
     told: HashMap<AccountId, (Account, Credentials)>,
     /// Renewed tokens in use that could not be written yet.
     unsaved: HashMap<AccountId, Unsaved>,
+    /// Refresh tokens that must not be used again.
+    spent: Spent,
 }
 
 /// One file.
@@ -92,7 +98,8 @@ pub struct Rescan {
 
 impl Shelf {
     pub fn new(dir: PathBuf, registry: Arc<Registry>, live: Arc<LivePool>, faults: Arc<Faults>, write: Writer) -> Self {
-        Self { dir, registry, live, faults, write, state: Mutex::default() }
+        let state = Mutex::new(State { spent: Spent::load(&dir), ..State::default() });
+        Self { dir, registry, live, faults, write, state }
     }
 
     pub fn dir(&self) -> &Path {
@@ -161,7 +168,8 @@ impl Shelf {
             }
             Err(error) => {
                 held.seen = None;
-                return self.broken(held, &format!("it cannot be read: {error}"), patience);
+                let what = format!("it cannot be read: {error}; make it a file that the user of codex-pool may read");
+                return self.broken(held, &what, patience);
             }
         };
         let hash: [u8; 32] = Sha256::digest(&bytes).into();
@@ -172,6 +180,9 @@ impl Shelf {
         }
         held.seen = Some(hash);
         match self.parse(&held.file, &bytes) {
+            Ok((good, _)) if held.good.is_some() && state.spent.holds(good.account.provider, &good.credentials) => {
+                self.broken(held, OLD_COPY, patience);
+            }
             Ok((good, warning)) => {
                 held.good = Some(good);
                 held.broken_since = None;
@@ -215,14 +226,14 @@ impl Shelf {
         }
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8 text; copy the credential file again")?;
         let content = provider.read_file(&file.rel, bytes).map_err(|fault| fault.to_string())?;
-        let account = account(file, provider.id(), &content);
+        let account = content.account(&file.rel, provider);
         let FileContent { credentials, warning, .. } = content;
         Ok((Good { text: Secret::new(text), account, credentials }, warning))
     }
 
     /// Decides which file speaks for which account, and tells the pool what is new.
     fn settle(&self, state: &mut State) -> Vec<AccountId> {
-        let owners = self.owners(&state.files);
+        let owners = self.owners(state);
         let mut changed = Vec::new();
         for (id, rel) in &owners {
             let Some(good) = state.files.get(rel).and_then(|held| held.good.as_ref()) else { continue };
@@ -258,9 +269,17 @@ impl Shelf {
 
     /// One account, one file. Of two that hold the same account the one whose token lasts longer speaks: the other's refresh
     /// token is likely used up, and using it again would sign the account out. Then the first by path.
-    fn owners(&self, files: &BTreeMap<String, Held>) -> HashMap<AccountId, String> {
-        let mut claims: Vec<_> =
-            files.iter().filter_map(|(rel, held)| Some((rel, held, held.good.as_ref()?))).collect();
+    fn owners(&self, state: &State) -> HashMap<AccountId, String> {
+        let readings = state.files.iter().filter_map(|(rel, held)| Some((rel, held, held.good.as_ref()?)));
+        // The file of a token that could not be saved holds the one before it, and is in use all the same.
+        let is_old = |good: &Good| {
+            let saved = !state.unsaved.contains_key(&good.account.id);
+            saved && state.spent.holds(good.account.provider, &good.credentials)
+        };
+        let (old, mut claims): (Vec<_>, Vec<_>) = readings.partition(|(_, _, good)| is_old(good));
+        for (rel, ..) in old {
+            self.faults.set(rel, Topic::Twice, OLD_COPY);
+        }
         claims.sort_by_key(|(rel, held, good)| {
             let age = (good.credentials.expires_at, good.credentials.refreshed_at);
             (held.missing_since.is_some(), Reverse(age), rel.as_str())
@@ -304,20 +323,6 @@ impl State {
 impl Held {
     fn new(file: PoolFile) -> Self {
         Self { file, seen: None, good: None, broken_since: None, missing_since: None }
-    }
-}
-
-fn account(file: &PoolFile, provider: ProviderId, content: &FileContent) -> Account {
-    let stem = Path::new(&file.rel).file_stem().and_then(|stem| stem.to_str()).unwrap_or(&file.rel);
-    Account {
-        id: content.identity(&file.rel).account_id(provider),
-        provider,
-        kind: content.kind,
-        name: content.settings.name.clone().unwrap_or_else(|| stem.to_owned()),
-        file: file.rel.clone(),
-        plan: content.plan.clone(),
-        email: content.email.clone(),
-        settings: content.settings.clone(),
     }
 }
 

@@ -22,6 +22,7 @@ use super::wrap::StreamWrapper;
 #[derive(Debug)]
 pub struct Answer {
     upstream: Option<Incoming>,
+    stream: bool,
     pub tap: Tap,
     filter: Filter,
     /// Ready for the client.
@@ -38,6 +39,8 @@ pub enum Broken {
     Upstream(hyper::Error),
     #[error("upstream was silent for {0:?}")]
     Silent(Duration),
+    #[error("upstream ended a stream in which there was nothing")]
+    Empty,
 }
 
 #[derive(Debug)]
@@ -64,6 +67,7 @@ impl Answer {
         };
         Self {
             upstream: Some(upstream),
+            stream,
             tap,
             filter,
             out: VecDeque::new(),
@@ -73,9 +77,12 @@ impl Answer {
         }
     }
 
-    /// Puts back bytes that were read before there was an answer (the beginning of an error's body).
-    pub fn preload(&mut self, bytes: Bytes) {
+    /// Puts back bytes that were read before there was an answer (the beginning of an error's body). `whole`: no more follow.
+    pub fn preload(&mut self, bytes: Bytes, whole: bool) {
         self.push(bytes);
+        if whole || self.upstream.as_ref().is_none_or(Body::is_end_stream) {
+            self.upstream = None;
+        }
     }
 
     /// Bytes that wait for the client.
@@ -92,7 +99,7 @@ impl Answer {
     /// Takes in the next piece. `None`: the answer has come to its clean end.
     pub fn poll_pull(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<News, Broken>>> {
         let Some(upstream) = &mut self.upstream else { return Poll::Ready(None) };
-        let frame = match Pin::new(upstream).poll_frame(cx) {
+        let frame = match Pin::new(&mut *upstream).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 ready!(self.idle.as_mut().poll(cx));
@@ -103,27 +110,42 @@ impl Answer {
         self.idle.as_mut().reset(Instant::now() + self.idle_limit);
         match frame {
             Some(Ok(frame)) => {
+                let over = upstream.is_end_stream();
+                let mut news = News::default();
                 // Trailers have no meaning to any client of ours.
-                let Ok(data) = frame.into_data() else { return Poll::Ready(Some(Ok(News::default()))) };
-                let news = self.tap.feed(&data);
-                self.filter_in(data);
+                if let Ok(data) = frame.into_data() {
+                    news = self.tap.feed(&data);
+                    self.filter_in(data);
+                }
+                // Of a known length the end is known with the last byte, and nobody may ever ask for more.
+                if over {
+                    news.add(self.finish());
+                }
                 Poll::Ready(Some(Ok(news)))
             }
             Some(Err(error)) => {
                 self.upstream = None;
                 Poll::Ready(Some(Err(Broken::Upstream(error))))
             }
-            None => {
-                self.upstream = None;
-                let news = self.tap.finish();
-                self.filter_end();
-                Poll::Ready(Some(Ok(news)))
-            }
+            None => Poll::Ready(Some(Ok(self.finish()))),
         }
+    }
+
+    /// The clean end.
+    fn finish(&mut self) -> News {
+        self.upstream = None;
+        let news = self.tap.finish();
+        self.filter_end();
+        news
     }
 
     pub async fn pull(&mut self) -> Option<Result<News, Broken>> {
         std::future::poll_fn(|cx| self.poll_pull(cx)).await
+    }
+
+    /// Is it an event stream?
+    pub fn is_stream(&self) -> bool {
+        self.stream
     }
 
     /// Has everything been taken in and handed out?
@@ -147,17 +169,18 @@ impl Answer {
             Filter::Hide(hider) => {
                 let (ranges, decided) = self.tap.hidden();
                 let shown = hider.feed(data, &ranges, decided);
-                shown.into_iter().for_each(|bytes| self.push(bytes));
+                for bytes in shown {
+                    self.push(bytes);
+                }
             }
         }
     }
 
     fn filter_end(&mut self) {
         let last = match &mut self.filter {
-            Filter::Pass => return,
             Filter::Wrap(wrapper) => wrapper.finish(),
             // An empty answer stays empty.
-            Filter::WrapPlain { before: Some(_), .. } => return,
+            Filter::Pass | Filter::WrapPlain { before: Some(_), .. } => return,
             Filter::WrapPlain { before: None, after } => Bytes::from_static(after.as_bytes()),
             Filter::Hide(hider) => hider.finish(),
         };
@@ -228,7 +251,7 @@ impl Hider {
 mod tests {
     use super::*;
 
-    fn text(pieces: Vec<Bytes>) -> String {
+    fn text(pieces: &[Bytes]) -> String {
         String::from_utf8(pieces.concat()).expect("text")
     }
 
@@ -236,12 +259,12 @@ mod tests {
     fn hidden_events_vanish_and_the_rest_is_the_same() {
         let mut hider = Hider::default();
         // Nothing special: passed on at once, without a copy.
-        assert_eq!(text(hider.feed(Bytes::from_static(b"aaaa"), &[], 4)), "aaaa");
+        assert_eq!(text(&hider.feed(Bytes::from_static(b"aaaa"), &[], 4)), "aaaa");
         // An event starts at 4 that may be one to hide: held back.
-        assert_eq!(text(hider.feed(Bytes::from_static(b"bb"), &[], 4)), "");
+        assert_eq!(text(&hider.feed(Bytes::from_static(b"bb"), &[], 4)), "");
         // It is (4..8), and another (10..12) follows in the same piece.
-        assert_eq!(text(hider.feed(Bytes::from_static(b"bbccddee"), &[4..8, 10..12], 14)), "ccee");
-        assert_eq!(text(hider.feed(Bytes::from_static(b"ff"), &[], 14)), "");
+        assert_eq!(text(&hider.feed(Bytes::from_static(b"bbccddee"), &[4..8, 10..12], 14)), "ccee");
+        assert_eq!(text(&hider.feed(Bytes::from_static(b"ff"), &[], 14)), "");
         assert_eq!(hider.finish(), "ff");
     }
 

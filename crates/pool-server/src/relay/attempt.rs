@@ -7,55 +7,33 @@ use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use pool_core::pool::Event;
-use pool_core::quota::Scope;
 use pool_core::refresh::{Freshness, freshness};
 use pool_core::scan::splice;
-use pool_core::verdict::{Cause, Fault, Until, Verdict};
+use pool_core::verdict::Verdict;
 use pool_core::{Judgement, UnixMs};
-use pool_providers::reply::{Failure, News, Reply, Stage};
+use pool_providers::reply::{Failure, Reply};
 use pool_providers::request::{Carry, Outbound, Serving, Wrap};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::answer::Answer;
+use super::answer::{Answer, Broken};
 use super::body::OutBody;
-use super::deliver::{self, Meter};
-use super::path::{self, Errand, GaveUp};
+use super::deliver;
+use super::delivery::{Delivery, Unfit};
+use super::meter::Meter;
+use super::miss::{Miss, MissKind};
+use super::path::{self, Errand};
 use super::tap::Tap;
 use super::{headers, path::head};
 use crate::app::App;
 use crate::clock;
-use crate::pool::{Lease, Why};
-use crate::upstream::UpstreamError;
+use crate::pool::{self, Lease, RefreshFailure, Why};
 
 /// An answer that is ready to go out.
 #[derive(Debug)]
 pub struct Opened {
     pub head: deliver::Head,
-    pub answer: Answer,
-    pub meter: Meter,
-}
-
-/// A try that did not come to an answer for the client.
-#[derive(Debug)]
-pub struct Miss {
-    pub judgement: Judgement,
-    pub status: Option<StatusCode>,
-    /// The provider's error, whole, if it is fit for the client.
-    reply: Option<Reply>,
-    kind: MissKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum MissKind {
-    Replied,
-    /// A page instead of JSON.
-    Html,
-    Redirect,
-    NoReply,
-    TimedOut,
-    /// Nothing was sent: the client's request cannot be carried over, or no fresh credential could be had.
-    NotSent,
+    pub delivery: Delivery,
 }
 
 /// What is read of an error reply before it is judged.
@@ -66,13 +44,9 @@ const HOLD_CAP: usize = 256 << 10;
 
 /// Makes the lease's credentials usable.
 pub async fn freshen(app: &App, lease: &mut Lease) -> Result<(), Miss> {
-    let no_credential = |why: String| {
-        let judgement = Judgement::elsewhere(Fault::Account, format!("no fresh credential: {why}"));
-        Miss { judgement, status: None, reply: None, kind: MissKind::NotSent }
-    };
     if freshness(&lease.credentials, clock::now()) == Freshness::Expired {
         let renewal = app.keeper.refresher.ensure_fresh(&lease.account.id, lease.epoch, Why::Proactive).await;
-        renewal.map_err(|failure| no_credential(failure.to_string()))?;
+        renewal.map_err(|failure| Miss::no_credential(&failure))?;
         lease.reload();
     }
     let needs_probe = app
@@ -81,20 +55,26 @@ pub async fn freshen(app: &App, lease: &mut Lease) -> Result<(), Miss> {
         .is_some_and(|provider| provider.needs_probe(&lease.account, &lease.credentials));
     if needs_probe {
         let probe = app.keeper.prober.probe_now(&lease.account.id).await;
-        probe.map_err(|failure| no_credential(failure.to_string()))?;
+        probe.map_err(|failure| Miss::no_credential(&failure))?;
         lease.reload();
     }
     Ok(())
 }
 
 /// Renews a credential that was refused. Somebody else may have done so in the meantime: then theirs is taken.
-pub async fn renew(app: &App, lease: &mut Lease) -> Result<(), ()> {
+pub async fn renew(app: &App, lease: &mut Lease) -> Result<(), RefreshFailure> {
     let renewal = app.keeper.refresher.ensure_fresh(&lease.account.id, lease.epoch, Why::Rejected).await;
-    if let Err(failure) = &renewal {
-        tracing::warn!(account = %lease.account.name, %failure, "a refused credential could not be renewed");
+    match &renewal {
+        Ok(()) => lease.reload(),
+        Err(RefreshFailure::NothingToRenew) => {
+            let mend = pool::what_mends(&lease.account);
+            park(app, lease, format!("its credential is refused and cannot be renewed; {mend}"));
+        }
+        Err(failure) => {
+            tracing::warn!(account = %lease.account.name, %failure, "a refused credential could not be renewed");
+        }
     }
-    lease.reload();
-    renewal.map_err(|_| ())
+    renewal
 }
 
 /// Tells the pool what a failed try says of the account.
@@ -106,12 +86,18 @@ pub fn settle(app: &App, lease: &Lease, judgement: &Judgement, renewed: bool) {
     if let Some(penalty) = judgement.penalty.clone() {
         app.pool.apply(Event::Penalised { id: id(), penalty });
     }
-    let refused_again = (judgement.verdict == Verdict::RefreshThenSame && renewed)
-        .then(|| format!("the provider refuses its credential even after a renewal ({})", judgement.reason));
-    if let Some(why) = judgement.park.clone().or(refused_again) {
-        tracing::warn!(account = %lease.account.name, why, "an account needs a person");
-        app.pool.apply(Event::SignInNeeded { id: id(), epoch: lease.epoch, why });
+    let refused_again = judgement.verdict == Verdict::RefreshThenSame && renewed;
+    if let Some(why) = judgement.park.clone() {
+        park(app, lease, why);
+    } else if refused_again {
+        let mend = pool::what_mends(&lease.account);
+        park(app, lease, format!("its credential is refused even after it was renewed ({}); {mend}", judgement.reason));
     }
+}
+
+fn park(app: &App, lease: &Lease, why: String) {
+    tracing::warn!(account = %lease.account.name, why, "an account needs a person");
+    app.pool.apply(Event::SignInNeeded { id: lease.account.id.clone(), epoch: lease.epoch, why });
 }
 
 /// Sends the request on the leased account and waits for the point where its answer can go out.
@@ -123,12 +109,12 @@ pub async fn send(
     early: &watch::Sender<Option<deliver::Head>>,
 ) -> Result<Opened, Miss> {
     let app = &errand.app;
-    let provider = path::provider(&app.registry, errand.route).map_err(Miss::client)?;
+    let provider = path::provider(&app.registry, errand.route).map_err(Miss::unfit)?;
     let seen = &errand.received.seen;
     let serving = Serving { account: &lease.account, credentials: &lease.credentials, bases: &app.config.bases, carry };
-    let outbound = provider.outbound(errand.route, &head(&errand.parts), seen, &serving).map_err(Miss::client)?;
+    let outbound = provider.outbound(errand.route, &head(&errand.parts), seen, &serving).map_err(Miss::unfit)?;
     let wrap = outbound.wrap;
-    let request = build(errand, outbound)?;
+    let request = build(errand, outbound).map_err(Miss::unfit)?;
     let limit = if errand.parts.uri.path().ends_with("/compact") {
         app.config.timeouts.response_head_long
     } else {
@@ -148,44 +134,40 @@ pub async fn send(
 }
 
 /// The request as it goes out: the client's, with what the provider's folder changes.
-fn build(errand: &Errand, outbound: Outbound) -> Result<Request<OutBody>, Miss> {
-    let mut fields = headers::for_upstream(&errand.parts.headers);
-    for name in outbound.remove {
-        fields.remove(name);
+fn build(errand: &Errand, outbound: Outbound) -> Result<Request<OutBody>, Failure> {
+    let received = &errand.received;
+    let compressed = errand.parts.headers.contains_key(header::CONTENT_ENCODING);
+    let as_received = outbound.edits.is_empty() && !(outbound.decoded && compressed);
+    let mut removed = outbound.remove;
+    if !as_received {
+        removed.push(header::CONTENT_ENCODING);
     }
+    let mut fields = headers::for_upstream(&errand.parts.headers, &removed);
     for (name, value) in outbound.set {
         fields.insert(name, value);
     }
-    let received = &errand.received;
-    let decoded = outbound.decoded && fields.contains_key(header::CONTENT_ENCODING);
-    let body = if outbound.edits.is_empty() && !decoded {
-        match received.take_rest() {
-            Some(rest) => OutBody::streaming(received.wire.clone(), rest),
-            None => OutBody::full(received.wire.clone()),
-        }
+    let bytes = if as_received {
+        received.wire.clone()
     } else {
-        let compressed = fields.remove(header::CONTENT_ENCODING).is_some();
+        let bad = |status, message: &str| Failure::BadRequest { status, message: message.into() };
         if compressed && !received.seen.whole {
             let message = "this body is too large to be decoded for an account that takes no compressed bodies";
-            return Err(Miss::client(Failure::BadRequest {
-                status: StatusCode::PAYLOAD_TOO_LARGE,
-                message: message.into(),
-            }));
+            return Err(bad(StatusCode::PAYLOAD_TOO_LARGE, message));
         }
         let edits = outbound.edits.iter().map(|edit| (edit.range.clone(), &edit.with[..]));
-        let bytes = splice::apply(&received.seen.bytes, edits).map_err(|error| {
-            Miss::client(Failure::BadRequest { status: StatusCode::BAD_REQUEST, message: error.to_string() })
-        })?;
-        match received.take_rest() {
-            Some(rest) => OutBody::streaming(bytes.into(), rest),
-            None => OutBody::full(bytes.into()),
-        }
+        let spliced = splice::apply(&received.seen.bytes, edits);
+        let spliced = spliced.map_err(|error| bad(StatusCode::BAD_REQUEST, &error.to_string()))?;
+        spliced.into()
+    };
+    let body = match received.take_rest() {
+        Some(rest) => OutBody::streaming(bytes, rest, errand.app.config.timeouts.body_progress),
+        None => OutBody::full(bytes),
     };
     let mut request = Request::builder()
         .method(errand.parts.method.clone())
         .uri(outbound.url)
         .body(body)
-        .map_err(|error| Miss::transport(&UpstreamError::Request(error)))?;
+        .map_err(|error| Failure::NotServed { message: format!("the request cannot be sent on: {error}") })?;
     *request.headers_mut() = fields;
     Ok(request)
 }
@@ -200,45 +182,33 @@ async fn hold(
     early: &watch::Sender<Option<deliver::Head>>,
 ) -> Result<Opened, Miss> {
     let app = &errand.app;
-    let provider = path::provider(&app.registry, errand.route).map_err(Miss::client)?;
+    let provider = path::provider(&app.registry, errand.route).map_err(Miss::unfit)?;
     let (upstream, body) = response.into_parts();
     let status = upstream.status;
-    let stream = is(&upstream.headers, "text/event-stream");
+    let stream = deliver::is_event_stream(&upstream.headers);
     let reader = provider.reader(errand.route, &errand.demand, stream, clock::now());
     let tap = Tap::new(reader, &upstream.headers);
     let mut head = deliver::Head { status, headers: headers::for_client(upstream.headers) };
     if stream || wrap != Wrap::None {
         head.headers.remove(header::CONTENT_LENGTH);
     }
-    provider.speak_of_pool(&mut head.headers, &app.pool.standing(&errand.demand), clock::now());
-    if stream && tap.is_plain() {
-        early.send_replace(Some(head.clone()));
+    let standing = app.pool.standing(&errand.demand);
+    provider.speak_of_pool(&mut head.headers, &lease.account, &standing, clock::now());
+    if head.is_plain_stream() {
+        early.send_replace(Some(head.without_account()));
     }
-    let mut answer = Answer::new(body, tap, wrap, stream, app.config.timeouts.upstream_idle);
-    while answer.tap.stage() == Stage::Preamble && answer.held() < HOLD_CAP {
-        match answer.pull().await {
-            None => break,
-            Some(Err(broken)) => return Err(Miss::broken(status, &broken)),
-            Some(Ok(news)) => hear(app, lease, news, status)?,
-        }
+    let answer = Answer::new(body, tap, wrap, stream, app.config.timeouts.upstream_idle);
+    let mut delivery = Delivery::new(answer, Meter::new(errand, lease, status, attempts_before + 1));
+    if let Err(unfit) = delivery.hold(HOLD_CAP).await {
+        delivery.discard();
+        early.send_replace(None);
+        return Err(match unfit {
+            Unfit::Broken(broken) => Miss::broken(status, &broken),
+            Unfit::Failed(judgement) => Miss { judgement, status: Some(status), reply: None, kind: MissKind::Replied },
+        });
     }
-    let served = Event::Served { id: lease.account.id.clone(), families: errand.demand.families.clone() };
-    app.pool.apply(served);
-    let meter = Meter::new(errand, lease, status, attempts_before + 1);
-    Ok(Opened { head, answer, meter })
-}
-
-/// What the tap heard before anything was delivered: readings are kept, a failure ends the try unless it is the client's.
-fn hear(app: &App, lease: &Lease, news: News, status: StatusCode) -> Result<(), Miss> {
-    if !news.windows.is_empty() {
-        app.pool.apply(Event::Read { id: lease.account.id.clone(), windows: news.windows });
-    }
-    match news.failure {
-        Some(judgement) if !matches!(judgement.verdict, Verdict::Fatal | Verdict::Deliver) => {
-            Err(Miss { judgement, status: Some(status), reply: None, kind: MissKind::Replied })
-        }
-        _ => Ok(()),
-    }
+    app.pool.apply(Event::Served { id: lease.account.id.clone(), families: errand.demand.families.clone() });
+    Ok(Opened { head, delivery })
 }
 
 /// An error head: reads the beginning of its body and judges. What is the client's own is opened for delivery, verbatim.
@@ -251,22 +221,30 @@ async fn refused(
     now: UnixMs,
 ) -> Result<Opened, Miss> {
     let app = &errand.app;
-    let provider = path::provider(&app.registry, errand.route).map_err(Miss::client)?;
+    let provider = path::provider(&app.registry, errand.route).map_err(Miss::unfit)?;
     let (upstream, mut body) = response.into_parts();
     let status = upstream.status;
-    let (begun, whole) = beginning(&mut body).await;
+    let (begun, read) = beginning(&mut body).await;
     let text = decoded(&upstream.headers, &begun);
     let judgement = provider.judge(&lease.account, &errand.demand, status, &upstream.headers, &text, now);
     let mut client = headers::for_client(upstream.headers);
-    let nothing_to_strip = judgement.verdict == Verdict::StripThenSame && carry == Carry::Bare;
-    if nothing_to_strip || matches!(judgement.verdict, Verdict::Fatal | Verdict::Deliver) {
-        provider.speak_of_pool(&mut client, &app.pool.standing(&errand.demand), now);
+    let standing = app.pool.standing(&errand.demand);
+    provider.speak_of_pool(&mut client, &lease.account, &standing, now);
+    // Stripped already, or it cannot be sent again: then the client has to deal with it.
+    let last_strip =
+        judgement.verdict == Verdict::StripThenSame && (carry == Carry::Bare || !errand.received.can_be_sent());
+    if last_strip || matches!(judgement.verdict, Verdict::Fatal | Verdict::Deliver) {
+        let whole = match read {
+            Read::Whole => true,
+            Read::Begun => false,
+            Read::Broken(error) => return Err(Miss::broken(status, &Broken::Upstream(error))),
+        };
         let reader = provider.reader(errand.route, &errand.demand, false, now);
         let tap = Tap::new(reader, &client);
         let mut answer = Answer::new(body, tap, Wrap::None, false, app.config.timeouts.upstream_idle);
-        answer.preload(begun);
-        let meter = Meter::new(errand, lease, status, attempts_before + 1);
-        return Ok(Opened { head: deliver::Head { status, headers: client }, answer, meter });
+        answer.preload(begun, whole);
+        let delivery = Delivery::new(answer, Meter::new(errand, lease, status, attempts_before + 1));
+        return Ok(Opened { head: deliver::Head { status, headers: client }, delivery });
     }
     let kind = match () {
         () if status.is_redirection() => MissKind::Redirect,
@@ -274,34 +252,42 @@ async fn refused(
         () => MissKind::Replied,
     };
     // Only trouble that is the provider's own may be shown in its own words; an account's is nobody else's business.
+    let whole = matches!(read, Read::Whole);
     let showable = whole && kind == MissKind::Replied && status.is_server_error() && judgement.is_transient();
     let reply = showable.then(|| {
-        provider.speak_of_pool(&mut client, &app.pool.standing(&errand.demand), now);
         client.remove(header::CONTENT_LENGTH);
-        Reply { status, headers: client, body: begun }
+        Box::new(Reply { status, headers: client, body: begun })
     });
     Err(Miss { judgement, status: Some(status), reply, kind })
 }
 
-/// Up to the cap of an error's body, and whether that is all of it.
-async fn beginning(body: &mut Incoming) -> (Bytes, bool) {
+/// How far reading the beginning of a body came.
+enum Read {
+    Whole,
+    /// To the cap, or as far as patience reached: more may follow.
+    Begun,
+    Broken(hyper::Error),
+}
+
+/// Up to the cap of an error's body.
+async fn beginning(body: &mut Incoming) -> (Bytes, Read) {
     let mut bytes = BytesMut::new();
     let read = async {
         while bytes.len() < ERROR_CAP {
             match body.frame().await {
-                None => return true,
+                None => return Read::Whole,
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         bytes.extend_from_slice(&data);
                     }
                 }
-                Some(Err(_)) => return false,
+                Some(Err(error)) => return Read::Broken(error),
             }
         }
-        false
+        Read::Begun
     };
-    let whole = timeout(ERROR_PATIENCE, read).await.unwrap_or(false);
-    (bytes.freeze(), whole)
+    let read = timeout(ERROR_PATIENCE, read).await.unwrap_or(Read::Begun);
+    (bytes.freeze(), read)
 }
 
 /// An error's text, for judging.
@@ -328,63 +314,3 @@ fn is(headers: &HeaderMap, kind: &str) -> bool {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind))
 }
-
-impl Miss {
-    /// No answer came.
-    fn transport(error: &UpstreamError) -> Self {
-        let judgement = Judgement::elsewhere(Fault::Provider, error.to_string()).cooling(
-            Scope::Account,
-            Cause::UpstreamFailing,
-            Until::BackOff,
-        );
-        let kind = if matches!(error, UpstreamError::Timeout(_)) { MissKind::TimedOut } else { MissKind::NoReply };
-        Self { judgement, status: None, reply: None, kind }
-    }
-
-    /// The head came, and then nothing meaningful.
-    fn broken(status: StatusCode, broken: &super::answer::Broken) -> Self {
-        let mut miss = Self::transport(&UpstreamError::Broken(broken.to_string()));
-        miss.status = Some(status);
-        if matches!(broken, super::answer::Broken::Silent(_)) {
-            miss.kind = MissKind::TimedOut;
-        }
-        miss
-    }
-
-    /// The client's request cannot be carried to this account.
-    fn client(failure: Failure) -> Self {
-        let reason = match failure {
-            Failure::BadRequest { message, .. } | Failure::NotServed { message } => message,
-            other => format!("{other:?}"),
-        };
-        let judgement = Judgement::elsewhere(Fault::Request, reason);
-        Self { judgement, status: None, reply: None, kind: MissKind::NotSent }
-    }
-
-    /// The end of the request, when this was its last try.
-    pub fn into_end(self, errand: &Errand) -> GaveUp {
-        let message = format!("upstream failed: {}", self.judgement.reason);
-        let timed_out = self.kind == MissKind::TimedOut;
-        let status = match self.kind {
-            MissKind::Html => self.status,
-            MissKind::Redirect | MissKind::NoReply => Some(StatusCode::BAD_GATEWAY),
-            MissKind::TimedOut => Some(StatusCode::GATEWAY_TIMEOUT),
-            MissKind::Replied | MissKind::NotSent => None,
-        };
-        let failure = match self.kind {
-            _ if timed_out => Failure::Timeout { message },
-            MissKind::NotSent if self.judgement.fault == Fault::Request => {
-                Failure::BadRequest { status: StatusCode::BAD_REQUEST, message: self.judgement.reason }
-            }
-            _ if !errand.received.can_be_sent() => Failure::UpstreamDown {
-                message: format!("{message} (this request was too large to be kept for another try)"),
-                retry_after: RETRY_SOON,
-            },
-            _ => Failure::UpstreamDown { message, retry_after: RETRY_SOON },
-        };
-        GaveUp { failure, upstream: self.reply, status }
-    }
-}
-
-/// What a client is told to wait after trouble that should pass.
-const RETRY_SOON: Duration = Duration::from_secs(2);

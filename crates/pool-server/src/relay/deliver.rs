@@ -1,36 +1,56 @@
-//! Getting an answer to the client: the head, the pieces as they come, and the record at the end.
+//! Getting an answer to the client: the head, the body, and what stands in for them while there is none, or none good.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
-use pool_core::pool::Event;
-use pool_core::usage::{Ending, UsageRecord};
-use pool_core::verdict::Verdict;
-use pool_core::{AccountId, UnixMs};
 use pool_providers::Registry;
-use pool_providers::reply::{Failure, News, Reply, Stage};
+use pool_providers::reply::{Failure, Reply};
 use pool_providers::routes::Route;
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::answer::{Answer, Broken};
 use super::attempt::Opened;
+use super::delivery::Delivery;
+use super::miss::RETRY_SOON;
 use super::path::{self, Errand, GaveUp};
-use crate::app::{App, Counted};
+use crate::app::App;
 use crate::clock;
-use crate::pool::Lease;
 
 /// Status and headers for the client.
 #[derive(Clone, Debug)]
 pub struct Head {
     pub status: StatusCode,
     pub headers: HeaderMap,
+}
+
+impl Head {
+    /// An event stream that can be added to as it is.
+    pub fn is_plain_stream(&self) -> bool {
+        let encoding = self.headers.get(header::CONTENT_ENCODING);
+        self.status.is_success()
+            && is_event_stream(&self.headers)
+            && encoding.is_none_or(|encoding| encoding == "identity")
+    }
+
+    /// What of it can go out before it is certain which account will answer: nothing that belongs to one.
+    #[must_use]
+    pub fn without_account(&self) -> Self {
+        let kept = [header::CONTENT_TYPE, header::CACHE_CONTROL];
+        let of = |name: HeaderName| Some((name.clone(), self.headers.get(name)?.clone()));
+        Self { status: self.status, headers: kept.into_iter().filter_map(of).collect() }
+    }
+}
+
+/// Is the body an event stream, whatever its encoding?
+pub fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
 }
 
 /// The body of any reply of ours.
@@ -65,28 +85,19 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// goes out and the client is kept waiting on an open stream.
 pub async fn answer(errand: Errand) -> Response<ReplyBody> {
     let (app, route, parts, id) = (errand.app.clone(), errand.route, errand.parts.clone(), errand.id.clone());
-    let (tell, mut told) = watch::channel(None);
-    let patience = app.config.timeouts.hold;
-    let waited = async move {
-        if told.wait_for(Option::is_some).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep(patience).await;
-        let head: Option<Head> = told.borrow().clone();
-        head
-    };
+    let (tell, told) = watch::channel(None);
+    let waited = waited(told, app.config.timeouts.hold);
     let mut journey: Journey = Box::pin(errand.run(tell));
     tokio::select! {
         biased;
         outcome = &mut journey => match outcome {
             Ok(opened) => {
-                let Opened { head, answer, meter } = opened;
-                respond(head, &id, ReplyBody::Stream(Box::new(Delivery { answer, meter })))
+                let Opened { head, delivery } = opened;
+                respond(head, &id, ReplyBody::Stream(Box::new(delivery)))
             }
             Err(gave_up) => ended(&app.registry, route, &parts, &id, *gave_up),
         },
         head = waited => {
-            let head = head.unwrap_or_else(|| Head { status: StatusCode::OK, headers: HeaderMap::new() });
             let sign = path::provider(&app.registry, route).ok().and_then(|provider| provider.keep_alive(route));
             let keep_alive = sign.map(|sign| {
                 let mut interval = tokio::time::interval(KEEP_ALIVE);
@@ -94,6 +105,19 @@ pub async fn answer(errand: Errand) -> Response<ReplyBody> {
                 (interval, sign)
             });
             respond(head, &id, ReplyBody::Late(Box::new(Late { journey, keep_alive, app, route })))
+        }
+    }
+}
+
+/// The head of a stream that has begun upstream and then said nothing meaningful for as long as `patience`.
+async fn waited(mut told: watch::Receiver<Option<Head>>, patience: Duration) -> Head {
+    loop {
+        let head = told.wait_for(Option::is_some).await.ok().and_then(|head| head.clone());
+        // Without a sender the journey is over, and its outcome is taken first.
+        let Some(head) = head else { return std::future::pending().await };
+        // Gone again: that try came to nothing, and another one is under way.
+        if tokio::time::timeout(patience, told.wait_for(Option::is_none)).await.is_err() {
+            return head;
         }
     }
 }
@@ -143,7 +167,9 @@ fn ended(
     id: &str,
     gave_up: GaveUp,
 ) -> Response<ReplyBody> {
-    let mut response = if let Some(upstream) = gave_up.upstream {
+    let mut response = if let Some(mut upstream) = gave_up.upstream {
+        let soon = HeaderValue::from(RETRY_SOON.as_secs());
+        upstream.headers.entry(header::RETRY_AFTER).or_insert(soon);
         reply(upstream)
     } else {
         let mut response = failure(registry, Some(route), parts, &gave_up.failure);
@@ -154,46 +180,6 @@ fn ended(
     };
     mark(&mut response, id);
     response
-}
-
-/// An answer under way, with its book-keeping.
-#[derive(Debug)]
-pub struct Delivery {
-    answer: Answer,
-    meter: Meter,
-}
-
-impl Delivery {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
-        loop {
-            if let Some(bytes) = self.answer.next_out() {
-                self.meter.sent();
-                if self.answer.is_over() {
-                    // A client that has all bytes of a known length may never ask for the end.
-                    self.meter.end(&self.answer, None);
-                }
-                return Poll::Ready(Some(Ok(bytes)));
-            }
-            match ready!(self.answer.poll_pull(cx)) {
-                None => {
-                    self.meter.end(&self.answer, None);
-                    return Poll::Ready(None);
-                }
-                Some(Ok(news)) => self.meter.hear(news),
-                Some(Err(broken)) => {
-                    self.meter.end(&self.answer, Some(&broken));
-                    return Poll::Ready(Some(Err(broken)));
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Delivery {
-    /// Dropped before its end: the client went away.
-    fn drop(&mut self) {
-        self.meter.abort(&self.answer);
-    }
 }
 
 impl Late {
@@ -214,6 +200,7 @@ impl Late {
         let failure = match outcome {
             Ok(opened) => {
                 let message = format!("upstream answered {} after a long wait", opened.head.status.as_u16());
+                opened.delivery.fail();
                 Failure::UpstreamDown { message, retry_after: KEEP_ALIVE }
             }
             Err(gave_up) => gave_up.failure,
@@ -244,9 +231,8 @@ impl Body for ReplyBody {
                 }
                 Self::Late(late) => match ready!(late.poll_wait(cx)) {
                     Ok(sign) => return Poll::Ready(Some(Ok(Frame::data(sign)))),
-                    Err(Ok(opened)) if opened.head.status.is_success() => {
-                        let Opened { answer, meter, .. } = opened;
-                        *this = Self::Stream(Box::new(Delivery { answer, meter }));
+                    Err(Ok(opened)) if opened.head.is_plain_stream() => {
+                        *this = Self::Stream(Box::new(opened.delivery));
                     }
                     Err(outcome) => {
                         let Some(words) = late.last_words(outcome) else {
@@ -270,112 +256,4 @@ impl Body for ReplyBody {
             Self::Stream(_) | Self::Late(_) => SizeHint::default(),
         }
     }
-}
-
-/// Keeps the book of one delivery, and its lease until the end.
-#[derive(Debug)]
-pub struct Meter {
-    app: Arc<App>,
-    lease: Option<Lease>,
-    _under_way: Counted,
-    light: bool,
-    families: Vec<String>,
-    account: AccountId,
-    record: UsageRecord,
-    started: Instant,
-    first_byte: Option<Duration>,
-}
-
-impl Meter {
-    pub fn new(errand: &Errand, lease: &Lease, status: StatusCode, attempts: usize) -> Self {
-        let agent = errand.parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        let client =
-            agent.and_then(|agent| agent.split_whitespace().next()).map(|word| word.chars().take(64).collect());
-        let record = UsageRecord {
-            request_id: errand.id.clone(),
-            at: errand.arrived,
-            provider: errand.demand.provider.0.to_owned(),
-            account: lease.account.id.clone(),
-            model: errand.demand.model.clone(),
-            client,
-            session: errand.session.map(pool_core::SessionKey::short),
-            status: status.as_u16(),
-            ending: Ending::Aborted,
-            tokens: None,
-            attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
-            first_byte_ms: 0,
-            total_ms: 0,
-        };
-        Self {
-            app: errand.app.clone(),
-            lease: Some(lease.share()),
-            _under_way: errand.app.in_flight.enter(),
-            light: errand.demand.light,
-            families: errand.demand.families.clone(),
-            account: lease.account.id.clone(),
-            record,
-            started: errand.started,
-            first_byte: None,
-        }
-    }
-
-    fn sent(&mut self) {
-        self.first_byte.get_or_insert_with(|| self.started.elapsed());
-    }
-
-    /// What is told in the middle of a delivery no longer changes it, but the pool wants to know.
-    fn hear(&mut self, news: News) {
-        let id = || self.account.clone();
-        if !news.windows.is_empty() {
-            self.app.pool.apply(Event::Read { id: id(), windows: news.windows });
-        }
-        let Some(judgement) = news.failure.filter(|judgement| judgement.verdict != Verdict::Fatal) else { return };
-        tracing::info!(request = self.record.request_id, account = %self.account, reason = judgement.reason, "an answer failed midway");
-        if let Some(penalty) = judgement.penalty {
-            self.app.pool.apply(Event::Penalised { id: id(), penalty });
-        }
-    }
-
-    fn end(&mut self, answer: &Answer, broken: Option<&Broken>) {
-        let ending = match broken {
-            Some(_) => Ending::Incomplete,
-            None if self.record.status >= 400 => Ending::Failed,
-            None if answer.tap.stage() == Stage::Ended => Ending::Complete,
-            None => Ending::Incomplete,
-        };
-        if let Some(broken) = broken {
-            tracing::warn!(request = self.record.request_id, account = %self.account, %broken, "an answer broke off");
-        }
-        self.close(answer, ending);
-    }
-
-    fn abort(&mut self, answer: &Answer) {
-        self.close(answer, Ending::Aborted);
-    }
-
-    /// Once: later calls find the lease gone.
-    fn close(&mut self, answer: &Answer, ending: Ending) {
-        let Some(lease) = self.lease.take() else { return };
-        let now: UnixMs = clock::now();
-        self.record.ending = ending;
-        self.record.tokens = answer.tap.usage();
-        if self.record.model.is_none() {
-            self.record.model = answer.tap.model().map(str::to_owned);
-        }
-        let total = self.started.elapsed();
-        self.record.first_byte_ms = millis(self.first_byte.unwrap_or(total));
-        self.record.total_ms = millis(total);
-        tracing::info!(
-            request = self.record.request_id, account = %lease.account.name, model = self.record.model,
-            status = self.record.status, ending = ?ending, tokens = self.record.tokens.map(|tokens| tokens.total()),
-            attempts = self.record.attempts, ms = self.record.total_ms, families = ?self.families, at = now.0, "served"
-        );
-        if !self.light {
-            self.app.ledger.record(self.record.clone());
-        }
-    }
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

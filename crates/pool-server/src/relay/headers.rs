@@ -45,8 +45,9 @@ fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
 /// What goes upstream of a client's headers, before the provider adds the account's own.
 ///
 /// `accept-encoding` becomes `identity`, so that the answer can be read for usage beside its delivery; `host` and
-/// `content-length` are the new connection's business.
-pub fn for_upstream(client: &HeaderMap) -> HeaderMap {
+/// `content-length` are the new connection's business. `removed`: what the provider wants away. (Left out while copying,
+/// since removing from a map changes the order of the rest.)
+pub fn for_upstream(client: &HeaderMap, removed: &[HeaderName]) -> HeaderMap {
     let dropped = listed(client);
     let own = [header::HOST, header::CONTENT_LENGTH, header::EXPECT];
     let mut headers = HeaderMap::with_capacity(client.len() + 4);
@@ -56,7 +57,8 @@ pub fn for_upstream(client: &HeaderMap) -> HeaderMap {
             || CREDENTIALS.contains(&text)
             || is_forwarding(name)
             || dropped.contains(name)
-            || own.contains(name);
+            || own.contains(name)
+            || removed.contains(name);
         if !drop {
             headers.append(name, value.clone());
         }
@@ -110,8 +112,9 @@ mod tests {
             ("anthropic-beta", "one"),
             ("anthropic-beta", "two"),
             ("content-length", "12"),
+            ("x-codex-turn-state", "made-up"),
         ]);
-        let up = for_upstream(&client);
+        let up = for_upstream(&client, &[HeaderName::from_static("x-codex-turn-state")]);
         assert_eq!(names(&up), ["accept-encoding", "anthropic-beta"].map(str::to_owned).each_ref().map(String::as_str));
         assert_eq!(up[header::ACCEPT_ENCODING], "identity");
         assert_eq!(up.get_all("anthropic-beta").iter().count(), 2);

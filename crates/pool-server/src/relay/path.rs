@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
-use pool_core::pool::{Event, PinState};
+use pool_core::pool::Event;
 use pool_core::retry::Trail;
 use pool_core::standing::{Refusal, RefusalWhy};
 use pool_core::verdict::Verdict;
@@ -19,8 +19,9 @@ use pool_providers::routes::{Kind, Route};
 use pool_providers::{Provider, Registry};
 use tokio::sync::watch;
 
-use super::attempt::{self, Miss, Opened};
+use super::attempt::{self, Opened};
 use super::deliver::{self, ReplyBody};
+use super::miss::Miss;
 use super::receive::{self, Received};
 use crate::admit::Caller;
 use crate::app::{App, Counted};
@@ -40,7 +41,7 @@ pub struct Errand {
     pub id: String,
     pub arrived: UnixMs,
     pub started: Instant,
-    _under_way: Counted,
+    pub under_way: Arc<Counted>,
 }
 
 /// The end of a request that no upstream answered well.
@@ -72,19 +73,8 @@ impl Errand {
         let mut demand = provider.demand(route, &head(&parts), &received.seen);
         demand.light |= route.kind == Kind::Relay { light: true };
         let session = demand.session.as_deref().map(|id| SessionKey::new(demand.provider, &caller.name, id));
-        let under_way = app.in_flight.enter();
-        Ok(Self {
-            app,
-            route,
-            parts,
-            received,
-            demand,
-            session,
-            id: request_id(),
-            arrived,
-            started,
-            _under_way: under_way,
-        })
+        let under_way = Arc::new(app.in_flight.enter());
+        Ok(Self { app, route, parts, received, demand, session, id: request_id(), arrived, started, under_way })
     }
 
     /// Runs the request to the point where its answer can go out. `early` learns of a successful head that waits for its first
@@ -133,12 +123,7 @@ impl Errand {
         early: &watch::Sender<Option<deliver::Head>>,
     ) -> Result<Opened, Miss> {
         let mut renewed = false;
-        let moved = lease.pin == PinState::Moved || trail.tried().any(|id| *id != lease.account.id);
-        let mut carry = match moved {
-            _ if lease.bare => Carry::Bare,
-            true => Carry::Moved,
-            false => Carry::All,
-        };
+        let mut carry = if lease.bare { Carry::Bare } else { Carry::All };
         loop {
             let attempt = match attempt::freshen(&self.app, lease).await {
                 Ok(()) => attempt::send(self, lease, carry, trail.attempts.len(), early).await,
@@ -155,7 +140,7 @@ impl Errand {
                 request = self.id, account = %lease.account.name, status, reason = miss.judgement.reason,
                 verdict = ?miss.judgement.verdict, "an attempt failed"
             );
-            if miss.judgement.verdict == Verdict::StripThenSame && self.received.can_be_sent() {
+            if miss.judgement.verdict == Verdict::StripThenSame {
                 carry = Carry::Bare;
                 self.session.inspect(|session| self.app.pool.apply(Event::Stripped { session: *session }));
                 continue;

@@ -145,15 +145,17 @@ pub async fn receive(
     received.wire = kept.freeze();
     received.whole = whole;
     received.rest = Mutex::new((!whole).then_some(incoming));
-    received.seen = look_into(headers, &received.wire, whole)?;
+    let (seen, unfolded) = look_into(headers, &received.wire, whole, budget)?;
+    received.charged += unfolded;
+    received.seen = seen;
     Ok(received)
 }
 
-/// The decoded body, or as much of it as the cap allows.
-fn look_into(headers: &HeaderMap, wire: &Bytes, whole: bool) -> Result<Body, Failure> {
+/// The decoded body, or as much of it as the cap and the budget allow, and what it took of the budget.
+fn look_into(headers: &HeaderMap, wire: &Bytes, whole: bool, budget: &ReplayBudget) -> Result<(Body, usize), Failure> {
     let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("unreadable").trim());
-    let decoder: Box<dyn Read + '_> = match encoding {
-        None | Some("" | "identity") => return Ok(Body { bytes: wire.clone(), whole }),
+    let mut decoder: Box<dyn Read + '_> = match encoding {
+        None | Some("" | "identity") => return Ok((Body { bytes: wire.clone(), whole }, 0)),
         Some("zstd") => {
             Box::new(zstd::stream::read::Decoder::with_buffer(&wire[..]).map_err(|error| garbled("zstd", &error))?)
         }
@@ -165,16 +167,24 @@ fn look_into(headers: &HeaderMap, wire: &Bytes, whole: bool) -> Result<Body, Fai
             return Err(bad(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
     };
-    let mut bytes = Vec::new();
-    let outcome = decoder.take(DECODED_CAP as u64 + 1).read_to_end(&mut bytes);
-    let complete = bytes.len() <= DECODED_CAP;
-    match outcome {
-        Err(error) if whole => Err(garbled(encoding.unwrap_or_default(), &error)),
-        // Of a beginning only a beginning can be decoded.
-        Err(_) => Ok(Body { bytes: bytes.into(), whole: false }),
-        Ok(_) => {
-            bytes.truncate(DECODED_CAP);
-            Ok(Body { bytes: bytes.into(), whole: whole && complete })
+    let (mut bytes, mut charged) = (Vec::new(), 0);
+    loop {
+        let before = bytes.len();
+        let piece = decoder.by_ref().take(BARE as u64).read_to_end(&mut bytes);
+        let more = bytes.len() - before;
+        match piece {
+            Err(error) if whole => {
+                budget.give_back(charged);
+                return Err(garbled(encoding.unwrap_or_default(), &error));
+            }
+            // Of a beginning only a beginning can be decoded.
+            Err(_) => return Ok((Body { bytes: bytes.into(), whole: false }, charged)),
+            Ok(0) => return Ok((Body { bytes: bytes.into(), whole }, charged)),
+            Ok(_) if bytes.len() > DECODED_CAP || !budget.take(more) => {
+                bytes.truncate(DECODED_CAP);
+                return Ok((Body { bytes: bytes.into(), whole: false }, charged));
+            }
+            Ok(_) => charged += more,
         }
     }
 }
@@ -205,21 +215,29 @@ mod tests {
         let mut gzipped = Vec::new();
         gzip.read_to_end(&mut gzipped).expect("encodes");
         for (encoding, wire) in [("zstd", zstd), ("gzip", gzipped), ("identity", text.clone())] {
-            let seen = look_into(&headers(encoding), &wire.into(), true).expect("readable");
+            let budget = ReplayBudget::new(1 << 20);
+            let (seen, charged) = look_into(&headers(encoding), &wire.into(), true, &budget).expect("readable");
             assert!(seen.whole && seen.bytes == text, "{encoding}");
+            assert_eq!(charged, if encoding == "identity" { 0 } else { text.len() });
         }
     }
 
     #[test]
     fn a_bomb_is_cut_and_garbage_is_named() {
         let bomb = zstd::encode_all(&vec![0; DECODED_CAP + 5][..], 3).expect("encodes");
-        let seen = look_into(&headers("zstd"), &bomb.into(), true).expect("readable");
+        let bomb = Bytes::from(bomb);
+        let budget = ReplayBudget::new(DECODED_CAP);
+        let (seen, _) = look_into(&headers("zstd"), &bomb, true, &budget).expect("readable");
         assert!(!seen.whole && seen.bytes.len() == DECODED_CAP);
+        let budget = ReplayBudget::new(BARE);
+        let (seen, charged) = look_into(&headers("zstd"), &bomb, true, &budget).expect("readable");
+        assert_eq!((seen.whole, seen.bytes.len(), charged), (false, 2 * BARE, BARE), "beyond the budget one piece");
         for encoding in ["zstd", "gzip", "deflate"] {
-            let fault = look_into(&headers(encoding), &Bytes::from_static(b"made up"), true).expect_err("garbage");
+            let fault =
+                look_into(&headers(encoding), &Bytes::from_static(b"made up"), true, &budget).expect_err("garbage");
             assert!(matches!(fault, Failure::BadRequest { status: StatusCode::BAD_REQUEST, .. }), "{encoding}");
         }
-        let fault = look_into(&headers("lzma"), &Bytes::from_static(b"x"), true).expect_err("unknown");
+        let fault = look_into(&headers("lzma"), &Bytes::from_static(b"x"), true, &budget).expect_err("unknown");
         assert!(matches!(fault, Failure::BadRequest { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, .. }));
     }
 }

@@ -39,22 +39,12 @@ struct Ear {
 
 impl Write for Ear {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let news = self.reader.feed(bytes);
-        self.hear(news);
+        self.news.add(self.reader.feed(bytes));
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl Ear {
-    fn hear(&mut self, news: News) {
-        self.news.windows.extend(news.windows);
-        if self.news.failure.is_none() {
-            self.news.failure = news.failure;
-        }
     }
 }
 
@@ -100,8 +90,7 @@ impl Tap {
 
     pub fn finish(&mut self) -> News {
         let Some(ear) = self.ear_mut() else { return News::default() };
-        let last = ear.reader.finish();
-        ear.hear(last);
+        ear.news.add(ear.reader.finish());
         std::mem::take(&mut ear.news)
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::tz::TimeZone;
 use pool_core::{Span, UnixMs};
 
-use super::{AccountStatus, State, StatusPage, WindowStatus};
+use super::{AccountStatus, State, StatusPage, WindowStatus, family_word};
 
 /// How the table is drawn.
 #[derive(Clone, Debug)]
@@ -238,7 +238,8 @@ fn note(account: &AccountStatus, look: &Look, now: UnixMs) -> Option<String> {
 fn window_line(window: &WindowStatus, account: &AccountStatus, look: &Look, now: UnixMs) -> Line {
     let blocker = account.windows.iter().find(|other| window.is_blocked_by(other));
     let name = match &window.family {
-        Some(family) => format!("{} {family}", window.name),
+        // The family first: when the cell is cut, lines can still be told apart.
+        Some(family) => format!("{} {}", family_word(family), window.name),
         None => window.name.clone(),
     };
     let mut line = Line {
@@ -322,10 +323,11 @@ fn chars(text: &str) -> usize {
 /// Exactly `width` columns: filled up, or cut with an ellipsis and one space.
 fn pad(text: &str, width: usize) -> String {
     let len = chars(text);
+    let shown = text.chars().map(harmless);
     if len < width {
-        return format!("{text}{}", " ".repeat(width - len));
+        return shown.chain(std::iter::repeat_n(' ', width - len)).collect();
     }
-    let kept: String = text.chars().take(width.saturating_sub(2)).collect();
+    let kept: String = shown.take(width.saturating_sub(2)).collect();
     format!("{kept}… ")
 }
 
@@ -345,10 +347,15 @@ fn wrapped(out: &mut String, text: &str, indent: usize, width: usize) {
             out.push(' ');
             column += 1;
         }
-        out.push_str(word);
+        out.extend(word.chars().map(harmless));
         column += len;
     }
     out.push('\n');
+}
+
+/// Reasons, plans and window names may be a provider's words, which must not steer the terminal.
+fn harmless(letter: char) -> char {
+    if letter.is_control() { '\u{fffd}' } else { letter }
 }
 
 #[cfg(test)]

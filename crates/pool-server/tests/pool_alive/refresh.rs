@@ -113,6 +113,32 @@ async fn a_newer_login_in_the_file_is_used_instead_of_a_call() {
 }
 
 #[tokio::test]
+async fn an_old_copy_of_a_login_is_never_used() {
+    // Nothing in these files tells whose they are: once one is renewed, only its old token does.
+    let nameless = || {
+        let mut login = login("u", 0, LATER);
+        login.as_object_mut().unwrap().remove("user");
+        login
+    };
+    let (copy, key) = ("pear/b.json", "pear/k.json");
+    let rig = Rig::start(&[(FILE, nameless()), (copy, nameless())]).await;
+    rig.keeper.refresher.ensure_fresh(&rig.id(FILE), 1, Why::Rejected).await.unwrap();
+    rig.put(key, &json!({ "access": "k-1" }));
+    within(SECOND, "the folder is looked at", || rig.slot(key).is_some()).await;
+    assert!(rig.slot(copy).is_none());
+    assert!(matches!(&rig.faults(Topic::Twice)[..], [(file, what)] if file == copy && what.contains("old copy")));
+    // A backup that is put back: the login in use stays, and so does what the next renewal starts from.
+    rig.put(FILE, &nameless());
+    within(SECOND, "the backup is noticed", || rig.faults(Topic::Content).len() == 1).await;
+    assert_eq!((rig.access(FILE).as_str(), rig.refreshes()), ("u-a1", (1, 0)));
+    rig.keeper.refresher.ensure_fresh(&rig.id(FILE), 2, Why::Rejected).await.unwrap_err();
+    assert_eq!(rig.refreshes(), (1, 0), "renewed a moment ago");
+    // A new sign-in mends it.
+    rig.put(FILE, &login("u", 7, LATER));
+    within(SECOND, "mended", || rig.faults(Topic::Content).is_empty()).await;
+}
+
+#[tokio::test]
 async fn a_dead_token_is_asked_about_once_and_a_new_file_mends_it() {
     let rig = rig().await;
     rig.server.books.lock().generation.insert("u".into(), 7);

@@ -198,7 +198,7 @@ impl Provider for Fake {
     fn reader(&self, _route: &Route, _demand: &Demand, _stream: bool, _now: UnixMs) -> Box<dyn Reader> {
         unreachable!()
     }
-    fn speak_of_pool(&self, _headers: &mut HeaderMap, _standing: &Standing, _now: UnixMs) {
+    fn speak_of_pool(&self, _headers: &mut HeaderMap, _served: &Account, _standing: &Standing, _now: UnixMs) {
         unreachable!()
     }
     fn failure(&self, _: Option<&Route>, _: &Head<'_>, _: &Failure, _: UnixMs) -> Reply {

@@ -2,10 +2,14 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod clients;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pool_core::TokenCounts;
+use pool_core::pool::Slot;
 use pool_providers::Registry;
 use pool_providers::gemini::OauthClient;
 use pool_providers::request::Bases;
@@ -14,6 +18,9 @@ use pool_server::{Config, Server};
 use pool_testkit::client::Seen;
 use pool_testkit::request::Request;
 use pool_testkit::{FakeUpstream, TestPool, World};
+use sqlx::Row as _;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -34,7 +41,15 @@ impl Rig {
 
     /// With a changed configuration.
     pub async fn with(world: World, change: impl FnOnce(&mut Config)) -> Self {
+        let rig = Self::launch(world, |_| {}, change).await;
+        rig.settled().await;
+        rig
+    }
+
+    /// With providers that are changed before the pool first speaks to them, and without waiting for what they then say.
+    pub async fn launch(world: World, prepare: impl FnOnce(&FakeUpstream), change: impl FnOnce(&mut Config)) -> Self {
         let fake = FakeUpstream::start(world).await.expect("the fake starts");
+        prepare(&fake);
         let pool = TestPool::of(&fake).expect("a temporary pool");
         let mut config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
@@ -51,13 +66,11 @@ impl Rig {
         let running = tokio::spawn(server.run(async move {
             let _ = stopped.await;
         }));
-        let rig = Self { fake, pool, app, addr, stop: Some(stop), running: Some(running) };
-        rig.settled().await;
-        rig
+        Self { fake, pool, app, addr, stop: Some(stop), running: Some(running) }
     }
 
     /// Waits until the probes of the start have come back.
-    async fn settled(&self) {
+    pub async fn settled(&self) {
         until("the first probes come back", || {
             self.app.pool.read(|pool, _| pool.slots().all(|slot| !self.app.keeper.prober.is_checking(&slot.account.id)))
         })
@@ -76,6 +89,35 @@ impl Rig {
         request.send(self.addr, Duration::from_secs(20)).await.expect("connected")
     }
 
+    /// What the pool makes of an account: `healthy`, `troubled` (the last choice for a moment), `out: …` (kept out for a
+    /// while), `parked` (waits for a person).
+    pub fn health(&self, name: &str) -> String {
+        self.app.pool.read(|pool, now| {
+            let slot = pool.slots().find(|slot| slot.account.name == name).expect("an account of this name");
+            health(slot, now)
+        })
+    }
+
+    /// Every record in the ledger's file, in the order of arrival.
+    pub async fn records(&self) -> Vec<Kept> {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.pool.root().join("data/proxy.db"));
+        let file = sqlx::SqlitePool::connect_with(options.read_only(true)).await.expect("the ledger opens");
+        let rows = sqlx::query("SELECT * FROM usage_records ORDER BY at_ms, request_id").fetch_all(&file).await;
+        rows.expect("readable").iter().map(Kept::of).collect()
+    }
+
+    /// The record of the request that this answers, once it is written.
+    pub async fn record_of(&self, seen: &Seen) -> Kept {
+        let id = seen.header("x-pool-request").expect("a relayed answer").to_owned();
+        for _ in 0..200 {
+            if let Some(kept) = self.records().await.into_iter().find(|kept| kept.request_id == id) {
+                return kept;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("no record of {id}");
+    }
+
     /// The ledger's count, once it has caught up with `at_least`.
     pub async fn recorded(&self, at_least: u64) -> u64 {
         for _ in 0..200 {
@@ -87,6 +129,72 @@ impl Rig {
         }
         self.app.ledger.count().await.expect("readable")
     }
+}
+
+fn health(slot: &Slot, now: pool_core::UnixMs) -> String {
+    let running = || slot.cooldowns.iter().filter(|cooldown| cooldown.is_running(now));
+    if slot.needs_login.is_some() {
+        return "parked".into();
+    }
+    match (running().find(|cooldown| cooldown.is_hard()), running().next()) {
+        (Some(out), _) => format!("out: {:?}", out.cause),
+        (None, Some(_)) => "troubled".into(),
+        (None, None) => "healthy".into(),
+    }
+}
+
+/// A row of the ledger.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    pub request_id: String,
+    pub account: String,
+    pub model: Option<String>,
+    pub status: i64,
+    pub ending: String,
+    pub attempts: i64,
+    pub tokens: Option<TokenCounts>,
+}
+
+impl Kept {
+    fn of(row: &sqlx::sqlite::SqliteRow) -> Self {
+        let count = |name: &str| row.get::<Option<i64>, _>(name).map(|count| u64::try_from(count).expect("no debt"));
+        let tokens = count("input").map(|input| TokenCounts {
+            input,
+            cache_read: count("cache_read").unwrap_or(0),
+            cache_write_5m: count("cache_write_5m").unwrap_or(0),
+            cache_write_1h: count("cache_write_1h").unwrap_or(0),
+            output: count("output").unwrap_or(0),
+            reasoning: count("reasoning").unwrap_or(0),
+        });
+        Self {
+            request_id: row.get("request_id"),
+            account: row.get("account"),
+            model: row.get("model"),
+            status: row.get("status"),
+            ending: row.get("ending"),
+            attempts: row.get("attempts"),
+            tokens,
+        }
+    }
+}
+
+/// A request's head as it stands on the wire, for tests that hold the connection themselves. `length` is the body's.
+pub fn head_of(request: &Request, addr: SocketAddr, length: usize) -> String {
+    use std::fmt::Write as _;
+    let mut head = format!("{} {} HTTP/1.1\r\nhost: {addr}\r\n", request.method, request.path);
+    for (name, value) in &request.headers {
+        let _ = write!(head, "{name}: {value}\r\n");
+    }
+    let _ = write!(head, "content-length: {length}\r\n\r\n");
+    head
+}
+
+/// Connects and sends the request, and leaves the rest to the caller.
+pub async fn send_only(request: &Request, addr: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(addr).await.expect("connected");
+    let head = head_of(request, addr, request.body.len());
+    stream.write_all(&[head.as_bytes(), &request.body].concat()).await.expect("sent");
+    stream
 }
 
 /// Waits up to 10 s.

@@ -201,6 +201,11 @@ pub(super) fn import(
     if let Some(entry) = same {
         return renew(place.dir, entry, provider, bytes, new);
     }
+    if let Some(entry) =
+        entries.iter().find(|entry| entry.file.rel != rel && has_key_of(entry, provider, &new)).filter(|_| !place.again)
+    {
+        return Err(known_key(entry).into());
+    }
     let here = |entry: &&Entry| {
         entry.file.provider == Some(id)
             && (entry.file.rel == rel || goes_by(entry, &name))
@@ -219,7 +224,7 @@ pub(super) fn import(
     }
     files::write_new(&path, &bytes).map_err(|error| Problem::new(error.to_string(), "", ""))?;
     let content = read(&rel, &bytes)?;
-    let account = folder::account(&rel, provider, &content);
+    let account = content.account(&rel, provider);
     let renews = content.credentials.refresh.is_some();
     Ok(Added { account, renewed: false, renews, archived, warning: content.warning })
 }
@@ -244,7 +249,7 @@ fn renew(
     files::edit(pool_dir, &entry.file.path, change).map_err(|error| {
         Problem::new(format!("cannot renew {rel}"), error.to_string(), "Make it readable and writable")
     })?;
-    let account = folder::account(rel, provider, &content);
+    let account = content.account(rel, provider);
     let renews = content.credentials.refresh.is_some();
     Ok(Added { account, renewed: true, renews, archived: None, warning: content.warning })
 }
@@ -288,6 +293,20 @@ fn duplicate(entry: &Entry, provider: &dyn Provider) -> Problem {
         format!("that is the same account as {name} ({})", entry.file.rel),
         format!("two files with one login of {} would log each other out", provider.title()),
         "To renew that account's login, leave out --name",
+    )
+}
+
+fn has_key_of(entry: &Entry, provider: &dyn Provider, new: &FileContent) -> bool {
+    let holds = |found: &folder::Found| found.holds(&new.credentials.access);
+    entry.file.provider == Some(provider.id()) && entry.account.as_ref().is_ok_and(holds)
+}
+
+fn known_key(entry: &Entry) -> Problem {
+    let rel = &entry.file.rel;
+    Problem::new(
+        format!("the pool has this key or login already, in {rel}"),
+        "two files with the same one are one account with one quota",
+        format!("To give it another name, set \"name\" in {rel}"),
     )
 }
 

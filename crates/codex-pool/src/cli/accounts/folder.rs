@@ -1,11 +1,11 @@
 //! The accounts of a pool folder, as their files tell them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use pool_core::{Account, AccountId, AccountKind};
+use pool_core::{Account, AccountId, AccountKind, ProviderId, Secret};
 use pool_providers::Registry;
-use pool_providers::provider::{FileContent, Provider};
+use pool_providers::provider::Provider;
 use pool_server::pool::files::{self, PoolFile};
 
 use crate::problem::Problem;
@@ -22,6 +22,15 @@ pub(crate) struct Entry {
 pub(crate) struct Found {
     pub(crate) account: Account,
     pub(crate) warning: Option<String>,
+    /// To know the same key in another file.
+    access: Secret,
+}
+
+impl Found {
+    /// Is this its very key or token?
+    pub(super) fn holds(&self, access: &Secret) -> bool {
+        self.access == *access
+    }
 }
 
 /// Every file that is, or wants to be, an account. A folder that is not there has none.
@@ -43,24 +52,11 @@ fn read_one(file: &PoolFile, registry: &Registry) -> Result<Found, String> {
         return Err(fault.clone());
     }
     let provider = file.provider.and_then(|id| registry.get(id)).ok_or("no provider is known for it")?;
-    let bytes = files::read_secret(&file.path).map_err(|error| format!("it cannot be read: {error}"))?;
+    let bytes = files::read_secret(&file.path)
+        .map_err(|error| format!("it cannot be read: {error}; make it a file that you may read"))?;
     let content = provider.read_file(&file.rel, &bytes).map_err(|fault| fault.to_string())?;
-    Ok(Found { account: account(&file.rel, provider, &content), warning: content.warning })
-}
-
-/// The account that a file at `rel` with this content is.
-pub(super) fn account(rel: &str, provider: &dyn Provider, content: &FileContent) -> Account {
-    let stem = rel.rsplit('/').next().unwrap_or(rel).trim_end_matches(".json");
-    Account {
-        id: content.identity(rel).account_id(provider.id()),
-        provider: provider.id(),
-        kind: content.kind,
-        name: content.settings.name.clone().unwrap_or_else(|| stem.to_owned()),
-        file: rel.to_owned(),
-        plan: content.plan.clone(),
-        email: content.email.clone(),
-        settings: content.settings.clone(),
-    }
+    let account = content.account(&file.rel, provider);
+    Ok(Found { account, warning: content.warning, access: content.credentials.access })
 }
 
 /// `Codex subscription, plus, m…@example.com`.
@@ -85,9 +81,12 @@ pub(super) fn kind(kind: AccountKind) -> &'static str {
 /// Files that hold the same account: the pool uses one of them, and two that are renewed would log each other out.
 pub(crate) fn duplicates(entries: &[Entry]) -> Vec<Problem> {
     let mut by_id: BTreeMap<&AccountId, Vec<&str>> = BTreeMap::new();
+    // A key tells no owner: two files with the same one have ids of their own.
+    let mut by_key: HashMap<(ProviderId, &str), &AccountId> = HashMap::new();
     for entry in entries {
-        if let Ok(found) = &entry.account {
-            by_id.entry(&found.account.id).or_default().push(&entry.file.rel);
+        if let Ok(Found { account, access, .. }) = &entry.account {
+            let id = by_key.entry((account.provider, access.expose())).or_insert(&account.id);
+            by_id.entry(*id).or_default().push(&entry.file.rel);
         }
     }
     let several = by_id.into_values().filter(|files| files.len() > 1);

@@ -104,7 +104,7 @@ impl Provider for Fruit {
     fn reader(&self, _: &Route, _: &Demand, _: bool, _: UnixMs) -> Box<dyn Reader> {
         never()
     }
-    fn speak_of_pool(&self, _: &mut HeaderMap, _: &Standing, _: UnixMs) {
+    fn speak_of_pool(&self, _: &mut HeaderMap, _: &Account, _: &Standing, _: UnixMs) {
         never()
     }
     fn failure(&self, _: Option<&Route>, _: &Head<'_>, _: &Failure, _: UnixMs) -> Reply {

@@ -247,3 +247,17 @@ fn lists_tell_faults_and_that_nobody_serves() {
     let refused = test::run(&server, &world.registry, "apple/work", false).expect_err("not running");
     assert_eq!(refused.exit, Exit::NotRunning);
 }
+
+#[test]
+fn one_key_in_two_files_is_one_account() {
+    let world = world(&[("pear/a.json", r#"{"key":"k1"}"#), ("pear/b.json", r#"{"key":"k2"}"#)]);
+    let twins = || folder::duplicates(&folder::read(&world.dir, &world.registry).expect("reads"));
+    assert_eq!(twins(), []);
+    let again = world.outside("again.json", r#"{"key":"k2"}"#);
+    let place = Place { dir: &world.dir, name: Some("c"), replace: false, again: false };
+    let added = add::add_file(&place, &world.registry, &again, Some("pear"));
+    let refused = added.expect_err("it is there").to_string();
+    assert!(refused.contains("the pool has this key or login already, in pear/b.json"), "{refused}");
+    std::fs::write(world.dir.join("pear/c.json"), r#"{"key":"k2"}"#).expect("writes");
+    assert!(twins()[0].what.contains("pear/b.json and pear/c.json are the same account"), "{:?}", twins());
+}

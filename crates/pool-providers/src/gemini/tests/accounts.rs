@@ -81,7 +81,7 @@ fn a_bad_file_says_what_it_is_and_how_to_mend_it() {
     let cases = [
         ("", "the file is empty"),
         (" \n", "the file is empty"),
-        (r#"{"access_token": "ya29.x", "#, "breaks off in line 1"),
+        (r#"{"access_token": "ya29.x", "#, "breaks off (line 1"),
         ("{access_token}", "not JSON (line 1, column 2)"),
         ("[]", "not an object"),
         ("AIzaMadeUp", r#"write it as {"api_key""#),
@@ -99,10 +99,10 @@ fn a_bad_file_says_what_it_is_and_how_to_mend_it() {
         (r#"{"access_token": "ya29.pool-made-up"}"#, "handed out"),
         (r#"{"access_token": "a b"}"#, "holds spaces"),
         (r#"{"access_token": "x", "expiry_date": "soon"}"#, "`expiry_date` must be a number"),
-        (r#"{"api_key": "x", "name": 5}"#, "`name` must be a text"),
-        (r#"{"api_key": "x", "disabled": "yes"}"#, "`disabled` must be true or false"),
-        (r#"{"api_key": "x", "priority": 1.5}"#, "`priority` must be a whole number"),
-        (r#"{"api_key": "x", "share": 1}"#, "`share` must be true or false"),
+        (r#"{"api_key": "x", "name": 5}"#, "`name` is not a text"),
+        (r#"{"api_key": "x", "disabled": "yes"}"#, "`disabled` is not true or false"),
+        (r#"{"api_key": "x", "priority": 1.5}"#, "`priority` is not a whole number"),
+        (r#"{"api_key": "x", "share": 1}"#, "`share` is not true or false"),
     ];
     for (text, says) in cases {
         let fault = fault(text);

@@ -651,6 +651,6 @@ fn reply_headers_name_no_project() {
     headers.insert("set-cookie", HeaderValue::from_static("x=1"));
     headers.insert("x-goog-user-project", HeaderValue::from_static("p"));
     headers.insert("server-timing", HeaderValue::from_static("gfet4t7; dur=12"));
-    gemini().speak_of_pool(&mut headers, &Standing::default(), NOW);
+    gemini().speak_of_pool(&mut headers, &account(AccountKind::ApiKey), &Standing::default(), NOW);
     assert_eq!(headers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>(), ["server-timing"]);
 }

@@ -120,6 +120,7 @@ impl Shelf {
             None if !last => return Err("its file is being replaced".into()),
             None => {
                 let kept = self.keep_aside(loan, new, provider)?;
+                state.spent.replaced(&self.dir, loan.account.provider, &loan.credentials, new);
                 state.unsaved.remove(id);
                 return Ok(kept);
             }
@@ -138,6 +139,9 @@ impl Shelf {
         }
         (self.write)(&file.path, &bytes).map_err(|error| error.to_string())?;
         let file = file.clone();
+        for old in [&loan.credentials, &loan.on_file] {
+            state.spent.replaced(&self.dir, loan.account.provider, old, new);
+        }
         self.written(&mut state, id, &file, &bytes);
         self.publish(id, new);
         Ok(Persisted::Written)

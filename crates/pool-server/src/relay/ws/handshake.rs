@@ -11,7 +11,7 @@ const UPGRADE: HeaderValue = HeaderValue::from_static("Upgrade");
 
 /// Between two neighbours only. Extensions are declined, since nothing here could undo them; subprotocols, because some
 /// clients hide a credential in them and no relayed socket has any.
-const BETWEEN_NEIGHBOURS: [HeaderName; 5] = [
+pub const BETWEEN_NEIGHBOURS: [HeaderName; 5] = [
     header::SEC_WEBSOCKET_KEY,
     header::SEC_WEBSOCKET_ACCEPT,
     header::SEC_WEBSOCKET_VERSION,
@@ -36,11 +36,10 @@ pub fn accept(client: &HeaderMap) -> Result<HeaderValue, &'static str> {
     HeaderValue::try_from(derive_accept_key(key.as_bytes())).map_err(|_| "the `sec-websocket-key` cannot be read")
 }
 
-/// Makes `headers`, those of a client's handshake without its hop-by-hop ones, a handshake of ours. Returns what the answer
-/// must accept with.
+/// Makes `headers`, those of a client's handshake without what is between neighbours, a handshake of ours. Returns what the
+/// answer must accept with.
 pub fn ask(headers: &mut HeaderMap) -> String {
     let key = generate_key();
-    strip(headers);
     headers.insert(header::CONNECTION, UPGRADE);
     headers.insert(header::UPGRADE, WEBSOCKET);
     headers.insert(header::SEC_WEBSOCKET_VERSION, VERSION);
@@ -61,17 +60,13 @@ pub fn is_granted(headers: &HeaderMap, accept: &str) -> bool {
 
 /// Makes `headers`, those of an upstream's answer, our answer to the client.
 pub fn grant(headers: &mut HeaderMap, accept: HeaderValue) {
-    strip(headers);
+    for name in BETWEEN_NEIGHBOURS {
+        headers.remove(name);
+    }
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONNECTION, UPGRADE);
     headers.insert(header::UPGRADE, WEBSOCKET);
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-}
-
-fn strip(headers: &mut HeaderMap) {
-    for name in BETWEEN_NEIGHBOURS {
-        headers.remove(name);
-    }
 }
 
 #[cfg(test)]
@@ -110,16 +105,19 @@ mod tests {
 
     #[test]
     fn neighbours_words_go_no_further_and_the_answer_must_fit() {
-        let mut up = headers(&[
+        let client = headers(&[
             ("sec-websocket-extensions", "permessage-deflate"),
             ("sec-websocket-protocol", "openai-insecure-api-key.made-up"),
             ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
             ("openai-beta", "responses_websockets=2026-02-06"),
         ]);
+        let mut up = crate::relay::headers::for_upstream(&client, &BETWEEN_NEIGHBOURS);
         let expected = ask(&mut up);
         let mut names: Vec<&str> = up.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["connection", "openai-beta", "sec-websocket-key", "sec-websocket-version", "upgrade"]);
+        let ours =
+            ["accept-encoding", "connection", "openai-beta", "sec-websocket-key", "sec-websocket-version", "upgrade"];
+        assert_eq!(names, ours);
         assert_ne!(up[header::SEC_WEBSOCKET_KEY], "dGhlIHNhbXBsZSBub25jZQ==");
 
         let mut answer = headers(&[("upgrade", "WebSocket")]);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use pool_core::pool::{Event, PinState};
+use pool_core::pool::Event;
 use pool_core::retry::Trail;
 use pool_core::verdict::{Cause, Fault, Until, Verdict};
 use pool_core::{AccountId, Demand, Judgement, Scope, SessionKey};
@@ -133,7 +133,7 @@ impl Ground {
             Ok(demand) => demand,
             Err(_) => return fall_back(),
         };
-        let (leg, mut headers, carry) = match self.choose(&demand).await {
+        let (leg, mut headers) = match self.choose(&demand).await {
             Ok(opened) => opened,
             Err(reply) => return reply.map_or_else(fall_back, deliver::reply),
         };
@@ -150,7 +150,7 @@ impl Ground {
                 Ok(upgraded) => {
                     let cap = self.app.config.socket_message_cap;
                     let client = Link::new(upgraded, Role::Server, cap).await;
-                    Talk::new(self, turns, client, (leg, carry), sockets).run().await;
+                    Talk::new(self, turns, client, leg, sockets).run().await;
                 }
                 Err(error) => tracing::debug!(request = self.id, %error, "a client left during its handshake"),
             }
@@ -179,7 +179,7 @@ impl Ground {
 
     /// Finds an account whose handshake succeeds. `Err(Some)`: the reply that says why there is none; `Err(None)`: HTTP may do
     /// better.
-    async fn choose(&self, demand: &Demand) -> Result<(Leg, HeaderMap, Carry), Option<Reply>> {
+    async fn choose(&self, demand: &Demand) -> Result<(Leg, HeaderMap), Option<Reply>> {
         let session = Some(self.session(demand));
         let (mut trail, mut tried) = (Trail::default(), Vec::new());
         self.app.pool.count_request(demand.provider);
@@ -190,13 +190,8 @@ impl Ground {
                 // What is not certain may be better over HTTP, and is told there.
                 Some(reply).filter(|reply| reply.status.is_client_error())
             })?;
-            let carry = match lease.pin {
-                PinState::Moved => Carry::Moved,
-                _ if tried.is_empty() => Carry::All,
-                _ => Carry::Moved,
-            };
-            match self.connect(&mut lease, demand, carry, &mut trail).await {
-                Ok((leg, headers)) => return Ok((leg, headers, carry)),
+            match self.connect(&mut lease, demand, &mut trail).await {
+                Ok(opened) => return Ok(opened),
                 Err(miss) if miss.judgement.verdict == Verdict::Fatal => return Err(None),
                 Err(miss) => {
                     let transient = miss.judgement.is_transient();
@@ -217,13 +212,12 @@ impl Ground {
         &self,
         lease: &mut Lease,
         demand: &Demand,
-        carry: Carry,
         trail: &mut Trail,
     ) -> Result<(Leg, HeaderMap), Miss> {
         let mut renewed = false;
         loop {
             let tried = match attempt::freshen(&self.app, lease).await {
-                Ok(()) => self.shake_hands(lease, demand, carry).await,
+                Ok(()) => self.shake_hands(lease, demand).await,
                 Err(miss) => Err(Miss { judgement: miss.judgement, status: miss.status }),
             };
             let miss = match tried {
@@ -259,18 +253,20 @@ impl Ground {
         );
     }
 
-    async fn shake_hands(&self, lease: &Lease, demand: &Demand, carry: Carry) -> Result<(Leg, HeaderMap), Miss> {
+    async fn shake_hands(&self, lease: &Lease, demand: &Demand) -> Result<(Leg, HeaderMap), Miss> {
         let app = &self.app;
         let unfit = |failure: Failure| Miss::no_socket(format!("{failure:?}"), None);
         let provider = provider(&app.registry, self.route).map_err(unfit)?;
-        let serving =
-            Serving { account: &lease.account, credentials: &lease.credentials, bases: &app.config.bases, carry };
+        let serving = Serving {
+            account: &lease.account,
+            credentials: &lease.credentials,
+            bases: &app.config.bases,
+            carry: Carry::All,
+        };
         let nothing = Body { bytes: Bytes::new(), whole: true };
         let outbound = provider.outbound(self.route, &head(&self.parts), &nothing, &serving).map_err(unfit)?;
-        let mut fields = headers::for_upstream(&self.parts.headers);
-        outbound.remove.into_iter().for_each(|name| {
-            fields.remove(name);
-        });
+        let removed = [outbound.remove, handshake::BETWEEN_NEIGHBOURS.to_vec()].concat();
+        let mut fields = headers::for_upstream(&self.parts.headers, &removed);
         outbound.set.into_iter().for_each(|(name, value)| {
             fields.insert(name, value);
         });
@@ -280,7 +276,7 @@ impl Ground {
             .map_err(|error| Miss::no_socket(error.to_string(), None))?;
         *request.headers_mut() = fields;
         let limit = app.config.timeouts.handshake;
-        let mut response = app.upstream.upgrade(request, limit).await.map_err(|error| unreachable(&error))?;
+        let mut response = app.upstream.send(request, limit).await.map_err(|error| unreachable(&error))?;
         let now = clock::now();
         let windows = provider.header_windows(&lease.account, demand, response.headers(), now);
         if !windows.is_empty() {
@@ -298,7 +294,7 @@ impl Ground {
             Err(_) => return Err(Miss::broken("the upgrade did not come about in time")),
         };
         let mut told = headers::for_client(std::mem::take(response.headers_mut()));
-        provider.speak_of_pool(&mut told, &app.pool.standing(demand), now);
+        provider.speak_of_pool(&mut told, &lease.account, &app.pool.standing(demand), now);
         let link = Link::new(upgraded, Role::Client, app.config.socket_message_cap).await;
         Ok((Leg { link, account: lease.account.id.clone(), opened: Instant::now(), turns: 0 }, told))
     }

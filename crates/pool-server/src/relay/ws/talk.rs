@@ -43,8 +43,6 @@ pub struct Talk {
     leg: Leg,
     /// The upstream connection has failed while something was sent on it.
     fallen: Option<Over>,
-    /// The least care that messages need: the conversation has been elsewhere before.
-    carry: Carry,
     turn: Option<Turn>,
     /// Turns so far.
     count: u32,
@@ -86,13 +84,7 @@ impl End {
 }
 
 impl Talk {
-    pub fn new(
-        ground: Ground,
-        turns: Box<dyn SocketTurns>,
-        client: Link,
-        (leg, carry): (Leg, Carry),
-        sockets: Sockets,
-    ) -> Self {
+    pub fn new(ground: Ground, turns: Box<dyn SocketTurns>, client: Link, leg: Leg, sockets: Sockets) -> Self {
         let now = Instant::now();
         Self {
             ground,
@@ -100,7 +92,6 @@ impl Talk {
             client,
             leg,
             fallen: None,
-            carry,
             turn: None,
             count: 0,
             queue: VecDeque::new(),
@@ -192,8 +183,7 @@ impl Talk {
         self.count += 1;
         self.sign = Instant::now() + app.config.timeouts.hold;
         let session = self.ground.session(&demand);
-        let mut turn = Turn::new(&app, self.count, &create, demand, session);
-        turn.carry = self.carry;
+        let turn = Turn::new(&app, self.count, &create, demand, session);
         self.place(turn, create).await
     }
 
@@ -230,10 +220,10 @@ impl Talk {
 
     /// Another upstream connection, to the turn's account.
     async fn reconnect(&mut self, turn: &mut Turn) -> Result<Result<(), Miss>, End> {
-        let Turn { lease: Some(lease), demand, carry, trail, left, .. } = turn else {
+        let Turn { lease: Some(lease), demand, trail, left, .. } = turn else {
             return Ok(Err(Miss::broken("no account")));
         };
-        let connecting = self.ground.connect(lease, demand, *carry, trail);
+        let connecting = self.ground.connect(lease, demand, trail);
         match listening(&mut self.client, &mut self.queue, connecting).await? {
             Ok((leg, _)) => {
                 let old = std::mem::replace(&mut self.leg, leg);
@@ -258,9 +248,6 @@ impl Talk {
 
     /// The message without what only another account understands.
     fn fitted(&self, create: Utf8Bytes, lease: &Lease, carry: Carry) -> Utf8Bytes {
-        if carry == Carry::All {
-            return create;
-        }
         let ground = &self.ground;
         let body = Body { bytes: create.clone().into(), whole: true };
         let bases = &ground.app.config.bases;
@@ -269,6 +256,9 @@ impl Talk {
             .and_then(|provider| provider.outbound(ground.route, &head(&ground.parts), &body, &serving))
             .map(|outbound| outbound.edits)
             .unwrap_or_default();
+        if edits.is_empty() {
+            return create;
+        }
         let edits = edits.iter().map(|edit| (edit.range.clone(), &edit.with[..]));
         let fitted = splice::apply(&body.bytes, edits).ok().and_then(|bytes| Utf8Bytes::try_from(bytes).ok());
         fitted.unwrap_or(create)

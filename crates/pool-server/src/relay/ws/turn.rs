@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pool_core::pool::{Event, PinState};
+use pool_core::pool::Event;
 use pool_core::retry::Trail;
 use pool_core::usage::{Ending, UsageRecord};
 use pool_core::verdict::Verdict;
@@ -95,18 +95,9 @@ impl Turn {
         self.refused.iter().chain(&self.stumbled).cloned().collect()
     }
 
-    /// Takes the account. What travels with the conversation is seen to.
     pub fn take(&mut self, lease: Lease) {
-        let elsewhere = lease.pin == PinState::Moved || self.trail.tried().any(|id| *id != lease.account.id);
-        let carry = if lease.bare {
-            Carry::Bare
-        } else if elsewhere {
-            Carry::Moved
-        } else {
-            Carry::All
-        };
-        if carry != Carry::All {
-            self.carry = carry;
+        if lease.bare {
+            self.carry = Carry::Bare;
         }
         self.lease = Some(lease);
     }

@@ -121,3 +121,19 @@ fn colour_only_when_asked_for() {
     let look = Look { width: 80, colour: true, ascii: false, zone: TimeZone::UTC };
     assert!(render(&page, &look, NOW).contains("\x1b[34m████░░░░\x1b[0m  50% left"));
 }
+
+#[test]
+fn windows_of_models_can_be_told_apart_when_they_are_cut() {
+    let of = |model: &str| WindowStatus { family: Some(format!("model:{model}")), ..window("requests", 0.5, None) };
+    let drawn = draw(&page(vec![account("key", State::Ready, vec![of("acme-3-preview-0526"), of("acme-3-mini")])]), 80);
+    assert!(drawn.contains(" acme-3-preview-0526 req") && drawn.contains(" acme-3-mini requests"), "{drawn}");
+}
+
+#[test]
+fn a_providers_words_do_not_steer_the_terminal() {
+    let mut odd = account("odd", State::NeedsLogin, vec![window("5h\u{1b}[2J", 0.5, None)]);
+    odd.plan = Some("pro\u{1b}[31m".into());
+    odd.reason = Some("said \u{1b}]0;title\u{7} so".into());
+    let drawn = draw(&page(vec![odd]), 100);
+    assert!(!drawn.contains(['\u{1b}', '\u{7}']) && drawn.contains("5h\u{fffd}[2J"), "{drawn}");
+}

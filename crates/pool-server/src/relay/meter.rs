@@ -1,0 +1,137 @@
+//! The book of one answer: its account's slot until the end, and one record then.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{StatusCode, header};
+use pool_core::pool::Event;
+use pool_core::quota::QuotaWindow;
+use pool_core::usage::{Ending, UsageRecord};
+use pool_core::verdict::Verdict;
+use pool_core::{AccountId, UnixMs};
+use pool_providers::reply::{News, Stage};
+
+use super::answer::{Answer, Broken};
+use super::path::Errand;
+use crate::app::{App, Counted};
+use crate::clock;
+use crate::pool::Lease;
+
+/// Keeps the book of one delivery, and its lease until the end.
+#[derive(Debug)]
+pub struct Meter {
+    app: Arc<App>,
+    lease: Option<Lease>,
+    _under_way: Arc<Counted>,
+    light: bool,
+    /// The provider told of a failure inside the answer.
+    failed: bool,
+    families: Vec<String>,
+    account: AccountId,
+    record: UsageRecord,
+    started: Instant,
+    first_byte: Option<Duration>,
+}
+
+impl Meter {
+    pub fn new(errand: &Errand, lease: &Lease, status: StatusCode, attempts: usize) -> Self {
+        let agent = errand.parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let client =
+            agent.and_then(|agent| agent.split_whitespace().next()).map(|word| word.chars().take(64).collect());
+        let record = UsageRecord {
+            request_id: errand.id.clone(),
+            at: errand.arrived,
+            provider: errand.demand.provider.0.to_owned(),
+            account: lease.account.id.clone(),
+            model: errand.demand.model.clone(),
+            client,
+            session: errand.session.map(pool_core::SessionKey::short),
+            status: status.as_u16(),
+            ending: Ending::Aborted,
+            tokens: None,
+            attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+            first_byte_ms: 0,
+            total_ms: 0,
+        };
+        Self {
+            app: errand.app.clone(),
+            lease: Some(lease.share()),
+            _under_way: errand.under_way.clone(),
+            light: errand.demand.light,
+            failed: false,
+            families: errand.demand.families.clone(),
+            account: lease.account.id.clone(),
+            record,
+            started: errand.started,
+            first_byte: None,
+        }
+    }
+
+    pub fn sent(&mut self) {
+        self.first_byte.get_or_insert_with(|| self.started.elapsed());
+    }
+
+    pub fn read(&self, windows: Vec<QuotaWindow>) {
+        if !windows.is_empty() {
+            self.app.pool.apply(Event::Read { id: self.account.clone(), windows });
+        }
+    }
+
+    /// What is told in the middle of a delivery no longer changes it, but the pool wants to know.
+    pub fn hear(&mut self, news: News) {
+        self.read(news.windows);
+        self.failed |= news.failure.is_some();
+        let Some(judgement) = news.failure.filter(|judgement| judgement.verdict != Verdict::Fatal) else { return };
+        tracing::info!(request = self.record.request_id, account = %self.account, reason = judgement.reason, "an answer failed midway");
+        if let Some(penalty) = judgement.penalty {
+            self.app.pool.apply(Event::Penalised { id: self.account.clone(), penalty });
+        }
+    }
+
+    pub fn end(&mut self, answer: &Answer, broken: Option<&Broken>) {
+        let ending = match broken {
+            None if self.failed || self.record.status >= 400 => Ending::Failed,
+            None if answer.tap.stage() == Stage::Ended => Ending::Complete,
+            _ => Ending::Incomplete,
+        };
+        if let Some(broken) = broken {
+            tracing::warn!(request = self.record.request_id, account = %self.account, %broken, "an answer broke off");
+        }
+        self.close(answer, ending);
+    }
+
+    pub fn abort(&mut self, answer: &Answer) {
+        self.close(answer, Ending::Aborted);
+    }
+
+    /// Gives the account back and records nothing.
+    pub fn forget(&mut self) {
+        self.lease = None;
+    }
+
+    /// Once: later calls find the lease gone.
+    pub fn close(&mut self, answer: &Answer, ending: Ending) {
+        let Some(lease) = self.lease.take() else { return };
+        let now: UnixMs = clock::now();
+        self.record.ending = ending;
+        self.record.tokens = answer.tap.usage();
+        if self.record.model.is_none() {
+            self.record.model = answer.tap.model().map(str::to_owned);
+        }
+        let total = self.started.elapsed();
+        self.record.first_byte_ms = millis(self.first_byte.unwrap_or(total));
+        self.record.total_ms = millis(total);
+        tracing::info!(
+            request = self.record.request_id, account = %lease.account.name, model = self.record.model,
+            status = self.record.status, ending = ?ending, tokens = self.record.tokens.map(|tokens| tokens.total()),
+            attempts = self.record.attempts, ms = self.record.total_ms, families = ?self.families, at = now.0, "served"
+        );
+        if !self.light {
+            self.app.ledger.record(self.record.clone());
+        }
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
