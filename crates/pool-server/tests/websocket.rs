@@ -209,8 +209,7 @@ async fn after_something_meaningful_the_client_sees_what_happens() {
 async fn what_upstream_refuses_at_the_handshake_another_account_grants_or_http_does() {
     for (fault, expected) in [
         (Fault::Limit, 429),
-        // Why nobody is left is told over HTTP.
-        (Fault::Expired, 426),
+        (Fault::Expired, 400),
         (Fault::Status(503), 426),
         (Fault::Reset, 426),
         (Fault::Garbage, 426),
