@@ -334,6 +334,21 @@ async fn a_client_that_leaves_frees_its_upstream_and_leaves_one_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_idle_socket_is_no_request_that_dribbles() {
+    let rig = Rig::with(two(), |config| {
+        config.timeouts.head_read = Duration::from_millis(100);
+        config.timeouts.body_progress = Duration::from_millis(100);
+        config.timeouts.upstream_idle = Duration::from_millis(300);
+    })
+    .await;
+    let mut socket = connect(&rig, "c1").await;
+    let first = socket.turn(create("c1", None, "hello")).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let came = socket.turn(create("c1", response_id(&first).as_deref(), "go on")).await;
+    assert!(response_id(&came).is_some(), "{came:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_order_to_stop_lets_turns_end_and_closes_sockets_with_1012() {
     let rig = Rig::with(two(), |config| config.timeouts.drain = Duration::from_secs(10)).await;
     let mut idle = connect(&rig, "c1").await;
