@@ -247,7 +247,7 @@ async fn with_every_account_at_its_limit_the_client_gets_its_own_limit_message()
     let rig = Rig::start(two()).await;
     let mut socket = connect(&rig, "c1").await;
     for account in ["one", "two"] {
-        rig.fake.account(account).limit("5h", Duration::from_secs(1800));
+        rig.fake.account(account).limit("5h", Duration::from_mins(30));
     }
     let begun = Instant::now();
     socket.turn(create("c1", None, "hello")).await;

@@ -18,7 +18,7 @@ pub const GOODBYE: Duration = Duration::from_secs(1);
 const PATIENCE: u32 = 4;
 
 /// Read at a time: an idle socket costs two of these.
-const READ_BUFFER: usize = 8 << 10;
+const READ_BUFFER: usize = 4 << 10;
 
 /// See the module's page.
 #[derive(Debug)]

@@ -107,13 +107,27 @@ pub async fn upgrade(
     let ground = Ground {
         app,
         route,
-        parts,
+        parts: by_itself(parts),
         caller: caller.clone(),
         id: uuid::Uuid::now_v7().simple().to_string(),
         client: None,
         started: Instant::now(),
     };
     ground.run(turns, accept).await
+}
+
+/// The same head, no longer in the buffer that it was read into: a socket keeps it for as long as an hour.
+fn by_itself(mut parts: http::request::Parts) -> http::request::Parts {
+    for value in parts.headers.values_mut() {
+        if let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            copy.set_sensitive(value.is_sensitive());
+            *value = copy;
+        }
+    }
+    if let Ok(uri) = parts.uri.to_string().parse() {
+        parts.uri = uri;
+    }
+    parts
 }
 
 /// 426 makes Codex fall back to HTTP at once, showing nothing (measured on Codex CLI 0.169.0).
@@ -129,10 +143,7 @@ impl Ground {
         let word = agent.and_then(|agent| agent.split_whitespace().next());
         self.client = word.map(|word| word.chars().take(64).collect());
         let Some(client) = self.parts.extensions.remove::<hyper::upgrade::OnUpgrade>() else { return fall_back() };
-        let demand = match self.demand(&Bytes::new()) {
-            Ok(demand) => demand,
-            Err(_) => return fall_back(),
-        };
+        let Ok(demand) = self.demand(&Bytes::new()) else { return fall_back() };
         let (leg, mut headers) = match self.choose(&demand).await {
             Ok(opened) => opened,
             Err(reply) => return reply.map_or_else(fall_back, deliver::reply),
