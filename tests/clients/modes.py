@@ -107,6 +107,8 @@ requires_openai_auth = true
 enabled = false
 """
 
+SOCKET_CONFIG = README_CONFIG.replace("requires_openai_auth = true", "requires_openai_auth = true\nsupports_websockets = true")
+
 BASE_URL_CONFIG = """\
 openai_base_url = "{url}/v1"
 chatgpt_base_url = "{url}/backend-api"
@@ -207,6 +209,7 @@ def sdk(script: str, secret: str) -> Callable[[Setting], Prepared]:
 
 MODES = [
     Mode("codex-readme", "codex", codex(README_CONFIG, codex_login)),
+    Mode("codex-socket", "codex", codex(SOCKET_CONFIG, codex_login)),
     Mode("codex-base-url", "codex", codex(BASE_URL_CONFIG, codex_login)),
     Mode("codex-api-key", "codex", codex(README_CONFIG, codex_key)),
     Mode("claude-api-key", "claude", claude("ANTHROPIC_API_KEY", "anthropic_key")),

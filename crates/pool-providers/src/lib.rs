@@ -13,5 +13,6 @@ mod quote;
 pub mod reply;
 pub mod request;
 pub mod routes;
+pub mod socket;
 
 pub use provider::{Provider, Registry};

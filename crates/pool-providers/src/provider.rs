@@ -13,6 +13,7 @@ use crate::gemini::{Gemini, OauthClient};
 use crate::reply::{Failure, Reader, Reply};
 use crate::request::{Bases, Body, Call, Head, Outbound, Serving};
 use crate::routes::Route;
+use crate::socket::SocketTurns;
 
 /// What a credential file holds.
 #[derive(Clone, Debug)]
@@ -151,6 +152,11 @@ pub trait Provider: Send + Sync {
 
     /// The reader for a successful answer. `stream`: its content type is `text/event-stream`.
     fn reader(&self, route: &Route, demand: &Demand, stream: bool, now: UnixMs) -> Box<dyn Reader>;
+
+    /// The turns of a socket on this route. `None`: the provider has no sockets there, so the upgrade is declined.
+    fn socket(&self, _route: &Route) -> Option<Box<dyn SocketTurns>> {
+        None
+    }
 
     /// Takes the limits and ids of the account that served out of the reply's headers and puts the pool's in.
     fn speak_of_pool(&self, headers: &mut HeaderMap, served: &Account, standing: &Standing, now: UnixMs);

@@ -62,7 +62,8 @@ pub enum Kind {
     Answer,
     /// The same, without a credential (connectivity probes).
     OpenAnswer,
-    /// A WebSocket upgrade: declined with 426 so that the client falls back to HTTP.
+    /// A WebSocket upgrade: carried as [`crate::Provider::socket`] says, or declined with 426 so that the client falls back to
+    /// HTTP.
     Upgrade,
     /// The account owner's own things: never forwarded for others; 404 with a reason.
     Refused,

@@ -10,6 +10,7 @@ use pool_store::Ledger;
 use crate::config::Config;
 use crate::pool::{Keeper, LivePool};
 use crate::relay::receive::ReplayBudget;
+use crate::relay::ws::Sockets;
 use crate::upstream::SharedUpstream;
 
 /// The running server's parts.
@@ -24,6 +25,7 @@ pub struct App {
     pub ledger: Ledger,
     pub replay: Arc<ReplayBudget>,
     pub in_flight: Gauge,
+    pub sockets: Sockets,
     /// The order to stop has come: `/readyz` says so.
     pub draining: AtomicBool,
 }

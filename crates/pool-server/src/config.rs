@@ -22,6 +22,10 @@ pub struct Config {
     pub max_attempts: u32,
     /// Never renew tokens (another program does).
     pub disable_refresh: bool,
+    /// Carry WebSockets. If not, clients are told to use HTTP.
+    pub websockets: bool,
+    /// The longest message on a socket.
+    pub socket_message_cap: usize,
     /// Bodies up to this size are kept so that they can be sent again.
     pub replay_cap: usize,
     /// All bodies kept at one time.
@@ -56,6 +60,10 @@ pub struct Timeouts {
     pub response_head: Duration,
     /// The same for compaction, which thinks long before it speaks.
     pub response_head_long: Duration,
+    /// From a WebSocket's handshake sent to its answer: Codex waits 15 s for its own, in which several accounts should fit.
+    pub handshake: Duration,
+    /// Sockets older than this end between turns: the provider ends them after an hour, wherever they stand.
+    pub socket_life: Duration,
     /// Between two pieces of an answer.
     pub upstream_idle: Duration,
     /// A client that takes nothing.
@@ -78,6 +86,8 @@ impl Default for Timeouts {
             tls: secs(10),
             response_head: secs(600),
             response_head_long: secs(1200),
+            handshake: secs(6),
+            socket_life: secs(55 * 60),
             upstream_idle: secs(600),
             client_stall: secs(60),
             head_read: secs(15),
@@ -99,6 +109,8 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             max_attempts: 3,
             disable_refresh: false,
+            websockets: false,
+            socket_message_cap: 64 << 20,
             replay_cap: 16 << 20,
             replay_budget: 256 << 20,
             operator_token: None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use pool_core::Demand;
-use pool_providers::reply::{Failure, Reply};
+use pool_providers::reply::Failure;
 use pool_providers::routes::{Kind, Route};
 
 use crate::admit::{self, Caller, Denied};
@@ -15,7 +15,7 @@ use crate::clock;
 use crate::pages::{self, Page};
 use crate::relay::deliver::{self, ReplyBody};
 use crate::relay::path::{self, head, relay};
-use crate::relay::receive;
+use crate::relay::{receive, ws};
 
 /// Bodies of calls that we answer ourselves are small.
 const ANSWER_BODY_CAP: usize = 1 << 20;
@@ -65,16 +65,12 @@ async fn act(
     body: Incoming,
 ) -> Response<ReplyBody> {
     match route.map(|route| route.kind) {
-        Some(Kind::Relay { .. }) => match route {
+        Some(kind @ (Kind::Relay { .. } | Kind::Upgrade)) => match route {
+            Some(route) if kind == Kind::Upgrade => ws::upgrade(app, route, parts, caller).await,
             Some(route) => relay(app, route, parts, body, caller).await,
             None => Response::new(ReplyBody::Full(None)),
         },
         Some(Kind::Answer | Kind::OpenAnswer) => local(&app, route, &parts, body).await,
-        Some(Kind::Upgrade) => {
-            let mut reply = deliver::reply(Reply::empty(StatusCode::UPGRADE_REQUIRED));
-            reply.headers_mut().insert("upgrade", HeaderValue::from_static("HTTP/1.1"));
-            reply
-        }
         Some(Kind::Refused) => {
             let message = format!(
                 "{} {} concerns the account owner's own things, so the pool does not pass it on",

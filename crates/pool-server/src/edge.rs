@@ -16,22 +16,30 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 use crate::dispatch;
 use crate::relay::deliver::ReplyBody;
 
-use io::{BusyBody, Guarded, Phase};
+use io::{Busy, BusyBody, Guarded, Phase};
 
 /// Request heads beyond this are refused (Codex sends about 3 KiB).
 const HEAD_CAP: usize = 64 << 10;
 
+/// What a request has of its connection: with an upgrade it outlives the exchange that it came by.
+#[derive(Clone, Debug)]
+pub struct Place {
+    _busy: Arc<Busy>,
+    _slot: Arc<OwnedSemaphorePermit>,
+}
+
 /// Accepts until `stop` resolves, then lets what is under way finish within the drain time.
 pub async fn serve(app: Arc<App>, listener: TcpListener, stop: impl Future<Output = ()>) {
-    let graceful = GracefulShutdown::new();
+    let (connections, stopping) = (TaskTracker::new(), CancellationToken::new());
     let slots = Arc::new(Semaphore::new(app.config.max_connections));
     tokio::pin!(stop);
     loop {
@@ -40,10 +48,19 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: impl Future<Outpu
             accepted = accept(&listener, &slots) => accepted,
         };
         let Some((stream, peer, slot)) = accepted else { continue };
-        let connection = connection(app.clone(), stream, peer);
-        let watched = graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = watched.await {
+        let slot = Arc::new(slot);
+        let connection = connection(app.clone(), stream, peer, slot.clone());
+        let stopping = stopping.clone();
+        connections.spawn(async move {
+            tokio::pin!(connection);
+            let ended = tokio::select! {
+                ended = &mut connection => ended,
+                () = stopping.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
                 tracing::debug!(peer = %peer.ip(), %error, "a connection ended badly");
             }
             drop(slot);
@@ -52,9 +69,13 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: impl Future<Outpu
     app.draining.store(true, Ordering::Relaxed);
     drop(listener);
     let drain = app.config.timeouts.drain;
+    stopping.cancel();
+    connections.close();
+    let ended = async { tokio::join!(connections.wait(), app.sockets.drain()) };
     tracing::info!(under_way = app.in_flight.count(), "stopping: no new connections, streams may finish");
-    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(drain, ended).await.is_err() {
         tracing::warn!(under_way = app.in_flight.count(), "the drain time of {} s is over", drain.as_secs());
+        app.sockets.cut().await;
     }
 }
 
@@ -62,7 +83,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: impl Future<Outpu
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let slot = slots.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, peer)) => Some((stream, peer, slot)),
@@ -81,7 +102,8 @@ fn connection(
     app: Arc<App>,
     stream: TcpStream,
     peer: SocketAddr,
-) -> http1::Connection<
+    slot: Arc<OwnedSemaphorePermit>,
+) -> http1::UpgradeableConnection<
     TokioIo<Guarded>,
     impl hyper::service::HttpService<Incoming, ResBody = BusyBody<ReplyBody>, Error = Infallible, Future = Serving>,
 > {
@@ -90,13 +112,15 @@ fn connection(
     }
     let phase = Phase::default();
     let guarded = Guarded::new(stream, phase.clone(), &app.config.timeouts);
-    let service = service_fn(move |request: Request<Incoming>| -> Serving {
-        let busy = phase.busy();
+    let service = service_fn(move |mut request: Request<Incoming>| -> Serving {
+        let busy = Arc::new(phase.busy());
         let app = app.clone();
+        request.extensions_mut().insert(Place { _busy: busy.clone(), _slot: slot.clone() });
         Box::pin(async move {
             let response = dispatch::handle(app, peer, request).await;
             Ok(response.map(|body| BusyBody { body, _busy: busy }))
         })
     });
-    http1::Builder::new().max_buf_size(HEAD_CAP).pipeline_flush(false).serve_connection(TokioIo::new(guarded), service)
+    let builder = http1::Builder::new().max_buf_size(HEAD_CAP).pipeline_flush(false).clone();
+    builder.serve_connection(TokioIo::new(guarded), service).with_upgrades()
 }

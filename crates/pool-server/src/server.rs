@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::edge;
 use crate::pool::{self, Keeper, LivePool};
 use crate::relay::receive::ReplayBudget;
+use crate::relay::ws::Sockets;
 use crate::upstream::Upstream;
 
 /// A server that is ready to accept.
@@ -88,6 +89,7 @@ impl Server {
             upstream,
             ledger: opened.ledger,
             in_flight: Gauge::default(),
+            sockets: Sockets::default(),
             draining: AtomicBool::new(false),
         });
         Ok(Self { app, listener, ledger_writer })

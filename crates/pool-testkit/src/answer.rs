@@ -26,6 +26,16 @@ pub(crate) struct Credit {
 pub(crate) enum Body {
     Plain(Bytes),
     Stream(Stream),
+    /// The upgrade to a WebSocket is granted.
+    Socket(Seat),
+}
+
+/// Who speaks on a socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seat {
+    pub(crate) account: usize,
+    /// The ChatGPT back end, not the public API.
+    pub(crate) chatgpt: bool,
 }
 
 /// A `text/event-stream`.
@@ -113,6 +123,10 @@ impl Answer {
         }
     }
 
+    pub(crate) fn socket(seat: Seat) -> Self {
+        Self { status: 101, headers: Vec::new(), body: Body::Socket(seat), credit: None }
+    }
+
     #[must_use]
     pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
@@ -135,6 +149,7 @@ impl Answer {
     pub(crate) fn frames(&self, dress: Dress) -> Vec<Bytes> {
         match &self.body {
             Body::Plain(body) => vec![body.clone()],
+            Body::Socket(_) => Vec::new(),
             Body::Stream(stream) => {
                 let dress = if stream.crlf && dress == Dress::Plain { Dress::Crlf } else { dress };
                 stream.events.iter().map(|event| event.text(dress)).collect()
@@ -145,7 +160,7 @@ impl Answer {
     /// How many frames make the beginning that a client already acts on: all of the preamble and the first content.
     pub(crate) fn opening(&self) -> usize {
         match &self.body {
-            Body::Plain(_) => 0,
+            Body::Plain(_) | Body::Socket(_) => 0,
             Body::Stream(stream) => {
                 let first = stream.events.iter().position(|event| event.part != Part::Preamble);
                 first.map_or(stream.events.len(), |at| at + 1)

@@ -3,12 +3,14 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Seat};
+use crate::books::TokenCounts;
 use crate::checks::gate;
 use crate::exchange::{Call, Shared, Verdict, first_text};
 use crate::faults::Fault;
 use crate::openai::{self, detail, error};
 use crate::responses::{self, Turn};
+use crate::socket;
 use crate::state::{Account, State, Target, Window};
 use crate::talk;
 use crate::tokens::Access;
@@ -27,7 +29,7 @@ pub(crate) fn answer(shared: &Shared, call: &Call) -> Verdict {
     match (call.method.as_str(), path) {
         ("POST", "/codex/responses") => respond(&mut state, call, index),
         ("POST", "/codex/responses/compact") => compact(&mut state, call, index),
-        ("GET", "/codex/responses") => Verdict::plain(openai::upgrade_required()).on(index),
+        ("GET", "/codex/responses") => handshake(&mut state, call, index),
         ("GET", "/codex/models") => probe(&mut state, call, index, |_| json!({ "models": [] })),
         ("GET", "/wham/usage") => probe(&mut state, call, index, usage),
         ("GET", "/wham/accounts/check") => probe(&mut state, call, index, accounts_check),
@@ -69,7 +71,24 @@ fn probe(state: &mut State, call: &Call, index: usize, body: fn(&mut Account) ->
     Verdict { fault, ..Verdict::plain(answer) }.on(index)
 }
 
-fn respond(state: &mut State, call: &Call, index: usize) -> Verdict {
+/// The upgrade to a WebSocket, with the limits as they stand.
+fn handshake(state: &mut State, call: &Call, index: usize) -> Verdict {
+    if !socket::is_asked_for(call) {
+        return Verdict::plain(openai::upgrade_required()).on(index);
+    }
+    let sound = socket::sound(call).and_then(|()| foreign_state(state, call, index)).map_err(|no| (no, Fault::Fine));
+    let (answer, fault) = match sound.and_then(|()| gate(state, index, Target::Handshake, "", refusal)) {
+        Ok(fault) => {
+            let account = &state.accounts[index];
+            let answer = Answer::socket(Seat { account: index, chatgpt: true }).headers(limit_headers(account));
+            (answer.header("x-codex-turn-state", format!("ts-fake-{}-{}", account.tag, call.id)), fault)
+        }
+        Err(refused) => refused,
+    };
+    Verdict { fault, ..Verdict::plain(answer) }.on(index)
+}
+
+pub(crate) fn respond(state: &mut State, call: &Call, index: usize) -> Verdict {
     let model = call.model().to_owned();
     let conversation = conversation(call);
     let (answer, fault) = match admit(state, call, index, &model) {
@@ -101,6 +120,9 @@ fn turn(state: &mut State, call: &Call, index: usize, model: &str, fault: &Fault
     }
     let limits = Some(limits);
     let turn = Turn { call, tag: &account.tag, say: &say, told, limits };
+    if socket::is_prewarm(call) {
+        return responses::prewarmed(&turn).credit(index, TokenCounts::default());
+    }
     responses::answer(&turn)
         .headers(limit_headers(account))
         .header("x-codex-turn-state", format!("ts-fake-{}-{}", account.tag, call.id))
@@ -147,7 +169,7 @@ fn body_of_a_subscription(call: &Call) -> Result<(), Answer> {
         "Stream must be set to true"
     } else if !lite && body["instructions"].as_str().is_none_or(str::is_empty) {
         "Instructions are required"
-    } else if !body["previous_response_id"].is_null() {
+    } else if !body["previous_response_id"].is_null() && !call.socket {
         "Unsupported parameter: previous_response_id"
     } else if !body["max_output_tokens"].is_null() {
         "Unsupported parameter: max_output_tokens"
@@ -161,7 +183,8 @@ fn body_of_a_subscription(call: &Call) -> Result<(), Answer> {
 
 /// A turn state is good on the account that gave it out only.
 fn foreign_state(state: &State, call: &Call, index: usize) -> Result<(), Answer> {
-    match call.header("x-codex-turn-state") {
+    let told = call.header("x-codex-turn-state");
+    match told.or_else(|| call.json["client_metadata"]["x-codex-turn-state"].as_str()) {
         Some(text) if state.minter(text) != Some(index) => {
             Err(error(400, "invalid_request_error", Some("invalid_turn_state"), "Invalid x-codex-turn-state."))
         }

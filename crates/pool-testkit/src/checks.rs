@@ -10,7 +10,7 @@ use crate::deliver;
 use crate::exchange::{self, Arrived, Site};
 use crate::faults::Fault;
 use crate::state::{Account, State, Target, Window};
-use crate::{anthropic, google, openai};
+use crate::{anthropic, google, openai, socket};
 
 /// What a request brings along that a provider should never be sent.
 pub(crate) fn violations(arrived: &Arrived, forbidden: &[String]) -> Vec<String> {
@@ -42,9 +42,13 @@ pub(crate) fn violations(arrived: &Arrived, forbidden: &[String]) -> Vec<String>
     let forwarded = exchange::below_a_base(path);
     for name in headers.keys().filter(|_| forwarded) {
         let name = name.as_str();
-        if FOREIGN.contains(&name) || name.starts_with("x-forwarded-") || name.starts_with("x-pool-") {
+        let own = name == "upgrade" && socket::wants_upgrade(headers);
+        if (FOREIGN.contains(&name) && !own) || name.starts_with("x-forwarded-") || name.starts_with("x-pool-") {
             found.push(format!("header {name}"));
         }
+    }
+    if forwarded && headers.contains_key("sec-websocket-extensions") {
+        found.push("an extension of WebSocket offered that a pool cannot speak".to_owned());
     }
     for name in headers.keys() {
         if headers.get_all(name).iter().count() > 1 && ["authorization", "x-api-key", "host"].contains(&name.as_str()) {

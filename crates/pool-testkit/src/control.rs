@@ -45,6 +45,7 @@ fn obey(state: &mut State, command: &str, order: &Value) -> Result<Value, String
             let target = match order["target"].as_str() {
                 None | Some("inference") => Target::Inference,
                 Some("probe") => Target::Probe,
+                Some("handshake") => Target::Handshake,
                 Some(_) => Target::Any,
             };
             let plan = match account {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 
-use crate::answer::{Answer, Body, Event, Part};
+use crate::answer::{Answer, Body, Event, Part, Seat};
 use crate::faults::Fault;
 use crate::script::{self, Step};
 use crate::sse::Dress;
@@ -23,10 +23,33 @@ pub(crate) enum Delivery {
     },
     /// Past it.
     Raw(Vec<Step>),
+    /// A WebSocket begins.
+    Socket { head: Vec<(String, String)>, seat: Seat },
 }
 
 /// Lets `fault` loose on `answer`.
-pub(crate) fn deliver(mut answer: Answer, fault: &Fault, pace: Option<Duration>) -> Delivery {
+pub(crate) fn deliver(answer: Answer, fault: &Fault, pace: Option<Duration>) -> Delivery {
+    let answer = spoil(answer, fault);
+    if let Some(steps) = raw(&answer, fault) {
+        return Delivery::Raw(steps);
+    }
+    if let Body::Socket(seat) = answer.body {
+        return Delivery::Socket { head: answer.headers, seat };
+    }
+    let dress = match fault {
+        Fault::Crlf => Dress::Crlf,
+        Fault::Comments => Dress::Comments,
+        Fault::MultiData => Dress::MultiData,
+        _ => Dress::Plain,
+    };
+    let frames = answer.frames(dress);
+    let wait = if let Fault::SlowHead(time) = fault { Some(*time) } else { None };
+    let pace = if let Fault::Paced(time) = fault { Some(*time) } else { pace };
+    Delivery::Proper { wait, status: answer.status, head: answer.headers, frames, pace }
+}
+
+/// What the fault changes in the answer itself.
+pub(crate) fn spoil(mut answer: Answer, fault: &Fault) -> Answer {
     match fault {
         Fault::OverloadFirst => cut_to_error(&mut answer, 0),
         Fault::ErrMid => {
@@ -52,19 +75,7 @@ pub(crate) fn deliver(mut answer: Answer, fault: &Fault, pace: Option<Duration>)
         Fault::LeakyHeaders => answer = answer.headers(leaky_headers()),
         _ => {}
     }
-    if let Some(steps) = raw(&answer, fault) {
-        return Delivery::Raw(steps);
-    }
-    let dress = match fault {
-        Fault::Crlf => Dress::Crlf,
-        Fault::Comments => Dress::Comments,
-        Fault::MultiData => Dress::MultiData,
-        _ => Dress::Plain,
-    };
-    let frames = answer.frames(dress);
-    let wait = if let Fault::SlowHead(time) = fault { Some(*time) } else { None };
-    let pace = if let Fault::Paced(time) = fault { Some(*time) } else { pace };
-    Delivery::Proper { wait, status: answer.status, head: answer.headers, frames, pace }
+    answer
 }
 
 /// Keeps the preamble, or the first `keep` events, and ends with the provider's error event.

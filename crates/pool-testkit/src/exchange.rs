@@ -24,7 +24,7 @@ pub(crate) struct Shared {
 }
 
 /// A request as the server read it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Arrived {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
@@ -46,6 +46,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     /// `null` if the body is no JSON.
     pub(crate) json: Value,
+    /// It came as a message on a socket.
+    pub(crate) socket: bool,
 }
 
 impl Call {
@@ -191,6 +193,7 @@ impl Shared {
                     json: serde_json::from_slice(&body).unwrap_or(Value::Null),
                     headers: arrived.headers,
                     body,
+                    socket: false,
                 }
             }
             Err(refusal) => return (self.conclude(Verdict::plain(refusal), &mut guard), guard),
@@ -238,7 +241,7 @@ impl Shared {
         let delivery = deliver::deliver(answer, &fault, pace);
         let payload = match &delivery {
             Delivery::Proper { frames, .. } => Some(payload_sha256(&frames.concat())),
-            Delivery::Raw(_) => plain_payload,
+            Delivery::Raw(_) | Delivery::Socket { .. } => plain_payload,
         };
         let name = account.map(|index| state.accounts[index].spec.name.clone());
         if let Some(index) = account.filter(|_| inference) {
@@ -246,7 +249,7 @@ impl Shared {
         }
         guard.model = model.clone().unwrap_or_default();
         guard.credit = credit.filter(|_| whole);
-        guard.whole = whole || matches!(delivery, Delivery::Proper { .. });
+        guard.whole = whole || !matches!(delivery, Delivery::Raw(_));
         if let Some(entry) = state.log.get(guard.id) {
             entry.account = name;
             entry.inference = inference;
@@ -279,7 +282,7 @@ impl State {
     }
 }
 
-fn entry(arrived: &Arrived) -> Logged {
+pub(crate) fn entry(arrived: &Arrived) -> Logged {
     Logged {
         id: 0,
         at: SystemTime::now(),
@@ -310,14 +313,14 @@ pub(crate) struct Guard {
     shared: Arc<Shared>,
     id: u64,
     started: Instant,
-    credit: Option<Credit>,
-    model: String,
-    whole: bool,
+    pub(crate) credit: Option<Credit>,
+    pub(crate) model: String,
+    pub(crate) whole: bool,
     open: bool,
 }
 
 impl Guard {
-    fn new(shared: &Arc<Shared>, id: u64, started: Instant) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, id: u64, started: Instant) -> Self {
         let model = String::new();
         Self { shared: Arc::clone(shared), id, started, credit: None, model, whole: true, open: true }
     }

@@ -24,6 +24,7 @@ use tokio::time::Sleep;
 use crate::deliver::Delivery;
 use crate::exchange::{Arrived, Guard, Shared};
 use crate::script::{self, Coding, Step};
+use crate::socket::{self, Opening};
 
 /// Request bodies beyond this are answered 413.
 const BODY_LIMIT: usize = 256 << 20;
@@ -44,11 +45,16 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// A script together with the log entry that it finishes.
-type Takeover = (Vec<Step>, Guard);
+/// What is done with a connection that leaves HTTP.
+enum Takeover {
+    /// A script together with the log entry that it finishes.
+    Script(Vec<Step>, Guard),
+    Socket(Box<Opening>),
+}
 
 async fn connection(stream: TcpStream, port: u16, shared: Arc<Shared>) {
     let (take, mut taken) = mpsc::channel::<Takeover>(1);
+    let shared_too = Arc::clone(&shared);
     let service = service_fn(move |request| serve(request, port, Arc::clone(&shared), take.clone()));
     let mut server = Box::pin(
         http1::Builder::new()
@@ -61,11 +67,13 @@ async fn connection(stream: TcpStream, port: u16, shared: Arc<Shared>) {
         takeover = taken.recv() => takeover,
         _ = server.as_mut() => None,
     };
-    if let Some((steps, guard)) = takeover {
-        // The service that asked for this waits for ever: drop it with the server, keep the socket.
-        let server = Pin::into_inner(server);
-        let stream = server.into_parts().io.into_inner();
-        script::play(stream, &steps, guard).await;
+    let Some(takeover) = takeover else { return };
+    // The service that asked for this waits for ever: drop it with the server, keep the socket.
+    let parts = Pin::into_inner(server).into_parts();
+    let stream = parts.io.into_inner();
+    match takeover {
+        Takeover::Script(steps, guard) => script::play(stream, &steps, guard).await,
+        Takeover::Socket(opening) => socket::play(stream, &parts.read_buf, *opening, shared_too).await,
     }
 }
 
@@ -85,10 +93,17 @@ async fn serve(
         return Ok(response);
     };
     let arrived = Arrived { method: head.method, uri: head.uri, headers: head.headers, body: body.to_bytes(), port };
+    let asked = socket::wants_upgrade(&arrived.headers).then(|| arrived.clone());
     let (delivery, guard) = shared.handle(arrived).await;
     let (wait, status, headers, mut frames, pace) = match delivery {
         Delivery::Raw(steps) => {
-            let _ = take.send((steps, guard)).await;
+            let _ = take.send(Takeover::Script(steps, guard)).await;
+            return std::future::pending().await;
+        }
+        Delivery::Socket { head, seat } => {
+            if let Some(asked) = asked {
+                let _ = take.send(Takeover::Socket(Box::new(Opening { asked, head, seat, guard }))).await;
+            }
             return std::future::pending().await;
         }
         Delivery::Proper { wait, status, head, frames, pace } => (wait, status, head, frames, pace),

@@ -38,6 +38,8 @@ mod pool;
 pub mod request;
 mod responses;
 mod script;
+mod socket;
+pub mod socket_client;
 pub mod sse;
 mod state;
 mod talk;

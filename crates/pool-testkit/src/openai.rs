@@ -3,12 +3,13 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, Event, Part, Stream};
+use crate::answer::{Answer, Event, Part, Seat, Stream};
 use crate::books::TokenCounts;
 use crate::checks::gate;
 use crate::exchange::{Call, Shared, Verdict, first_text};
 use crate::faults::Fault;
 use crate::responses::{self, Turn};
+use crate::socket;
 use crate::state::{Account, State, Target, Window};
 use crate::talk::{self, Say, Tool};
 use crate::tokens::{self, Access};
@@ -22,7 +23,7 @@ pub(crate) fn answer(shared: &Shared, call: &Call) -> Verdict {
         Err(answer) => return Verdict::plain(answer),
     };
     let verdict = match (call.method.as_str(), path) {
-        ("GET", "/responses") => Verdict::plain(upgrade_required()).on(index),
+        ("GET", "/responses") => handshake(&mut state, call, index),
         ("GET", "/models") => {
             let answer = match gate(&mut state, index, Target::Probe, "", refusal) {
                 Ok(_) => Answer::json(200, &models()),
@@ -60,6 +61,24 @@ fn authenticate(state: &State, call: &Call) -> Result<usize, Answer> {
             "Incorrect API key provided: sk-****. You can find your API key at https://platform.openai.com/account/api-keys.",
         )),
     }
+}
+
+/// The upgrade to a WebSocket.
+fn handshake(state: &mut State, call: &Call, index: usize) -> Verdict {
+    if !socket::is_asked_for(call) {
+        return Verdict::plain(upgrade_required()).on(index);
+    }
+    let sound = socket::sound(call).map_err(|no| (no, Fault::Fine));
+    let (answer, fault) = match sound.and_then(|()| gate(state, index, Target::Handshake, "", refusal)) {
+        Ok(fault) => (Answer::socket(Seat { account: index, chatgpt: false }), fault),
+        Err(refused) => refused,
+    };
+    Verdict { fault, ..Verdict::plain(answer) }.on(index)
+}
+
+/// A turn on a socket.
+pub(crate) fn turn(state: &mut State, call: &Call, index: usize) -> Verdict {
+    infer(state, call, index, respond)
 }
 
 type Work = fn(&mut State, &Call, usize, &Fault) -> Answer;
@@ -104,6 +123,9 @@ fn respond(state: &mut State, call: &Call, index: usize, fault: &Fault) -> Answe
     let measured = talk::measure(state, index, &pieces, &say, responses::thinks(&call.json));
     let (credit, told) = talk::credit(index, responses::counts(measured, call.model()), fault);
     let turn = Turn { call, tag: &state.accounts[index].tag, say: &say, told, limits: None };
+    if socket::is_prewarm(call) {
+        return responses::prewarmed(&turn).credit(index, TokenCounts::default());
+    }
     responses::answer(&turn).credit(credit.account, credit.tokens)
 }
 
@@ -265,7 +287,7 @@ pub(crate) fn foreign_reasoning(state: &State, call: &Call, index: usize) -> Res
 
 fn foreign_response(state: &State, call: &Call, index: usize) -> Result<(), Answer> {
     match call.json["previous_response_id"].as_str() {
-        Some(id) if state.minter(id) != Some(index) => {
+        Some(id) if !call.socket && state.minter(id) != Some(index) => {
             let message = format!("Previous response with id '{id}' not found.");
             Err(error(400, "invalid_request_error", Some("previous_response_not_found"), &message))
         }

@@ -92,6 +92,18 @@ pub(crate) fn answer(turn: &Turn<'_>) -> Answer {
     }
 }
 
+/// The answer to a request that only warms the cache up (`generate: false`, on sockets): a beginning, an end, no usage.
+pub(crate) fn prewarmed(turn: &Turn<'_>) -> Answer {
+    let turn = Turn { told: TokenCounts::default(), limits: None, ..*turn };
+    let begun = json!({ "response": response(&turn, "in_progress", &[]) });
+    let events = vec![
+        Event::typed("response.created", Part::Preamble, begun),
+        Event::typed("response.completed", Part::Terminal, json!({ "response": response(&turn, "completed", &[]) })),
+    ];
+    let broken = failed("server_is_overloaded", "Our servers are currently overloaded. Please try again later.");
+    Answer::stream(Stream::new(events, broken))
+}
+
 /// What the model gives out, each item finished.
 fn items(turn: &Turn<'_>) -> Vec<Value> {
     let (tag, id) = (turn.tag, turn.call.id);

@@ -17,6 +17,8 @@ pub enum Target {
     Inference,
     /// Usage and quota reads, `loadCodeAssist`, lists.
     Probe,
+    /// The upgrade to a WebSocket. (What is said on it is [`Target::Inference`].)
+    Handshake,
     Any,
 }
 

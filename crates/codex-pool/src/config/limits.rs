@@ -11,6 +11,7 @@ pub(super) struct Limits {
     pub(super) max_attempts: u32,
     pub(super) replay_cap: usize,
     pub(super) replay_budget: usize,
+    pub(super) socket_message_cap: usize,
     pub(super) max_connections: usize,
     pub(super) probe_every: Duration,
 }
@@ -21,6 +22,8 @@ pub(super) fn resolve(values: &mut Values) -> Limits {
         tls: values.seconds("timeouts.tls_seconds"),
         response_head: values.seconds("timeouts.response_head_seconds"),
         response_head_long: values.seconds("timeouts.response_head_long_seconds"),
+        handshake: values.seconds("timeouts.handshake_seconds"),
+        socket_life: values.seconds("timeouts.socket_life_seconds"),
         upstream_idle: values.seconds("timeouts.upstream_idle_seconds"),
         client_stall: values.seconds("timeouts.client_stall_seconds"),
         head_read: values.seconds("timeouts.head_read_seconds"),
@@ -42,6 +45,7 @@ pub(super) fn resolve(values: &mut Values) -> Limits {
         max_attempts: values.number("max_attempts") as u32,
         replay_cap,
         replay_budget,
+        socket_message_cap: values.number("max_socket_message_bytes") as usize,
         max_connections: values.number("max_connections") as usize,
         probe_every: values.seconds("probe_seconds"),
     }

@@ -113,6 +113,8 @@ fn resolve(inputs: &Inputs, listens: bool) -> Result<Settings, Vec<Problem>> {
         timeouts: limits.timeouts,
         max_attempts: limits.max_attempts,
         disable_refresh: values.flag("disable_refresh"),
+        websockets: values.flag("upstream.websockets"),
+        socket_message_cap: limits.socket_message_cap,
         replay_cap: limits.replay_cap,
         replay_budget: limits.replay_budget,
         operator_token: access.operator_token,

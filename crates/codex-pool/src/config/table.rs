@@ -176,6 +176,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "268435456",
         "All request bodies kept at one time. Beyond it requests stream once.",
     ),
+    number(
+        "max_socket_message_bytes",
+        "POOL_MAX_SOCKET_MESSAGE_BYTES",
+        (1 << 20, 1 << 30),
+        "67108864",
+        "The longest message on a WebSocket. Longer ones end the connection.",
+    ),
     number("max_connections", "POOL_MAX_CONNECTIONS", (16, 1_000_000), "10000", "Client connections at one time."),
     of_kind(
         Kind::Bool,
@@ -253,11 +260,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "",
         "One outbound proxy for networks that need it: `http://host:port` or `socks5://host:port`. Loopback upstreams are reached directly.",
     ),
-    unused(
-        "WebSockets are declined with 426 for now; clients fall back to HTTP",
-        of_kind(
-            Kind::Bool,
-            text("upstream.websockets", "UPSTREAM_WEBSOCKETS", "true", "Let Codex talk over its WebSocket."),
+    of_kind(
+        Kind::Bool,
+        text(
+            "upstream.websockets",
+            "UPSTREAM_WEBSOCKETS",
+            "false",
+            "Let Codex talk over its WebSocket (new in this version). If not, it is told to use HTTP, which it does without a word.",
         ),
     ),
     seconds("timeouts.connect_seconds", "POOL_TIMEOUT_CONNECT_SECONDS", "10", "Connecting to an upstream."),
@@ -273,6 +282,18 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "POOL_TIMEOUT_RESPONSE_HEAD_LONG_SECONDS",
         "1200",
         "The same for compaction, which thinks long before it speaks.",
+    ),
+    seconds(
+        "timeouts.handshake_seconds",
+        "POOL_TIMEOUT_HANDSHAKE_SECONDS",
+        "6",
+        "Opening a WebSocket upstream, connecting included. Codex waits 15 s for its own, in which two accounts should fit.",
+    ),
+    seconds(
+        "timeouts.socket_life_seconds",
+        "POOL_TIMEOUT_SOCKET_LIFE_SECONDS",
+        "3300",
+        "WebSockets older than this end between turns. The provider ends them after an hour, wherever they stand.",
     ),
     seconds(
         "timeouts.upstream_idle_seconds",

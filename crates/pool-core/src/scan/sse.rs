@@ -37,6 +37,11 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
+    /// An event that came by itself, without a stream around it: a document of `length` bytes, in which these values were found.
+    pub fn alone(found: &'a [Found], length: u64) -> Self {
+        Self { name: None, found, start: 0, end: length, word: None }
+    }
+
     /// Is this the whole data? For words that are not JSON, as `[DONE]` at the end of a chat completion. Never true for
     /// words longer than [`LONGEST_WORD`], or for an event that is still arriving.
     pub fn data_is(&self, word: &[u8]) -> bool {

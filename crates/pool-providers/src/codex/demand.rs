@@ -74,7 +74,8 @@ pub(super) fn of(route: &Route, head: &Head<'_>, body: &Body) -> Demand {
 
 /// What ChatGPT's backend does not have.
 fn is_key_only(about: &str) -> bool {
-    const SHARED: [&str; 6] = ["responses", "compact", "search", "memories", "images", "image edits"];
+    const SHARED: [&str; 7] =
+        ["responses", "responses socket", "compact", "search", "memories", "images", "image edits"];
     !SHARED.contains(&about)
 }
 
@@ -91,7 +92,7 @@ fn session(about: &str, head: &Head<'_>, found: &Matches<'_>) -> Option<String> 
     [At::CacheKey, At::Thread, At::Session, At::Conversation, At::ConversationId]
         .into_iter()
         .find_map(|at| name(found, at))
-        .or_else(|| matches!(about, "responses" | "chat completions").then(|| opening(found))?)
+        .or_else(|| matches!(about, "responses" | "responses socket" | "chat completions").then(|| opening(found))?)
 }
 
 /// A name for a conversation that has none: the hash of its opening, which every later turn repeats. The opening is the

@@ -23,7 +23,7 @@ const CAP: usize = 16 * 1024;
 const LONGEST_LIMIT_EVENT: u64 = 16 * 1024;
 const LONGEST_MODEL: usize = 256;
 
-const LIMITS: &str = "codex.rate_limits";
+pub(super) const LIMITS: &str = "codex.rate_limits";
 
 /// What can come before the first thing that a client can see or act on. An account can still be changed after these.
 const PREAMBLE: [&str; 7] = [
@@ -83,7 +83,7 @@ static EVENT_PATHS: LazyLock<Paths> = LazyLock::new(|| {
 });
 
 pub(super) fn reader(route: &Route, demand: &Demand, stream: bool, now: UnixMs) -> Box<dyn Reader> {
-    let told = Gathered { asked_model: demand.model.clone(), now, model: None, usage: None };
+    let told = Gathered::new(demand.model.clone(), now);
     if stream {
         Box::new(Stream {
             scanner: Scanner::new(&EVENT_PATHS, CAP),
@@ -108,6 +108,10 @@ struct Gathered {
 }
 
 impl Gathered {
+    fn new(asked_model: Option<String>, now: UnixMs) -> Self {
+        Self { asked_model, now, model: None, usage: None }
+    }
+
     fn usage(&mut self, raw: Option<&[u8]>) {
         self.usage = raw.and_then(usage::read).or(self.usage);
     }
@@ -168,14 +172,68 @@ impl State {
         self.stage = self.stage.max(stage);
     }
 
-    /// A failure that another account may not have leaves the answer where it is: at its preamble, if nothing of substance
-    /// came before.
     fn fail(&mut self, error: &Told, news: &mut News) {
         let judgement = self.told.judge(error);
-        if judgement.verdict != Verdict::Elsewhere || self.stage != Stage::Preamble {
+        self.settle(&judgement);
+        news.failure.get_or_insert(judgement);
+    }
+
+    /// A failure that another try may not have leaves the answer where it is: at its preamble, if nothing of substance came
+    /// before.
+    fn settle(&mut self, judgement: &Judgement) {
+        if matches!(judgement.verdict, Verdict::Fatal | Verdict::Deliver) || self.stage != Stage::Preamble {
             self.stage = Stage::Ended;
         }
-        news.failure.get_or_insert(judgement);
+    }
+}
+
+/// Reads events that come one by one, each a message of its own.
+pub(super) struct Messages {
+    finder: Finder,
+    state: State,
+}
+
+impl Messages {
+    pub(super) fn new(asked_model: Option<String>, now: UnixMs) -> Self {
+        let told = Gathered::new(asked_model, now);
+        let state = State { told, stage: Stage::Preamble, hides: true, hidden: Vec::new() };
+        Self { finder: Finder::new(&EVENT_PATHS, CAP), state }
+    }
+
+    /// Reads a whole message, and tells whether it is about limits. `judge` has the first word on an error.
+    pub(super) fn read(
+        &mut self,
+        message: &[u8],
+        now: UnixMs,
+        judge: impl FnOnce() -> Option<Judgement>,
+    ) -> (News, bool) {
+        let mut news = News::default();
+        self.state.told.now = now;
+        self.finder.reset();
+        self.finder.feed(message);
+        let event = Event::alone(self.finder.found(), message.len() as u64);
+        let kind = kind(&event).unwrap_or_default();
+        match if kind == "error" { judge() } else { None } {
+            Some(judgement) => {
+                self.state.settle(&judgement);
+                news.failure = Some(judgement);
+            }
+            None => self.state.on(&event, &mut news),
+        }
+        self.state.hidden.clear();
+        (news, kind == LIMITS)
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        self.state.stage
+    }
+
+    pub(super) fn usage(&self) -> Option<TokenCounts> {
+        self.state.told.usage
+    }
+
+    pub(super) fn model(&self) -> Option<&str> {
+        self.state.told.model.as_deref()
     }
 }
 

@@ -3,7 +3,7 @@
 //! - [`files`]: `auth.json` and API keys; [`claims`]: what its tokens tell; [`auth`]: renewing them.
 //! - [`routes`], [`demand`], [`outbound`]: what comes in, what it asks for, how it goes out.
 //! - [`errors`], [`quota`], [`probe`]: what replies say of request, model, account and provider.
-//! - [`events`], [`usage`]: answers, read beside their delivery.
+//! - [`events`], [`usage`]: answers, read beside their delivery; [`socket`]: the same on a WebSocket, turn by turn.
 //! - [`standing`], [`answers`], [`failure`]: what we say ourselves.
 //!
 //! Two kinds of accounts: a ChatGPT subscription (`chatgpt.com/backend-api/codex`, serves Codex itself only) and an OpenAI
@@ -26,6 +26,7 @@ mod outbound;
 mod probe;
 mod quota;
 mod routes;
+mod socket;
 mod standing;
 mod turn_state;
 mod usage;
@@ -40,6 +41,7 @@ use crate::provider::{FileContent, FileFault, Login, Probed, Provider, Refreshed
 use crate::reply::{Failure, Reader, Reply};
 use crate::request::{Bases, Body, Call, Head, Outbound, Serving};
 use crate::routes::Route;
+use crate::socket::SocketTurns;
 
 const ID: ProviderId = ProviderId("codex");
 
@@ -156,6 +158,10 @@ impl Provider for Codex {
 
     fn reader(&self, route: &Route, demand: &Demand, stream: bool, now: UnixMs) -> Box<dyn Reader> {
         events::reader(route, demand, stream, now)
+    }
+
+    fn socket(&self, route: &Route) -> Option<Box<dyn SocketTurns>> {
+        socket::turns(route)
     }
 
     fn speak_of_pool(&self, headers: &mut HeaderMap, served: &Account, standing: &Standing, now: UnixMs) {

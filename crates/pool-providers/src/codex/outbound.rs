@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::HeaderName;
-use http::header::{CONTENT_ENCODING, COOKIE};
-use pool_core::AccountKind;
+use http::header::{CONTENT_ENCODING, COOKIE, UPGRADE};
 use pool_core::scan::json::{Paths, find};
+use pool_core::{Account, AccountKind};
 use serde_json::value::RawValue;
 
 use super::auth::{FEDRAMP_HEADER, WORKSPACE_HEADER, credential_headers};
@@ -29,6 +29,8 @@ const SECRET_KEYS: [&str; 4] = ["key", "api_key", "access_token", "token"];
 /// compaction's content is sealed too, but it is the conversation.)
 const DISPENSABLE: &str = "reasoning";
 
+static METADATA_STATE: LazyLock<Paths> = LazyLock::new(|| Paths::new(&["client_metadata.x-codex-turn-state"]));
+
 static INPUT: LazyLock<Paths> = LazyLock::new(|| Paths::new(&["input"]));
 
 pub(super) fn build(head: &Head<'_>, body: &Body, serving: &Serving<'_>) -> Result<Outbound, Failure> {
@@ -48,7 +50,11 @@ pub(super) fn build(head: &Head<'_>, body: &Body, serving: &Serving<'_>) -> Resu
         Some(state) => set.push((turn_state::HEADER, state)),
         None => remove.push(turn_state::HEADER),
     }
-    let edits = if carry == Carry::Bare { without_sealed(&body.bytes) } else { Vec::new() };
+    let mut edits = if carry == Carry::Bare { without_sealed(&body.bytes) } else { Vec::new() };
+    if is_socket(head) {
+        edits.extend(turn_state_of_message(&body.bytes, account));
+        edits.sort_by_key(|edit| edit.range.start);
+    }
     Ok(Outbound {
         url: format!("{base}/{rest}{}", query(head)),
         set,
@@ -57,6 +63,21 @@ pub(super) fn build(head: &Head<'_>, body: &Body, serving: &Serving<'_>) -> Resu
         decoded: account.kind == AccountKind::ApiKey || !is_zstd_or_plain(head),
         ..Outbound::default()
     })
+}
+
+fn is_socket(head: &Head<'_>) -> bool {
+    head.headers.contains_key(UPGRADE)
+}
+
+/// On a socket, the turn state stands in the message: as this account handed it out, or not at all.
+fn turn_state_of_message(body: &[u8], account: &Account) -> Option<Edit> {
+    let found = find(body, &METADATA_STATE);
+    let echoed = found.string(0).and_then(|text| Some(turn_state::own(text.as_bytes(), account)?.to_vec()));
+    let own = echoed.and_then(|own| String::from_utf8(own).ok());
+    match own {
+        Some(own) => Some(Edit { range: found.range(0)?, with: serde_json::Value::from(own).to_string().into() }),
+        None => Some(Edit { range: found.key_range(0)?, with: Bytes::new() }),
+    }
 }
 
 /// Takes the sealed reasoning out of the input, each item with one of the commas around it. Items that cannot be read stay.
@@ -221,6 +242,29 @@ mod tests {
             let out = built(&head, "", &account(kind), &credentials(&[]), Carry::All);
             assert_eq!(out.decoded, decoded, "{encoding} {kind:?}");
         }
+    }
+
+    #[test]
+    fn on_a_socket_the_turn_state_of_a_message_goes_to_its_own_account_only() {
+        let (here, there) = (account(AccountKind::Subscription), account(AccountKind::ApiKey));
+        let there = Account { id: Identity::File("b.json".into()).account_id(ID), ..there };
+        let mut handed = HeaderMap::new();
+        handed.insert(turn_state::HEADER, HeaderValue::from_static("opaque"));
+        turn_state::hand_out(&mut handed, &here);
+        let marked = handed[turn_state::HEADER].to_str().expect("text");
+        let message = |state: &str| format!(r#"{{"input":[],"client_metadata":{{{state}"turn_id":"t"}}}}"#);
+        let echoed = message(&format!(r#""x-codex-turn-state": "{marked}","#));
+        let upgrade: HeaderMap = [(UPGRADE, HeaderValue::from_static("websocket"))].into_iter().collect();
+        let head = Head { method: &Method::GET, path: "/v1/responses", query: None, headers: &upgrade };
+        let sent = |body: &str, account: &Account| {
+            let out = built(&head, body, account, &credentials(&[]), Carry::All);
+            let edits = out.edits.iter().map(|edit| (edit.range.clone(), &edit.with[..]));
+            String::from_utf8(splice::apply(body.as_bytes(), edits).expect("edits that fit")).expect("text")
+        };
+        assert_eq!(sent(&echoed, &here), message(r#""x-codex-turn-state": "opaque","#));
+        assert_eq!(sent(&echoed, &there), message(""));
+        assert_eq!(sent(&message(r#""x-codex-turn-state":"unmarked","#), &here), message(""));
+        assert_eq!(sent(&message(""), &here), message(""));
     }
 
     #[test]

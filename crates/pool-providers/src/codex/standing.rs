@@ -64,6 +64,24 @@ pub(super) fn set_window(
     }
 }
 
+/// The same as an event of an answer (`codex-rs/codex-api/src/rate_limits.rs`). `None`: nothing is known.
+pub(super) fn event(standing: &Standing, now: UnixMs) -> Option<Value> {
+    let mut limits = json!({ "primary": null, "secondary": null });
+    let mut any = false;
+    for (position, window, span) in shown(standing) {
+        any = true;
+        limits[position] = json!({
+            "used_percent": (window.used.get() * 100.0).round(),
+            "window_minutes": span.0 / 60_000,
+            "reset_at": window.resets_at.filter(|reset| *reset > now).map(UnixMs::as_secs_ceil),
+        });
+    }
+    let event = json!({
+        "type": super::events::LIMITS, "plan_type": super::answers::PLAN, "rate_limits": limits, "credits": null,
+    });
+    any.then_some(event)
+}
+
 /// The answer to `/wham/usage`: shape of `codex-rs/codex-backend-openapi-models`, whose windows must tell a reset.
 pub(super) fn usage(standing: &Standing, now: UnixMs) -> Value {
     let mut windows = [Value::Null, Value::Null];

@@ -27,8 +27,12 @@ pub(super) fn hand_out(headers: &mut HeaderMap, account: &Account) {
 
 /// What the client echoes, as this account handed it out. `None`: there is none, or it is another's.
 pub(super) fn echoed(headers: &HeaderMap, account: &Account) -> Option<HeaderValue> {
-    let rest = headers.get(HEADER)?.as_bytes().strip_prefix(mark(account).as_bytes())?;
-    HeaderValue::from_bytes(rest.strip_prefix(b".")?).ok()
+    HeaderValue::from_bytes(own(headers.get(HEADER)?.as_bytes(), account)?).ok()
+}
+
+/// The same of a bare value.
+pub(super) fn own<'a>(echoed: &'a [u8], account: &Account) -> Option<&'a [u8]> {
+    echoed.strip_prefix(mark(account).as_bytes())?.strip_prefix(b".")
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ impl Drop for Busy {
 #[derive(Debug)]
 pub struct BusyBody<B> {
     pub body: B,
-    pub _busy: Busy,
+    pub _busy: Arc<Busy>,
 }
 
 impl<B: Body + Unpin> Body for BusyBody<B> {

@@ -13,3 +13,4 @@ pub mod path;
 pub mod receive;
 pub mod tap;
 pub mod wrap;
+pub mod ws;

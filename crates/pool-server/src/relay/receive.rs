@@ -30,12 +30,30 @@ impl ReplayBudget {
         Arc::new(Self { left: AtomicUsize::new(bytes) })
     }
 
+    /// Takes a share, to be given back when it is dropped. `None`: there is not that much left.
+    pub fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
+        self.take(bytes).then(|| Held { bytes, budget: self.clone() })
+    }
+
     fn take(&self, bytes: usize) -> bool {
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
     }
 
     fn give_back(&self, bytes: usize) {
         self.left.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A share of the budget.
+#[derive(Debug)]
+pub struct Held {
+    bytes: usize,
+    budget: Arc<ReplayBudget>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
     }
 }
 

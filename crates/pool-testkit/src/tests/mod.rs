@@ -2,6 +2,7 @@
 
 mod faults;
 mod renewal;
+mod socket;
 mod strict;
 
 use std::time::Duration;

@@ -1,0 +1,331 @@
+//! Opening: the client's handshake is granted once an account's own was.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use pool_core::pool::Event;
+use pool_core::retry::Trail;
+use pool_core::verdict::{Cause, Fault, Until, Verdict};
+use pool_core::{AccountId, Demand, Judgement, Scope, SessionKey};
+use pool_providers::reply::{Failure, Reply};
+use pool_providers::request::{Body, Carry, Serving};
+use pool_providers::routes::Route;
+use pool_providers::socket::SocketTurns;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use super::handshake;
+use super::link::Link;
+use super::talk::Talk;
+use crate::admit::Caller;
+use crate::app::App;
+use crate::clock;
+use crate::pool::Lease;
+use crate::relay::body::OutBody;
+use crate::relay::deliver::{self, ReplyBody};
+use crate::relay::path::{self, head, provider};
+use crate::relay::{attempt, headers};
+use crate::upstream::UpstreamError;
+
+/// So many handshakes upstream that take as long as they may still fit into the client's own.
+const HANDSHAKES: u32 = 2;
+/// What is read of a refusal before it is judged.
+const REFUSAL_CAP: usize = 64 << 10;
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a socket stands on, from its handshake to its end.
+#[derive(Debug)]
+pub struct Ground {
+    pub app: Arc<App>,
+    pub route: &'static Route,
+    /// The client's handshake.
+    pub parts: http::request::Parts,
+    pub caller: Caller,
+    /// Told to the client as `x-pool-request`; turns add their number.
+    pub id: String,
+    /// User agent's first word.
+    pub client: Option<String>,
+    pub started: Instant,
+}
+
+/// The upstream side.
+#[derive(Debug)]
+pub struct Leg {
+    pub link: Link,
+    pub account: AccountId,
+    pub opened: Instant,
+    /// Turns that came to their end on it.
+    pub turns: u32,
+}
+
+/// Why an account's handshake came to nothing.
+#[derive(Debug)]
+pub struct Miss {
+    pub judgement: Judgement,
+    pub status: Option<StatusCode>,
+}
+
+impl Miss {
+    /// What a message has told.
+    pub fn of(judgement: Judgement, status: Option<u16>) -> Self {
+        Self { judgement, status: status.and_then(|status| StatusCode::from_u16(status).ok()) }
+    }
+
+    /// The connection itself failed.
+    pub fn broken(why: impl Into<String>) -> Self {
+        let judgement =
+            Judgement::elsewhere(Fault::Provider, why).cooling(Scope::Account, Cause::UpstreamFailing, Until::BackOff);
+        Self { judgement, status: None }
+    }
+
+    /// It is not the account's doing that there is no socket here: HTTP may work all the same.
+    fn no_socket(why: impl Into<String>, status: Option<StatusCode>) -> Self {
+        Self { judgement: Judgement::fatal(why), status }
+    }
+}
+
+/// Answers a client's handshake.
+pub async fn upgrade(
+    app: Arc<App>,
+    route: &'static Route,
+    parts: http::request::Parts,
+    caller: &Caller,
+) -> Response<ReplyBody> {
+    let turns = provider(&app.registry, route).ok().and_then(|provider| provider.socket(route));
+    let Some(turns) = turns.filter(|_| app.config.websockets) else { return fall_back() };
+    let accept = match handshake::accept(&parts.headers) {
+        Ok(accept) => accept,
+        Err(wrong) => {
+            let failure = Failure::BadRequest { status: StatusCode::BAD_REQUEST, message: wrong.into() };
+            return deliver::failure(&app.registry, Some(route), &parts, &failure);
+        }
+    };
+    let ground = Ground {
+        app,
+        route,
+        parts,
+        caller: caller.clone(),
+        id: uuid::Uuid::now_v7().simple().to_string(),
+        client: None,
+        started: Instant::now(),
+    };
+    ground.run(turns, accept).await
+}
+
+/// 426 makes Codex fall back to HTTP at once, showing nothing (measured on Codex CLI 0.169.0).
+fn fall_back() -> Response<ReplyBody> {
+    let mut reply = deliver::reply(Reply::empty(StatusCode::UPGRADE_REQUIRED));
+    reply.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+    reply
+}
+
+impl Ground {
+    async fn run(mut self, turns: Box<dyn SocketTurns>, accept: HeaderValue) -> Response<ReplyBody> {
+        let agent = self.parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let word = agent.and_then(|agent| agent.split_whitespace().next());
+        self.client = word.map(|word| word.chars().take(64).collect());
+        let Some(client) = self.parts.extensions.remove::<hyper::upgrade::OnUpgrade>() else { return fall_back() };
+        let demand = match self.demand(&Bytes::new()) {
+            Ok(demand) => demand,
+            Err(_) => return fall_back(),
+        };
+        let (leg, mut headers) = match self.choose(&demand).await {
+            Ok(opened) => opened,
+            Err(reply) => return reply.map_or_else(fall_back, deliver::reply),
+        };
+        handshake::grant(&mut headers, accept);
+        if let Ok(id) = HeaderValue::from_str(&self.id) {
+            headers.insert("x-pool-request", id);
+        }
+        let mut response = Response::new(ReplyBody::Full(None));
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *response.headers_mut() = headers;
+        let sockets = self.app.sockets.clone();
+        sockets.clone().spawn(async move {
+            match client.await {
+                Ok(upgraded) => {
+                    let cap = self.app.config.socket_message_cap;
+                    let client = Link::new(upgraded, Role::Server, cap).await;
+                    Talk::new(self, turns, client, leg, sockets).run().await;
+                }
+                Err(error) => tracing::debug!(request = self.id, %error, "a client left during its handshake"),
+            }
+        });
+        response
+    }
+
+    /// What a message, or the handshake itself, asks for.
+    pub fn demand(&self, message: &Bytes) -> Result<Demand, Failure> {
+        let body = Body { bytes: message.clone(), whole: true };
+        Ok(provider(&self.app.registry, self.route)?.demand(self.route, &head(&self.parts), &body))
+    }
+
+    /// The conversation that a demand belongs to. A socket whose client names none is one of its own.
+    pub fn session(&self, demand: &Demand) -> SessionKey {
+        SessionKey::new(demand.provider, &self.caller.name, demand.session.as_deref().unwrap_or(&self.id))
+    }
+
+    /// A failure in the client's dialect.
+    pub fn failure(&self, failure: &Failure) -> Reply {
+        match provider(&self.app.registry, self.route) {
+            Ok(provider) => provider.failure(Some(self.route), &head(&self.parts), failure, clock::now()),
+            Err(_) => Reply::empty(StatusCode::BAD_GATEWAY),
+        }
+    }
+
+    /// Finds an account whose handshake succeeds. `Err(Some)`: the reply that says why there is none; `Err(None)`: HTTP may do
+    /// better.
+    async fn choose(&self, demand: &Demand) -> Result<(Leg, HeaderMap), Option<Reply>> {
+        let session = Some(self.session(demand));
+        let (mut trail, mut tried) = (Trail::default(), Vec::new());
+        self.app.pool.count_request(demand.provider);
+        let patience = self.app.config.timeouts.handshake * HANDSHAKES;
+        loop {
+            let mut lease = self.app.pool.lease(demand, session, &tried).map_err(|refusal| {
+                let reply = self.failure(&Failure::Refused(*refusal));
+                // What is not certain may be better over HTTP, and is told there.
+                Some(reply).filter(|reply| reply.status.is_client_error())
+            })?;
+            match self.connect(&mut lease, demand, &mut trail).await {
+                Ok(opened) => return Ok(opened),
+                Err(miss) if miss.judgement.verdict == Verdict::Fatal => return Err(None),
+                Err(miss) => {
+                    let transient = miss.judgement.is_transient();
+                    let exhausted = transient && trail.transient >= self.app.config.max_attempts;
+                    let late = self.started.elapsed() >= patience;
+                    if late || exhausted || (transient && !self.app.pool.may_retry(demand.provider)) {
+                        return Err(None);
+                    }
+                    tried.push(lease.account.id.clone());
+                }
+            }
+        }
+    }
+
+    /// One account: a handshake, and if its credential was refused another one with a renewed credential. What it says of the
+    /// account goes to the pool.
+    pub async fn connect(
+        &self,
+        lease: &mut Lease,
+        demand: &Demand,
+        trail: &mut Trail,
+    ) -> Result<(Leg, HeaderMap), Miss> {
+        let mut renewed = false;
+        loop {
+            let tried = match attempt::freshen(&self.app, lease).await {
+                Ok(()) => self.shake_hands(lease, demand).await,
+                Err(miss) => Err(Miss { judgement: miss.judgement, status: miss.status }),
+            };
+            let miss = match tried {
+                Ok(opened) => return Ok(opened),
+                Err(miss) => miss,
+            };
+            if miss.judgement.is_transient() {
+                // Sockets are in trouble, which says nothing of the account: over HTTP it is the first choice as ever.
+                self.note(lease, &miss, trail);
+            } else {
+                self.settle(lease, &miss, renewed, trail);
+            }
+            let again = miss.judgement.verdict == Verdict::RefreshThenSame && !renewed;
+            if !again || attempt::renew(&self.app, lease).await.is_err() {
+                return Err(miss);
+            }
+            renewed = true;
+        }
+    }
+
+    /// Notes a try that failed, and tells the pool what it says of the account.
+    pub fn settle(&self, lease: &Lease, miss: &Miss, renewed: bool, trail: &mut Trail) {
+        attempt::settle(&self.app, lease, &miss.judgement, renewed);
+        self.note(lease, miss, trail);
+    }
+
+    fn note(&self, lease: &Lease, miss: &Miss, trail: &mut Trail) {
+        let status = miss.status.map(|status| status.as_u16());
+        trail.record(&lease.account.id, status, &miss.judgement, clock::now());
+        tracing::info!(
+            request = self.id, account = %lease.account.name, status, reason = miss.judgement.reason,
+            verdict = ?miss.judgement.verdict, "an attempt failed on a socket"
+        );
+    }
+
+    async fn shake_hands(&self, lease: &Lease, demand: &Demand) -> Result<(Leg, HeaderMap), Miss> {
+        let app = &self.app;
+        let unfit = |failure: Failure| Miss::no_socket(format!("{failure:?}"), None);
+        let provider = provider(&app.registry, self.route).map_err(unfit)?;
+        let serving = Serving {
+            account: &lease.account,
+            credentials: &lease.credentials,
+            bases: &app.config.bases,
+            carry: Carry::All,
+        };
+        let nothing = Body { bytes: Bytes::new(), whole: true };
+        let outbound = provider.outbound(self.route, &head(&self.parts), &nothing, &serving).map_err(unfit)?;
+        let removed = [outbound.remove, handshake::BETWEEN_NEIGHBOURS.to_vec()].concat();
+        let mut fields = headers::for_upstream(&self.parts.headers, &removed);
+        outbound.set.into_iter().for_each(|(name, value)| {
+            fields.insert(name, value);
+        });
+        let accept = handshake::ask(&mut fields);
+        let mut request = Request::get(outbound.url)
+            .body(OutBody::full(Bytes::new()))
+            .map_err(|error| Miss::no_socket(error.to_string(), None))?;
+        *request.headers_mut() = fields;
+        let limit = app.config.timeouts.handshake;
+        let mut response = app.upstream.send(request, limit).await.map_err(|error| unreachable(&error))?;
+        let now = clock::now();
+        let windows = provider.header_windows(&lease.account, demand, response.headers(), now);
+        if !windows.is_empty() {
+            app.pool.apply(Event::Read { id: lease.account.id.clone(), windows });
+        }
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(self.refused(lease, demand, response).await);
+        }
+        if !handshake::is_granted(response.headers(), &accept) {
+            return Err(Miss::broken("its answer to the WebSocket handshake does not fit"));
+        }
+        let upgraded = match tokio::time::timeout(limit, hyper::upgrade::on(&mut response)).await {
+            Ok(Ok(upgraded)) => upgraded,
+            Ok(Err(error)) => return Err(Miss::broken(format!("the connection broke at the upgrade: {error}"))),
+            Err(_) => return Err(Miss::broken("the upgrade did not come about in time")),
+        };
+        let mut told = headers::for_client(std::mem::take(response.headers_mut()));
+        provider.speak_of_pool(&mut told, &lease.account, &app.pool.standing(demand), now);
+        let link = Link::new(upgraded, Role::Client, app.config.socket_message_cap).await;
+        Ok((Leg { link, account: lease.account.id.clone(), opened: Instant::now(), turns: 0 }, told))
+    }
+
+    /// Reads why a handshake was refused. What is neither the account's doing nor a failure in passing means: no sockets here.
+    async fn refused(&self, lease: &Lease, demand: &Demand, response: Response<Incoming>) -> Miss {
+        let (told, body) = response.into_parts();
+        let read = tokio::time::timeout(REFUSAL_PATIENCE, Limited::new(body, REFUSAL_CAP).collect()).await;
+        let text = read.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        if told.status.is_success() || is_about_sockets(told.status) {
+            return Miss::no_socket(format!("{}: no WebSocket here", told.status.as_u16()), Some(told.status));
+        }
+        let judgement = match path::provider(&self.app.registry, self.route) {
+            Ok(provider) => provider.judge(&lease.account, demand, told.status, &told.headers, &text, clock::now()),
+            Err(_) => Judgement::fatal("no provider"),
+        };
+        Miss { judgement, status: Some(told.status) }
+    }
+}
+
+/// Statuses of servers that do not know what to do with an upgrade.
+fn is_about_sockets(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::NOT_FOUND
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::UPGRADE_REQUIRED
+            | StatusCode::NOT_IMPLEMENTED
+    )
+}
+
+fn unreachable(error: &UpstreamError) -> Miss {
+    Miss::broken(error.to_string())
+}

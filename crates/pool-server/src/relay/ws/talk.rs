@@ -1,0 +1,514 @@
+//! Messages both ways on an open socket, turn by turn.
+//!
+//! One task a socket. While it waits for one side to take a message it takes none from the other: that is the back-pressure.
+//! Only the client is always listened to, so that its leaving is noticed; what it says meanwhile waits in a short queue.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pool_core::Demand;
+use pool_core::pool::Event;
+use pool_core::scan::splice;
+use pool_core::usage::Ending;
+use pool_core::verdict::Verdict;
+use pool_providers::reply::{Failure, Stage};
+use pool_providers::request::{Body, Carry, Serving};
+use pool_providers::socket::{Asked, Fate, Heard, SocketTurns};
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use super::Sockets;
+use super::link::{Came, Link, Over};
+use super::open::{Ground, Leg, Miss};
+use super::turn::Turn;
+use crate::clock;
+use crate::pool::Lease;
+use crate::relay::attempt;
+use crate::relay::path::{head, provider};
+
+/// Messages of the client's that wait for the turn under way. With more it has to wait itself.
+const QUEUE: usize = 4;
+/// Between two pings on each side.
+const PING: Duration = Duration::from_secs(30);
+/// Waits between tries, doubling.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// See the module's page.
+pub struct Talk {
+    ground: Ground,
+    turns: Box<dyn SocketTurns>,
+    client: Link,
+    leg: Leg,
+    /// The upstream connection has failed while something was sent on it.
+    fallen: Option<Over>,
+    turn: Option<Turn>,
+    /// Turns so far.
+    count: u32,
+    queue: VecDeque<Message>,
+    /// Upstream's last message within a turn, or the beginning of the turn.
+    progress: Instant,
+    /// When the client is due a sign of life, as long as nothing of the turn has been shown.
+    sign: Instant,
+    sockets: Sockets,
+}
+
+/// Why a socket ended.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    /// It left, or broke the rules.
+    #[error("the client's side: {0}")]
+    Client(Over),
+    /// It left, or cannot be had.
+    #[error("upstream's side: {0}")]
+    Upstream(Over),
+    #[error("it has lasted long enough")]
+    Retired,
+    #[error("the server stops")]
+    Stopping,
+}
+
+impl End {
+    /// The close code and reason for the client, as far as it is still there.
+    fn words(&self, mid_turn: bool) -> (u16, &'static str) {
+        match self {
+            Self::Client(Over::Breach(code, _)) => (*code, ""),
+            Self::Client(_) => (1000, ""),
+            Self::Upstream(_) if mid_turn => (1011, "upstream broke off"),
+            Self::Upstream(_) => (1001, "upstream has closed"),
+            Self::Retired => (1001, "time for a fresh connection"),
+            Self::Stopping => (1012, "the pool restarts"),
+        }
+    }
+}
+
+impl Talk {
+    pub fn new(ground: Ground, turns: Box<dyn SocketTurns>, client: Link, leg: Leg, sockets: Sockets) -> Self {
+        let now = Instant::now();
+        Self {
+            ground,
+            turns,
+            client,
+            leg,
+            fallen: None,
+            turn: None,
+            count: 0,
+            queue: VecDeque::new(),
+            progress: now,
+            sign: now,
+            sockets,
+        }
+    }
+
+    pub async fn run(mut self) {
+        let end = loop {
+            if let Err(end) = self.step().await {
+                break end;
+            }
+        };
+        let client_left = matches!(end, End::Client(_));
+        let turn = self.turn.take().filter(|turn| turn.shown || client_left);
+        let mid_turn = turn.is_some();
+        if let Some(turn) = turn {
+            let ending = if client_left { Ending::Aborted } else { Ending::Incomplete };
+            turn.end(&self.ground, &*self.turns, 200, ending);
+        }
+        let (code, reason) = end.words(mid_turn);
+        tracing::debug!(
+            request = self.ground.id, why = %end, code, turns = self.count, secs = self.ground.started.elapsed().as_secs(),
+            "a socket ended"
+        );
+        tokio::join!(self.client.close(code, reason), self.leg.link.close(1000, ""));
+    }
+
+    /// One thing that happens.
+    async fn step(&mut self) -> Result<(), End> {
+        if let Some(over) = self.fallen.take() {
+            return self.lost(over).await;
+        }
+        if self.turn.is_none()
+            && let Some(message) = self.queue.pop_front()
+        {
+            return self.asked(message).await;
+        }
+        let Sockets { stop, cut, .. } = self.sockets.clone();
+        let timeouts = self.ground.app.config.timeouts;
+        let idle = self.turn.is_none();
+        let unseen = self.turn.as_ref().is_some_and(|turn| !turn.shown);
+        tokio::select! {
+            biased;
+            () = cut.cancelled() => Err(End::Stopping),
+            () = stop.cancelled(), if idle => Err(End::Stopping),
+            came = self.client.next(), if self.queue.len() < QUEUE => self.heard_client(came).await,
+            came = self.leg.link.next() => self.heard_upstream(came).await,
+            () = tokio::time::sleep_until(self.leg.opened + timeouts.socket_life), if idle => Err(End::Retired),
+            () = tokio::time::sleep_until(self.progress + timeouts.upstream_idle), if !idle => {
+                self.lost(Over::Broke("it says nothing".into())).await
+            }
+            () = tokio::time::sleep_until(self.sign), if unseen => self.give_sign().await,
+            () = tokio::time::sleep(PING) => self.ping().await,
+        }
+    }
+
+    async fn heard_client(&mut self, came: Came) -> Result<(), End> {
+        let message = client_message(came)?;
+        // Asides are for the turn under way; the next turn waits for its end.
+        let waits = self.turn.is_some() && self.is_turn(&message);
+        if waits || !self.queue.is_empty() {
+            self.queue.push_back(message);
+            return Ok(());
+        }
+        self.asked(message).await
+    }
+
+    fn is_turn(&self, message: &Message) -> bool {
+        matches!(message, Message::Text(text) if self.turns.asked(text.as_bytes()) == Asked::Turn)
+    }
+
+    /// A message of the client's whose time has come.
+    async fn asked(&mut self, message: Message) -> Result<(), End> {
+        match message {
+            Message::Text(text) if self.turns.asked(text.as_bytes()) == Asked::Turn => self.begin(text).await,
+            message => self.send_up(message).await,
+        }
+    }
+
+    async fn begin(&mut self, create: Utf8Bytes) -> Result<(), End> {
+        let app = self.ground.app.clone();
+        let Ok(demand) = self.ground.demand(create.as_ref()) else {
+            return Err(End::Upstream(Over::Broke("nobody owns this route".into())));
+        };
+        app.pool.count_request(demand.provider);
+        self.count += 1;
+        self.sign = Instant::now() + app.config.timeouts.hold;
+        let session = self.ground.session(&demand);
+        let turn = Turn::new(&app, self.count, &create, demand, session);
+        self.place(turn, create).await
+    }
+
+    /// Puts a turn on an account: the one that the socket is on, as long as that can serve it.
+    async fn place(&mut self, mut turn: Turn, create: Utf8Bytes) -> Result<(), End> {
+        let app = self.ground.app.clone();
+        loop {
+            let lease = match app.pool.lease(&turn.demand, Some(turn.session), &turn.tried()) {
+                Ok(lease) => lease,
+                Err(_) if !turn.stands_alone() => return self.start_over(&turn).await,
+                Err(_) if turn.forgive() => {
+                    let pause = tokio::time::sleep(PAUSE * turn.trail.transient.clamp(1, 8));
+                    listening(&mut self.client, &mut self.queue, pause).await?;
+                    continue;
+                }
+                Err(refusal) => return self.refuse(Failure::Refused(*refusal)).await,
+            };
+            let here = lease.account.id == self.leg.account && !turn.has_left(&lease);
+            if !here && !turn.stands_alone() {
+                return self.start_over(&turn).await;
+            }
+            turn.take(lease);
+            if here {
+                return self.send_turn(turn, create).await;
+            }
+            match self.reconnect(&mut turn).await? {
+                Ok(()) => return self.send_turn(turn, create).await,
+                Err(miss) if miss.judgement.verdict == Verdict::Fatal => return Err(over_http(&miss)),
+                Err(miss) if turn.failed(&app, &miss.judgement) => {}
+                Err(miss) => return self.refuse(down(&miss)).await,
+            }
+        }
+    }
+
+    /// Another upstream connection, to the turn's account.
+    async fn reconnect(&mut self, turn: &mut Turn) -> Result<Result<(), Miss>, End> {
+        let Turn { lease: Some(lease), demand, trail, left, .. } = turn else {
+            return Ok(Err(Miss::broken("no account")));
+        };
+        let connecting = self.ground.connect(lease, demand, trail);
+        match listening(&mut self.client, &mut self.queue, connecting).await? {
+            Ok((leg, _)) => {
+                let old = std::mem::replace(&mut self.leg, leg);
+                self.sockets.spawn(old.link.close(1000, ""));
+                self.fallen = None;
+                *left = None;
+                Ok(Ok(()))
+            }
+            Err(miss) => Ok(Err(miss)),
+        }
+    }
+
+    /// Sends what began the turn, as its account may have it.
+    async fn send_turn(&mut self, turn: Turn, create: Utf8Bytes) -> Result<(), End> {
+        let Some(lease) = &turn.lease else { return Ok(()) };
+        let message = self.fitted(create, lease, turn.carry);
+        self.turns.begin(&lease.account, &turn.demand, clock::now());
+        self.progress = Instant::now();
+        self.turn = Some(turn);
+        self.send_up(Message::Text(message)).await
+    }
+
+    /// The message without what only another account understands.
+    fn fitted(&self, create: Utf8Bytes, lease: &Lease, carry: Carry) -> Utf8Bytes {
+        let ground = &self.ground;
+        let body = Body { bytes: create.clone().into(), whole: true };
+        let bases = &ground.app.config.bases;
+        let serving = Serving { account: &lease.account, credentials: &lease.credentials, bases, carry };
+        let edits = provider(&ground.app.registry, ground.route)
+            .and_then(|provider| provider.outbound(ground.route, &head(&ground.parts), &body, &serving))
+            .map(|outbound| outbound.edits)
+            .unwrap_or_default();
+        if edits.is_empty() {
+            return create;
+        }
+        let edits = edits.iter().map(|edit| (edit.range.clone(), &edit.with[..]));
+        let fitted = splice::apply(&body.bytes, edits).ok().and_then(|bytes| Utf8Bytes::try_from(bytes).ok());
+        fitted.unwrap_or(create)
+    }
+
+    async fn heard_upstream(&mut self, came: Came) -> Result<(), End> {
+        let text = match came {
+            Came::Text(text) => text,
+            Came::Binary(bytes) => return self.send_down(Message::Binary(bytes)).await,
+            Came::Over(over) => return self.lost(over).await,
+        };
+        self.progress = Instant::now();
+        let heard = self.turns.hear(text.as_bytes(), clock::now());
+        let app = self.ground.app.clone();
+        if !heard.windows.is_empty() {
+            app.pool.apply(Event::Read { id: self.leg.account.clone(), windows: heard.windows.clone() });
+        }
+        let Some(turn) = &mut self.turn else {
+            return match heard.fate {
+                Fate::Limits => self.show_limits().await,
+                Fate::Hold | Fate::Show => self.send_down(Message::Text(text)).await,
+            };
+        };
+        if let Some(judgement) = &heard.failure {
+            if !turn.shown && !matches!(judgement.verdict, Verdict::Fatal | Verdict::Deliver) {
+                return self.missed(Miss::of(judgement.clone(), heard.status), Some(text)).await;
+            }
+            turn.note(&app, judgement);
+        }
+        match heard.fate {
+            Fate::Hold if !turn.shown => {
+                turn.hold(text);
+                if turn.holds_too_much() {
+                    self.show_held().await?;
+                }
+            }
+            Fate::Limits => self.show_limits().await?,
+            Fate::Hold | Fate::Show => {
+                if heard.failure.is_none() {
+                    turn.serves(&app);
+                }
+                self.show_held().await?;
+                self.send_down(Message::Text(text)).await?;
+            }
+        }
+        self.end_of_turn(&heard);
+        Ok(())
+    }
+
+    fn end_of_turn(&mut self, heard: &Heard) {
+        if self.turns.stage() != Stage::Ended {
+            return;
+        }
+        if let Some(turn) = self.turn.take() {
+            self.leg.turns += 1;
+            let ending = if heard.failure.is_some() { Ending::Failed } else { Ending::Complete };
+            turn.end(&self.ground, &*self.turns, heard.status.unwrap_or(200), ending);
+        }
+    }
+
+    /// The turn's account failed before anything was shown. `words`: upstream's own.
+    async fn missed(&mut self, miss: Miss, words: Option<Utf8Bytes>) -> Result<(), End> {
+        let Some(mut turn) = self.turn.take() else { return Ok(()) };
+        let app = self.ground.app.clone();
+        turn.forget_held();
+        let Turn { lease: Some(lease), trail, renewed, .. } = &mut turn else { return Ok(()) };
+        self.ground.settle(lease, &miss, *renewed, trail);
+        match (miss.judgement.verdict, turn.create()) {
+            (Verdict::StripThenSame, Some(create)) if turn.carry != Carry::Bare => {
+                turn.carry = Carry::Bare;
+                app.pool.apply(Event::Stripped { session: turn.session });
+                self.send_turn(turn, create).await
+            }
+            (Verdict::StripThenSame, _) => self.own_words(words).await,
+            (Verdict::RefreshThenSame, _) if !turn.renewed => self.renew(turn, miss).await,
+            _ => self.elsewhere(turn, miss, words).await,
+        }
+    }
+
+    /// The credential was refused in the middle of a socket: another connection with a new one.
+    async fn renew(&mut self, mut turn: Turn, miss: Miss) -> Result<(), End> {
+        turn.renewed = true;
+        let app = self.ground.app.clone();
+        if let Some(lease) = &mut turn.lease {
+            let renewing = attempt::renew(&app, lease);
+            if listening(&mut self.client, &mut self.queue, renewing).await?.is_err() {
+                return self.elsewhere(turn, miss, None).await;
+            }
+        }
+        self.reopen(turn).await
+    }
+
+    /// The same turn on another connection to the same account.
+    async fn reopen(&mut self, mut turn: Turn) -> Result<(), End> {
+        let Some(create) = turn.create().filter(|_| turn.stands_alone()) else {
+            return self.start_over(&turn).await;
+        };
+        match self.reconnect(&mut turn).await? {
+            Ok(()) => self.send_turn(turn, create).await,
+            Err(miss) if miss.judgement.verdict == Verdict::Fatal => Err(over_http(&miss)),
+            Err(miss) => self.elsewhere(turn, miss, None).await,
+        }
+    }
+
+    /// The turn's account is no longer asked: another one is, or the client learns of it.
+    async fn elsewhere(&mut self, mut turn: Turn, miss: Miss, words: Option<Utf8Bytes>) -> Result<(), End> {
+        let again = turn.failed(&self.ground.app, &miss.judgement);
+        let Some(create) = turn.create().filter(|_| turn.stands_alone()) else {
+            return self.start_over(&turn).await;
+        };
+        match again {
+            true => self.place(turn, create).await,
+            false if words.is_some() && miss.judgement.is_transient() => self.own_words(words).await,
+            false => self.refuse(down(&miss)).await,
+        }
+    }
+
+    /// The upstream connection is gone, or of no use.
+    async fn lost(&mut self, over: Over) -> Result<(), End> {
+        let Some(mut turn) = self.turn.take_if(|turn| !turn.shown) else { return Err(End::Upstream(over)) };
+        let alone = turn.stands_alone();
+        turn.leave(&self.leg.account);
+        // One that has served is closed at some time, and that may be now: nobody's fault, once.
+        if self.leg.turns > 0 && !std::mem::replace(&mut turn.reopened, true) {
+            turn.forget_held();
+            self.reopen(turn).await?;
+        } else {
+            self.turn = Some(turn);
+            self.missed(Miss::broken(format!("the socket ended before an answer came: {over}")), None).await?;
+        }
+        if alone { Ok(()) } else { Err(End::Upstream(over)) }
+    }
+
+    /// Makes the client send the whole conversation again.
+    async fn start_over(&mut self, turn: &Turn) -> Result<(), End> {
+        tracing::info!(
+            request = self.ground.id,
+            turn = self.count,
+            bound = turn.demand.bound,
+            "a conversation starts over"
+        );
+        self.turns.end();
+        let words = self.turns.start_over();
+        self.say(words).await
+    }
+
+    async fn refuse(&mut self, failure: Failure) -> Result<(), End> {
+        let why = if let Failure::Refused(refusal) = &failure { Some(&refusal.why) } else { None };
+        tracing::warn!(request = self.ground.id, turn = self.count, ?why, "no account could serve a turn");
+        self.turns.end();
+        let words = self.turns.refuse(&self.ground.failure(&failure));
+        self.say(words).await
+    }
+
+    async fn own_words(&mut self, words: Option<Utf8Bytes>) -> Result<(), End> {
+        self.turns.end();
+        match words {
+            Some(words) => self.send_down(Message::Text(words)).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn say(&mut self, words: Bytes) -> Result<(), End> {
+        match Utf8Bytes::try_from(words) {
+            Ok(words) => self.send_down(Message::Text(words)).await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn show_held(&mut self) -> Result<(), End> {
+        let Some(turn) = &mut self.turn else { return Ok(()) };
+        for message in turn.sent() {
+            self.send_down(Message::Text(message)).await?;
+        }
+        Ok(())
+    }
+
+    /// The pool's limits. Codex takes them at any time, also before the first event of an answer.
+    async fn show_limits(&mut self) -> Result<(), End> {
+        let demand: Option<Demand> = match &self.turn {
+            Some(turn) => Some(turn.demand.clone()),
+            None => self.ground.demand(&Bytes::new()).ok(),
+        };
+        let Some(standing) = demand.map(|demand| self.ground.app.pool.standing(&demand)) else { return Ok(()) };
+        match self.turns.limits(&standing, clock::now()) {
+            Some(limits) => self.say(limits).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Nothing meaningful has come for a while. Codex counts messages as life, not pings.
+    async fn give_sign(&mut self) -> Result<(), End> {
+        self.sign = Instant::now() + self.ground.app.config.timeouts.hold;
+        self.show_limits().await
+    }
+
+    async fn ping(&mut self) -> Result<(), End> {
+        self.client.ping().await.map_err(End::Client)?;
+        if let Err(over) = self.leg.link.ping().await {
+            self.fallen = Some(over);
+        }
+        Ok(())
+    }
+
+    async fn send_down(&mut self, message: Message) -> Result<(), End> {
+        self.client.send(message).await.map_err(End::Client)
+    }
+
+    /// To upstream, listening to the client meanwhile.
+    async fn send_up(&mut self, message: Message) -> Result<(), End> {
+        let Self { client, leg, queue, ground, .. } = self;
+        let sending = tokio::time::timeout(ground.app.config.timeouts.upstream_idle, leg.link.send(message));
+        match listening(client, queue, sending).await? {
+            Ok(Ok(())) => {}
+            Ok(Err(over)) => self.fallen = Some(over),
+            Err(_) => self.fallen = Some(Over::Broke("it takes nothing".into())),
+        }
+        Ok(())
+    }
+}
+
+/// There is no socket to be had for the turn. Closed, the client tries again, and is told to use HTTP.
+fn over_http(miss: &Miss) -> End {
+    End::Upstream(Over::Broke(miss.judgement.reason.clone()))
+}
+
+fn down(miss: &Miss) -> Failure {
+    let message = format!("upstream failed: {}", miss.judgement.reason);
+    Failure::UpstreamDown { message, retry_after: Duration::from_secs(2) }
+}
+
+fn client_message(came: Came) -> Result<Message, End> {
+    match came {
+        Came::Text(text) => Ok(Message::Text(text)),
+        Came::Binary(bytes) => Ok(Message::Binary(bytes)),
+        Came::Over(over) => Err(End::Client(over)),
+    }
+}
+
+/// Does some work and listens to the client meanwhile: if it leaves, the work is dropped.
+async fn listening<T>(
+    client: &mut Link,
+    queue: &mut VecDeque<Message>,
+    work: impl Future<Output = T>,
+) -> Result<T, End> {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            came = client.next(), if queue.len() < QUEUE => queue.push_back(client_message(came)?),
+        }
+    }
+}

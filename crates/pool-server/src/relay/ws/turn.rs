@@ -1,0 +1,211 @@
+//! A turn under way: the message that began it, the account that serves it, what is kept back, and its record.
+
+use std::time::{Duration, Instant};
+
+use pool_core::pool::Event;
+use pool_core::retry::Trail;
+use pool_core::usage::{Ending, UsageRecord};
+use pool_core::verdict::Verdict;
+use pool_core::{AccountId, Demand, Judgement, SessionKey, UnixMs};
+use pool_providers::request::Carry;
+use pool_providers::socket::SocketTurns;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::open::Ground;
+use crate::app::{App, Counted};
+use crate::clock;
+use crate::pool::Lease;
+use crate::relay::receive::Held;
+
+/// What is kept back of an answer while its first meaningful message is awaited.
+const HOLD_CAP: usize = 256 << 10;
+
+/// See the module's page.
+#[derive(Debug)]
+pub struct Turn {
+    /// What began it, as long as it may have to be sent again. `None`: too large to be kept, or no longer needed.
+    create: Option<(Utf8Bytes, Held)>,
+    pub demand: Demand,
+    pub session: SessionKey,
+    /// The account that it is on, with its slot.
+    pub lease: Option<Lease>,
+    pub carry: Carry,
+    /// The account's credential was renewed for this turn.
+    pub renewed: bool,
+    /// The upstream connection ended under it once, and that was forgiven.
+    pub reopened: bool,
+    pub trail: Trail,
+    /// Accounts that refused, and accounts that failed in passing and may be asked once more.
+    refused: Vec<AccountId>,
+    stumbled: Vec<AccountId>,
+    /// The socket has no connection to this account any more.
+    pub left: Option<AccountId>,
+    held: Vec<Utf8Bytes>,
+    held_bytes: usize,
+    /// Something of it has reached the client.
+    pub shown: bool,
+    /// Something meaningful has come: the account counts as serving.
+    served: bool,
+    number: u32,
+    at: UnixMs,
+    started: Instant,
+    first_byte: Option<Duration>,
+    _under_way: Counted,
+}
+
+impl Turn {
+    pub fn new(app: &App, number: u32, create: &Utf8Bytes, demand: Demand, session: SessionKey) -> Self {
+        let size = create.len();
+        let held = (size <= app.config.replay_cap).then(|| app.replay.hold(size)).flatten();
+        Self {
+            create: held.map(|held| (create.clone(), held)),
+            demand,
+            session,
+            lease: None,
+            carry: Carry::All,
+            renewed: false,
+            reopened: false,
+            trail: Trail::default(),
+            refused: Vec::new(),
+            stumbled: Vec::new(),
+            left: None,
+            held: Vec::new(),
+            held_bytes: 0,
+            shown: false,
+            served: false,
+            number,
+            at: clock::now(),
+            started: Instant::now(),
+            first_byte: None,
+            _under_way: app.in_flight.enter(),
+        }
+    }
+
+    /// What to send for another try; `None`: it cannot be tried again.
+    pub fn create(&self) -> Option<Utf8Bytes> {
+        self.create.as_ref().map(|(create, _)| create.clone())
+    }
+
+    /// Can it go to another account as it is?
+    pub fn stands_alone(&self) -> bool {
+        !self.demand.bound && self.create.is_some()
+    }
+
+    pub fn tried(&self) -> Vec<AccountId> {
+        self.refused.iter().chain(&self.stumbled).cloned().collect()
+    }
+
+    pub fn take(&mut self, lease: Lease) {
+        if lease.bare {
+            self.carry = Carry::Bare;
+        }
+        self.lease = Some(lease);
+    }
+
+    /// The connection to this account is of no use any more.
+    pub fn leave(&mut self, account: &AccountId) {
+        self.left = Some(account.clone());
+    }
+
+    /// Is there no connection to the account of this lease any more?
+    pub fn has_left(&self, lease: &Lease) -> bool {
+        self.left.as_ref() == Some(&lease.account.id)
+    }
+
+    /// A try failed: the account is given back and not asked again soon. May another try be made?
+    pub fn failed(&mut self, app: &App, judgement: &Judgement) -> bool {
+        let transient = judgement.is_transient();
+        let exhausted = transient && self.trail.transient >= app.config.max_attempts;
+        if let Some(lease) = self.lease.take() {
+            let id = lease.account.id.clone();
+            if transient { self.stumbled.push(id) } else { self.refused.push(id) }
+        }
+        !exhausted && (!transient || app.pool.may_retry(self.demand.provider))
+    }
+
+    /// Those that failed in passing may be asked again. `false`: there are none.
+    pub fn forgive(&mut self) -> bool {
+        let any = !self.stumbled.is_empty();
+        self.stumbled.clear();
+        any
+    }
+
+    pub fn hold(&mut self, message: Utf8Bytes) {
+        self.held_bytes += message.len();
+        self.held.push(message);
+    }
+
+    /// More is kept back than may be.
+    pub fn holds_too_much(&self) -> bool {
+        self.held_bytes > HOLD_CAP
+    }
+
+    /// What was kept back was of a try that came to nothing.
+    pub fn forget_held(&mut self) {
+        self.held_bytes = 0;
+        self.held.clear();
+    }
+
+    /// Something goes to the client, what was kept back first: from now on it is this account's turn.
+    pub fn sent(&mut self) -> Vec<Utf8Bytes> {
+        self.shown = true;
+        self.create = None;
+        self.held_bytes = 0;
+        self.first_byte.get_or_insert_with(|| self.started.elapsed());
+        std::mem::take(&mut self.held)
+    }
+
+    /// Something meaningful came: passing trouble of the account is over.
+    pub fn serves(&mut self, app: &App) {
+        if std::mem::replace(&mut self.served, true) {
+            return;
+        }
+        if let Some(lease) = &self.lease {
+            let families = self.demand.families.clone();
+            app.pool.apply(Event::Served { id: lease.account.id.clone(), families });
+        }
+    }
+
+    /// A failure that the client has seen: the pool takes note.
+    pub fn note(&self, app: &App, judgement: &Judgement) {
+        let Some(lease) = &self.lease else { return };
+        if judgement.verdict == Verdict::Fatal {
+            return;
+        }
+        tracing::info!(account = %lease.account.name, reason = judgement.reason, "a turn failed midway");
+        if let Some(penalty) = judgement.penalty.clone() {
+            app.pool.apply(Event::Penalised { id: lease.account.id.clone(), penalty });
+        }
+    }
+
+    /// Keeps the record and gives the account back.
+    pub fn end(self, ground: &Ground, turns: &dyn SocketTurns, status: u16, ending: Ending) {
+        let Some(lease) = self.lease else { return };
+        let total = self.started.elapsed();
+        let record = UsageRecord {
+            request_id: format!("{}.{}", ground.id, self.number),
+            at: self.at,
+            provider: self.demand.provider.0.to_owned(),
+            account: lease.account.id.clone(),
+            model: self.demand.model.or_else(|| turns.model().map(str::to_owned)),
+            client: ground.client.clone(),
+            session: Some(self.session.short()),
+            status,
+            ending,
+            tokens: turns.usage(),
+            attempts: u32::try_from(self.trail.attempts.len() + 1).unwrap_or(u32::MAX),
+            first_byte_ms: millis(self.first_byte.unwrap_or(total)),
+            total_ms: millis(total),
+        };
+        tracing::info!(
+            request = record.request_id, account = %lease.account.name, model = record.model, status, ending = ?ending,
+            tokens = record.tokens.map(|tokens| tokens.total()), attempts = record.attempts, ms = record.total_ms,
+            "served a turn"
+        );
+        ground.app.ledger.record(record);
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
