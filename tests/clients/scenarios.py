@@ -171,6 +171,7 @@ def play(scenario: str, chosen: list[modes.Mode], flags: argparse.Namespace) -> 
                 POOL_DIR=str(folder / "pool"),
                 PROXY_LISTEN_ADDR=f"127.0.0.1:{port}",
                 PROXY_DB_PATH=str(folder / "data/proxy.db"),
+                UPSTREAM_WEBSOCKETS=str(flags.sockets).lower(),
                 **dict(exports),
             )
             url = f"http://127.0.0.1:{port}"
@@ -233,6 +234,7 @@ def main() -> int:
     parser.add_argument("--each", type=int, default=7, help="accounts of each kind in only-last (default: %(default)s)")
     parser.add_argument("--timeout", type=float, default=90, help="seconds for each client (default: %(default)s)")
     parser.add_argument("--settle", type=float, default=1.0, help="seconds for the pool's first probes")
+    parser.add_argument("--sockets", action="store_true", help="let the pool carry WebSockets")
     parser.add_argument("--logs", action="store_true", help="print the pool's log after each scenario")
     parser.add_argument("--show", action="store_true", help="print all that each client showed")
     parser.add_argument("--list", action="store_true", help="print the names of the scenarios")

@@ -109,7 +109,7 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             max_attempts: 3,
             disable_refresh: false,
-            websockets: true,
+            websockets: false,
             socket_message_cap: 64 << 20,
             replay_cap: 16 << 20,
             replay_budget: 256 << 20,

@@ -5,6 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use pool_core::UnixMs;
+use pool_server::Config;
 use pool_testkit::request::{CLIENT_ACCOUNT, CREDENTIAL};
 use pool_testkit::socket_client::{Came, NotGranted, SocketClient, create, response_id};
 use pool_testkit::{Ended, FakeAccount, Fault, Target, TokenCounts, World};
@@ -13,6 +14,15 @@ use support::{Rig, until};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+
+/// A rig that carries sockets.
+async fn sockets(world: World, change: impl FnOnce(&mut Config)) -> Rig {
+    Rig::with(world, |config| {
+        config.websockets = true;
+        change(config);
+    })
+    .await
+}
 
 /// Two subscriptions: the first conversation goes to `one`, which has more left.
 fn two() -> World {
@@ -76,7 +86,7 @@ fn on(tries: &[(&str, u16)]) -> Vec<(String, u16)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_stays_on_its_account_and_every_turn_is_counted() {
-    let rig = Rig::start(two()).await;
+    let rig = sockets(two(), |_| {}).await;
     let mut socket = connect(&rig, "c1").await;
     assert!(socket.headers.contains_key("x-pool-request"));
     assert!(!socket.headers.contains_key("sec-websocket-extensions"));
@@ -120,7 +130,7 @@ async fn a_turn_that_stands_alone_moves_behind_the_clients_back() {
         (Fault::Reset, 200),
         (Fault::CutFirst, 200),
     ] {
-        let rig = Rig::start(two()).await;
+        let rig = sockets(two(), |_| {}).await;
         rig.fake.account("one").fault_next(1, fault.clone());
         let mut socket = connect(&rig, "c1").await;
         let came = socket.turn(create("c1", None, "hello")).await;
@@ -145,7 +155,7 @@ async fn a_turn_that_builds_on_the_old_connection_makes_the_client_start_over() 
         (Fault::CloseBeforeHead, "one"),
         (Fault::CutFirst, "one"),
     ] {
-        let rig = Rig::start(two()).await;
+        let rig = sockets(two(), |_| {}).await;
         let mut socket = connect(&rig, "c1").await;
         let first = socket.turn(create("c1", None, "hello")).await;
         let id = response_id(&first).expect("completed");
@@ -167,7 +177,7 @@ async fn a_turn_that_builds_on_the_old_connection_makes_the_client_start_over() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_goes_between_turns_is_left() {
-    let rig = Rig::start(two()).await;
+    let rig = sockets(two(), |_| {}).await;
     let mut socket = connect(&rig, "c1").await;
     let first = socket.turn(create("c1", None, "hello")).await;
     let id = response_id(&first).expect("completed");
@@ -194,7 +204,7 @@ async fn after_something_meaningful_the_client_sees_what_happens() {
         (Fault::NoTerminal, "Closed(Some(1011))"),
         (Fault::ErrMid, "response.failed"),
     ] {
-        let rig = Rig::start(two()).await;
+        let rig = sockets(two(), |_| {}).await;
         rig.fake.account("one").fault_next(1, fault.clone());
         let mut socket = connect(&rig, "c1").await;
         let came = kinds(&socket.turn(create("c1", None, "hello")).await);
@@ -216,7 +226,7 @@ async fn what_upstream_refuses_at_the_handshake_another_account_grants_or_http_d
         (Fault::Silent, 426),
         (Fault::CdnHtml, 426),
     ] {
-        let rig = Rig::with(two(), |config| config.timeouts.handshake = Duration::from_millis(300)).await;
+        let rig = sockets(two(), |config| config.timeouts.handshake = Duration::from_millis(300)).await;
         rig.fake.account("one").plan(Target::Handshake, None, fault.clone());
         let mut socket = connect(&rig, "c1").await;
         let came = socket.turn(create("c1", None, "hello")).await;
@@ -233,7 +243,7 @@ async fn what_upstream_refuses_at_the_handshake_another_account_grants_or_http_d
     }
     // A server without sockets is believed at once.
     for status in [404, 405, 426, 501] {
-        let rig = Rig::start(two()).await;
+        let rig = sockets(two(), |_| {}).await;
         rig.fake.account("one").plan(Target::Handshake, Some(1), Fault::Status(status));
         let refused = SocketClient::codex(rig.addr, "c1").await.expect_err("no sockets there");
         assert_eq!(refused.status, 426, "{status}");
@@ -244,7 +254,7 @@ async fn what_upstream_refuses_at_the_handshake_another_account_grants_or_http_d
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_every_account_at_its_limit_the_client_gets_its_own_limit_message() {
-    let rig = Rig::start(two()).await;
+    let rig = sockets(two(), |_| {}).await;
     let mut socket = connect(&rig, "c1").await;
     for account in ["one", "two"] {
         rig.fake.account(account).limit("5h", Duration::from_mins(30));
@@ -264,10 +274,10 @@ async fn with_every_account_at_its_limit_the_client_gets_its_own_limit_message()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn switched_off_or_malformed_handshakes_are_declined() {
-    let rig = Rig::with(two(), |config| config.websockets = false).await;
+    let rig = Rig::start(two()).await;
     assert_eq!(SocketClient::codex(rig.addr, "c1").await.expect_err("off").status, 426);
     rig.stop().await;
-    let rig = Rig::start(two()).await;
+    let rig = sockets(two(), |_| {}).await;
     for (path, name, value, status) in [
         ("/v1/responses", "sec-websocket-version", "8", 400),
         ("/v1/responses", "origin", "https://elsewhere.invalid", 403),
@@ -281,7 +291,7 @@ async fn switched_off_or_malformed_handshakes_are_declined() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_are_judged_by_the_standard() {
-    let rig = Rig::with(two(), |config| config.socket_message_cap = 1 << 20).await;
+    let rig = sockets(two(), |config| config.socket_message_cap = 1 << 20).await;
     // In pieces, with control frames between them.
     let mut socket = connect(&rig, "c1").await;
     let text = create("c1", None, "hello").to_string().into_bytes();
@@ -314,7 +324,7 @@ async fn frames_are_judged_by_the_standard() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_frees_its_upstream_and_leaves_one_record() {
-    let rig = Rig::start(two()).await;
+    let rig = sockets(two(), |_| {}).await;
     for fault in [Fault::Stall, Fault::Silent] {
         rig.fake.account("one").fault_next(1, fault.clone());
         let mut socket = connect(&rig, "c1").await;
@@ -335,7 +345,7 @@ async fn a_client_that_leaves_frees_its_upstream_and_leaves_one_record() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_socket_is_no_request_that_dribbles() {
-    let rig = Rig::with(two(), |config| {
+    let rig = sockets(two(), |config| {
         config.timeouts.head_read = Duration::from_millis(100);
         config.timeouts.body_progress = Duration::from_millis(100);
         config.timeouts.upstream_idle = Duration::from_millis(300);
@@ -350,7 +360,7 @@ async fn an_idle_socket_is_no_request_that_dribbles() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_order_to_stop_lets_turns_end_and_closes_sockets_with_1012() {
-    let rig = Rig::with(two(), |config| config.timeouts.drain = Duration::from_secs(10)).await;
+    let rig = sockets(two(), |config| config.timeouts.drain = Duration::from_secs(10)).await;
     let mut idle = connect(&rig, "c1").await;
     let mut busy = connect(&rig, "c2").await;
     rig.fake.account("one").fault_next(1, Fault::Paced(Duration::from_millis(100)));
@@ -372,7 +382,7 @@ async fn the_order_to_stop_lets_turns_end_and_closes_sockets_with_1012() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_the_drain_time_is_the_end() {
-    let rig = Rig::with(two(), |config| config.timeouts.drain = Duration::from_millis(300)).await;
+    let rig = sockets(two(), |config| config.timeouts.drain = Duration::from_millis(300)).await;
     let mut busy = connect(&rig, "c1").await;
     rig.fake.account("one").fault_next(1, Fault::Stall);
     busy.send(create("c1", None, "hello")).await;
@@ -385,7 +395,7 @@ async fn the_end_of_the_drain_time_is_the_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sockets_retire_between_turns_and_long_waits_show_signs_of_life() {
-    let rig = Rig::with(two(), |config| {
+    let rig = sockets(two(), |config| {
         config.timeouts.socket_life = Duration::from_millis(700);
         config.timeouts.hold = Duration::from_millis(100);
     })

@@ -265,8 +265,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         text(
             "upstream.websockets",
             "UPSTREAM_WEBSOCKETS",
-            "true",
-            "Let Codex talk over its WebSocket. If not, it is told to use HTTP, which it does without a word.",
+            "false",
+            "Let Codex talk over its WebSocket (new in this version). If not, it is told to use HTTP, which it does without a word.",
         ),
     ),
     seconds("timeouts.connect_seconds", "POOL_TIMEOUT_CONNECT_SECONDS", "10", "Connecting to an upstream."),

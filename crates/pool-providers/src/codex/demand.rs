@@ -60,14 +60,13 @@ pub(super) fn of(route: &Route, head: &Head<'_>, body: &Body) -> Demand {
     let about = about(route);
     let model = name(&found, At::Model).or_else(|| form_model(head, &body.bytes));
     let is_null = |at: At| found.raw(at as usize).is_none_or(|raw| raw == b"null");
-    let stored = about.starts_with("stored response");
     Demand {
         provider: ID,
         client: client(head),
         families: model.iter().map(|model| model_family(model)).collect(),
         model,
         session: session(about, head, &found),
-        bound: stored || !is_null(At::Previous) || !is_null(At::Conversation),
+        bound: !is_null(At::Previous) || !is_null(At::Conversation),
         light: matches!(route.kind, Kind::Relay { light: true }),
         kinds: if is_key_only(about) { KEY_ONLY } else { &[] },
     }

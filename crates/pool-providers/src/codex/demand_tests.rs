@@ -127,8 +127,6 @@ fn what_leans_on_one_account_is_bound() {
     ] {
         assert_eq!(demand("responses", &[], &body).bound, bound, "{body}");
     }
-    let stored = demand("stored response", &[], &Value::Null);
-    assert!(stored.bound && stored.light);
 }
 
 #[test]
@@ -141,7 +139,6 @@ fn what_chatgpt_does_not_have_needs_a_key() {
         ("embeddings", true),
         ("speech", true),
         ("models", true),
-        ("stored response", true),
     ] {
         let kinds = demand(id, &[], &json!({})).kinds;
         assert_eq!(kinds == [AccountKind::ApiKey], only_keys, "{id}");

@@ -98,9 +98,6 @@ pub(super) static ROUTES: &[Route] = &[
     relay("transcriptions", "/v1/audio/transcriptions"),
     relay("translations", "/v1/audio/translations"),
     light("input tokens", POST, "/v1/responses/input_tokens"),
-    light("stored response", GET, "/v1/responses/{id}"),
-    light("stored response's input", GET, "/v1/responses/{id}/input_items"),
-    light("stored response's end", POST, "/v1/responses/{id}/cancel"),
 
     // Lists of models.
     models("codex models", "/v1/models", Dialect::Codex),
@@ -153,7 +150,10 @@ pub(super) static ROUTES: &[Route] = &[
     files("owner's files at upload", POST, "/v1/files"),
     files("owner's files at reading", GET, "/v1/files/{*rest}"),
     files("owner's files at deleting", Method::DELETE, "/v1/files/{*rest}"),
-    refused("deleting", Method::DELETE, "/v1/responses/{id}"),
+    refused("stored responses", GET, "/v1/responses/{id}"),
+    refused("stored responses at input", GET, "/v1/responses/{id}/input_items"),
+    refused("stored responses at cancelling", POST, "/v1/responses/{id}/cancel"),
+    refused("stored responses at deleting", Method::DELETE, "/v1/responses/{id}"),
     refused("realtime", POST, "/v1/realtime/{*rest}"),
     refused("realtime at root", POST, "/realtime/{*rest}"),
     refused("realtime at backend", POST, "/backend-api/codex/realtime/{*rest}"),
@@ -169,7 +169,9 @@ pub(super) fn why_refused(route: &Route) -> &'static str {
             "codex-pool does not serve files: they belong to one account, and the next request may go to another. \
              Send them inline"
         }
-        "deleting" => "codex-pool does not delete stored responses: it cannot tell whose they are",
+        "stored responses" => {
+            "codex-pool does not reach into stored responses: it cannot tell yet which account holds one and who made it"
+        }
         "realtime" => "codex-pool does not serve realtime calls: they need a socket on one account",
         _ => "codex-pool does not serve what belongs to the account's owner (tasks, environments, profile, settings)",
     }

@@ -24,7 +24,7 @@ use super::meter::Meter;
 use super::miss::{Miss, MissKind};
 use super::path::{self, Errand};
 use super::tap::Tap;
-use super::{headers, path::head};
+use super::{echo, headers, path::head};
 use crate::app::App;
 use crate::clock;
 use crate::pool::{self, Lease, RefreshFailure, Why};
@@ -224,10 +224,16 @@ async fn refused(
     let provider = path::provider(&app.registry, errand.route).map_err(Miss::unfit)?;
     let (upstream, mut body) = response.into_parts();
     let status = upstream.status;
-    let (begun, read) = beginning(&mut body).await;
+    let (mut begun, read) = beginning(&mut body).await;
+    let masked = echo::masked(&begun, lease.credentials.access.expose());
+    let as_sent = masked.is_none();
+    begun = masked.unwrap_or(begun);
     let text = decoded(&upstream.headers, &begun);
     let judgement = provider.judge(&lease.account, &errand.demand, status, &upstream.headers, &text, now);
     let mut client = headers::for_client(upstream.headers);
+    if !as_sent {
+        client.remove(header::CONTENT_LENGTH);
+    }
     let standing = app.pool.standing(&errand.demand);
     provider.speak_of_pool(&mut client, &lease.account, &standing, now);
     // Stripped already, or it cannot be sent again: then the client has to deal with it.
