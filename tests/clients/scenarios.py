@@ -8,7 +8,7 @@
 
 Each scenario starts its own fake-upstream and its own codex-pool in a temporary folder. In every scenario but `all-limit`
 the clients must notice nothing; after it, upstream's books must show no pool credential, no client account id, and no
-conversation on two accounts. In `midway-*` the account that serves a client fails after its first answer, so the conversation
+conversation on two accounts, and with `--sockets` Codex must not have fallen back to HTTP. In `midway-*` the account that serves a client fails after its first answer, so the conversation
 has to move in the middle of a turn. In `all-limit` each client must show a limit text soon.
 """
 
@@ -190,9 +190,16 @@ def play(scenario: str, chosen: list[modes.Mode], flags: argparse.Namespace) -> 
                 faults = against(books, may_move)
                 if scenario == "all-limit":
                     results = [judged(result, books) for result in results]
+                elif flags.sockets:
+                    faults += [f"{result.name} left its socket" for result in results if left_socket(result)]
                 if flags.logs:
                     print(pool_log.read_text(errors="replace"), file=sys.stderr)
     return Outcome(scenario, results, faults)
+
+
+def left_socket(result: run.Result) -> bool:
+    """Codex goes over to HTTP without telling the user, but it logs that it could not have its socket."""
+    return "failed to connect to Responses WebSocket" in result.shown
 
 
 def judged(result: run.Result, books: dict) -> run.Result:
