@@ -8,13 +8,12 @@ use pool_core::pool::Event;
 use pool_core::quota::QuotaWindow;
 use pool_core::usage::{Ending, UsageRecord};
 use pool_core::verdict::Verdict;
-use pool_core::{AccountId, UnixMs};
+use pool_core::AccountId;
 use pool_providers::reply::{News, Stage};
 
 use super::answer::{Answer, Broken};
 use super::path::Errand;
 use crate::app::{App, Counted};
-use crate::clock;
 use crate::pool::Lease;
 
 /// Keeps the book of one delivery, and its lease until the end.
@@ -26,7 +25,6 @@ pub struct Meter {
     light: bool,
     /// The provider told of a failure inside the answer.
     failed: bool,
-    families: Vec<String>,
     account: AccountId,
     record: UsageRecord,
     started: Instant,
@@ -59,7 +57,6 @@ impl Meter {
             _under_way: errand.under_way.clone(),
             light: errand.demand.light,
             failed: false,
-            families: errand.demand.families.clone(),
             account: lease.account.id.clone(),
             record,
             started: errand.started,
@@ -112,7 +109,6 @@ impl Meter {
     /// Once: later calls find the lease gone.
     pub fn close(&mut self, answer: &Answer, ending: Ending) {
         let Some(lease) = self.lease.take() else { return };
-        let now: UnixMs = clock::now();
         self.record.ending = ending;
         self.record.tokens = answer.tap.usage();
         if self.record.model.is_none() {
@@ -122,9 +118,9 @@ impl Meter {
         self.record.first_byte_ms = millis(self.first_byte.unwrap_or(total));
         self.record.total_ms = millis(total);
         tracing::info!(
-            request = self.record.request_id, account = %lease.account.name, model = self.record.model,
-            status = self.record.status, ending = ?ending, tokens = self.record.tokens.map(|tokens| tokens.total()),
-            attempts = self.record.attempts, ms = self.record.total_ms, families = ?self.families, at = now.0, "served"
+            request = self.record.request_id, provider = self.record.provider, account = %lease.account.name,
+            model = self.record.model, status = self.record.status, ending = ?ending, tokens = self.record.tokens.map(|tokens| tokens.total()),
+            attempts = self.record.attempts, ms = self.record.total_ms, "served"
         );
         if !self.light {
             self.app.ledger.record(self.record.clone());
