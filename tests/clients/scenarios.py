@@ -8,8 +8,9 @@
 
 Each scenario starts its own fake-upstream and its own codex-pool in a temporary folder. In every scenario but `all-limit`
 the clients must notice nothing; after it, upstream's books must show no pool credential, no client account id, and no
-conversation on two accounts, and with `--sockets` Codex must not have fallen back to HTTP. In `midway-*` the account that serves a client fails after its first answer, so the conversation
-has to move in the middle of a turn. In `all-limit` each client must show a limit text soon.
+conversation on two accounts, and with `--sockets` Codex must not have fallen back to HTTP. In `midway-*` the account
+that serves a client fails after its first answer, so the conversation has to move in the middle of a turn. In `all-
+limit` each client must show a limit text soon.
 """
 
 from __future__ import annotations
