@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{StatusCode, header};
+use pool_core::AccountId;
 use pool_core::pool::Event;
 use pool_core::quota::QuotaWindow;
 use pool_core::usage::{Ending, UsageRecord};
 use pool_core::verdict::Verdict;
-use pool_core::AccountId;
 use pool_providers::reply::{News, Stage};
 
 use super::answer::{Answer, Broken};
