@@ -176,14 +176,14 @@ async fn a_folder_that_is_away_for_a_while_costs_nothing() {
     fs::rename(&away, rig.dir.path()).unwrap();
     within(3 * SECOND, "back", || rig.keeper.faults.list().is_empty()).await;
     rig.put("pear/b.json", &login("b", 0, LATER));
-    within(SECOND, "watched again", || rig.slot("pear/b.json").is_some()).await;
+    within(3 * SECOND, "watched again", || rig.slot("pear/b.json").is_some()).await;
     // Made anew so fast that nobody missed it.
     fs::remove_dir_all(rig.dir.path()).unwrap();
     rig.put("pear/c.json", &login("c", 0, LATER));
     within(11 * SECOND, "the new folder", || rig.slot("pear/c.json").is_some() && rig.slot("pear/a.json").is_none())
         .await;
     rig.put("pear/d.json", &login("d", 0, LATER));
-    within(SECOND, "watched again", || rig.slot("pear/d.json").is_some()).await;
+    within(3 * SECOND, "watched again", || rig.slot("pear/d.json").is_some()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
