@@ -28,7 +28,7 @@ pub async fn handle(app: Arc<App>, peer: SocketAddr, request: Request<Incoming>)
         return pages::answer(&app, page, peer, &head(&parts)).await;
     }
     let route = app.table.find(&head(&parts));
-    if route.is_some_and(|route| route.kind == Kind::OpenAnswer) {
+    if let Some(route) = route.filter(|route| route.kind == Kind::OpenAnswer) {
         return local(&app, route, &parts, body).await;
     }
     let caller = match admit::admit(&app.config, peer, &head(&parts)) {
@@ -64,49 +64,36 @@ async fn act(
     parts: http::request::Parts,
     body: Incoming,
 ) -> Response<ReplyBody> {
-    match route.map(|route| route.kind) {
-        Some(kind @ (Kind::Relay { .. } | Kind::Upgrade)) => match route {
-            Some(route) if kind == Kind::Upgrade => ws::upgrade(app, route, parts, caller).await,
-            Some(route) => relay(app, route, parts, body, caller).await,
-            None => Response::new(ReplyBody::Full(None)),
-        },
-        Some(Kind::Answer | Kind::OpenAnswer) => local(&app, route, &parts, body).await,
-        Some(Kind::Refused) => {
-            let message = format!(
-                "{} {} concerns the account owner's own things, so the pool does not pass it on",
-                parts.method,
-                parts.uri.path()
-            );
-            deliver::failure(&app.registry, route, &parts, &Failure::NotServed { message })
-        }
-        None => {
-            tracing::debug!(method = %parts.method, path = parts.uri.path(), "no route");
-            let message = format!("{} {} is not something this pool forwards", parts.method, parts.uri.path());
-            deliver::failure(&app.registry, route, &parts, &Failure::NotServed { message })
-        }
+    let refused = |why: &str| {
+        let message = format!("{} {} {why}", parts.method, parts.uri.path());
+        deliver::failure(&app.registry, route, &parts, &Failure::NotServed { message })
+    };
+    let Some(route) = route else {
+        tracing::debug!(method = %parts.method, path = parts.uri.path(), "no route");
+        return refused("is not something this pool forwards");
+    };
+    match route.kind {
+        Kind::Relay { .. } => relay(app, route, parts, body, caller).await,
+        Kind::Upgrade => ws::upgrade(app, route, parts, caller).await,
+        Kind::Answer | Kind::OpenAnswer => local(&app, route, &parts, body).await,
+        Kind::Refused => refused("concerns the account owner's own things, so the pool does not pass it on"),
     }
 }
 
 /// A call that the provider's folder answers in the pool's name.
-async fn local(
-    app: &App,
-    route: Option<&'static Route>,
-    parts: &http::request::Parts,
-    body: Incoming,
-) -> Response<ReplyBody> {
+async fn local(app: &App, route: &'static Route, parts: &http::request::Parts, body: Incoming) -> Response<ReplyBody> {
+    let failed = |failure: &Failure| deliver::failure(&app.registry, Some(route), parts, failure);
     let limits = receive::Limits { keep: ANSWER_BODY_CAP, progress: app.config.timeouts.body_progress };
     let received = match receive::receive(&parts.headers, body, limits, &app.replay).await {
         Ok(received) => received,
-        Err(failure) => return deliver::failure(&app.registry, route, parts, &failure),
+        Err(failure) => return failed(&failure),
     };
-    let owner = route.ok_or_else(|| Failure::NotServed { message: "no route".into() });
-    match owner.and_then(|route| Ok((route, path::provider(&app.registry, route)?))) {
-        Ok((route, provider)) => {
-            let standing = app.pool.standing(&Demand::any(route.provider, provider.client(&head(parts))));
-            deliver::reply(provider.answer(route, &head(parts), &received.seen.bytes, &standing, clock::now()))
-        }
-        Err(failure) => deliver::failure(&app.registry, route, parts, &failure),
-    }
+    let provider = match path::provider(&app.registry, route) {
+        Ok(provider) => provider,
+        Err(failure) => return failed(&failure),
+    };
+    let standing = app.pool.standing(&Demand::any(route.provider, provider.client(&head(parts))));
+    deliver::reply(provider.answer(route, &head(parts), &received.seen.bytes, &standing, clock::now()))
 }
 
 #[cfg(test)]

@@ -266,15 +266,6 @@ impl FakeAccount {
         self
     }
 
-    /// The same person and workspace as another account (one account in two files).
-    #[must_use]
-    pub fn same_owner_as(mut self, other: &Self) -> Self {
-        self.user.clone_from(&other.user);
-        self.workspace.clone_from(&other.workspace);
-        self.email.clone_from(&other.email);
-        self
-    }
-
     /// Code Assist refuses this account with these words.
     #[must_use]
     pub fn ineligible(mut self, reason: &str) -> Self {
@@ -287,14 +278,6 @@ impl FakeAccount {
     /// The same as [`crate::AccountHandle::credential_file`] gives before any refresh.
     pub fn credential_file(&self) -> (String, String) {
         tokens::credential_file(self, &tokens::Tokens::first(self))
-    }
-
-    /// The name of its file in the flat layout: `claude_*.json`, `gemini_*.json`, every other name is Codex.
-    pub fn flat_file_name(&self) -> String {
-        match self.kind.provider() {
-            "codex" => format!("{}.json", self.name),
-            provider => format!("{provider}_{}.json", self.name),
-        }
     }
 
     pub(crate) fn with_settings(&self, mut file: Value) -> String {

@@ -13,7 +13,7 @@ pub fn masked(text: &Bytes, secret: &str) -> Option<Bytes> {
     }
     let mut kept = Vec::new();
     let mut rest = &text[..];
-    while let Some(at) = rest.windows(secret.len()).position(|window| window == secret) {
+    while let Some(at) = memchr::memmem::find(rest, secret) {
         kept.extend_from_slice(&rest[..at]);
         kept.extend_from_slice(MASK);
         rest = &rest[at + secret.len()..];

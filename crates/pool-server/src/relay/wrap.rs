@@ -57,7 +57,7 @@ impl StreamWrapper {
                     self.state = State::Document;
                 }
                 State::Document | State::Other => {
-                    let line = memchr2(&chunk[at..]).unwrap_or(chunk.len() - at);
+                    let line = memchr::memchr2(b'\n', b'\r', &chunk[at..]).unwrap_or(chunk.len() - at);
                     out.extend_from_slice(&chunk[at..at + line]);
                     at += line;
                     if at < chunk.len() {
@@ -84,10 +84,6 @@ impl StreamWrapper {
         self.state = State::Start(0);
         last
     }
-}
-
-fn memchr2(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'))
 }
 
 #[cfg(test)]
