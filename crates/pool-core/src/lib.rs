@@ -9,6 +9,8 @@ pub mod ask;
 pub mod choose;
 pub mod decision;
 pub mod demand;
+pub mod limits;
+pub mod people;
 pub mod pins;
 pub mod policy;
 pub mod pool;
