@@ -167,7 +167,7 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 /// Why a write failed, in plain words.
-pub(super) fn reason(error: &sqlx::Error) -> String {
+pub(crate) fn reason(error: &sqlx::Error) -> String {
     match code(error) {
         Some(5 | 6) => "another program holds the database locked".into(),
         Some(8) => "the database file is read-only".into(),

@@ -18,6 +18,7 @@ use sqlx::SqlitePool;
 use tokio::sync::{mpsc, watch};
 
 pub use file::OpenError;
+pub(crate) use file::reason;
 pub use read::{AccountTotals, ReadError};
 pub use write::Writer;
 
@@ -120,6 +121,11 @@ impl Ledger {
         });
         let writer = Writer::new(Arc::clone(&shared), records, options, place.path.clone(), ready);
         Ok(Opened { ledger: Self { shared, queue }, writer, path: place.path, note: place.note })
+    }
+
+    /// The database that the ledger is in.
+    pub(crate) fn database(&self) -> SqlitePool {
+        self.shared.pool.clone()
     }
 
     /// Takes a record without waiting. `false`: the queue is full or the ledger is closed, and the record is lost (counted in
