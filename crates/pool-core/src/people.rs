@@ -124,13 +124,21 @@ pub enum Grants {
 pub enum Change {
     /// A user is new, or is other than before.
     User(User),
-    UserGone { id: UserId },
+    UserGone {
+        id: UserId,
+    },
     /// A credential is new.
     Credential(Credential),
-    Revoked { id: CredentialId, at: UnixMs },
+    Revoked {
+        id: CredentialId,
+        at: UnixMs,
+    },
     /// A code is new.
     Code(Code),
-    CodeUsed { hash: SecretHash, at: UnixMs },
+    CodeUsed {
+        hash: SecretHash,
+        at: UnixMs,
+    },
 }
 
 /// Why a presented secret opens nothing.

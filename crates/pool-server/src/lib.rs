@@ -8,6 +8,7 @@ pub mod config;
 mod dispatch;
 mod edge;
 mod pages;
+pub mod people;
 pub mod pool;
 pub mod relay;
 mod server;

@@ -1,0 +1,327 @@
+//! The directory of people as the server uses it: asked from memory, changed on disk first.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::RwLock;
+use pool_core::people::{
+    Change, Closed, Code, Credential, CredentialId, Directory, Grants, Role, SecretHash, User, UserId,
+};
+use pool_core::{Secret, Span, UnixMs, hex};
+use pool_store::{DirectoryStore, StoreError};
+
+use crate::clock;
+
+/// Everybody who may use the pool, beyond who sits at this machine.
+#[derive(Debug)]
+pub struct People {
+    directory: RwLock<Directory>,
+    store: DirectoryStore,
+    /// One change at a time, so that what is checked before it still holds.
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// A secret that was made just now. It is shown once and kept nowhere.
+#[derive(Debug)]
+pub struct Issued {
+    pub credential: Credential,
+    pub secret: Secret,
+}
+
+/// Why a change did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(
+        "{0:?} cannot be a name: it needs 1 to 64 letters, digits, spaces or any of . _ - @ and must not begin or end with a space"
+    )]
+    BadName(String),
+    #[error("nobody is called {0:?}; see `codex-pool users list`")]
+    Nobody(String),
+    #[error("this code is unknown, was used, or has ended; ask for a new one")]
+    NoSuchCode,
+    #[error("the system gives no random numbers: {0}")]
+    NoRandomness(String),
+}
+
+/// How long what is over stays on record.
+const KEEP: Span = Span::from_hours(90 * 24);
+
+impl People {
+    /// Reads the directory. It must be readable: an empty one would open the pool to everybody on this machine.
+    pub async fn start(store: DirectoryStore) -> Result<Self, StoreError> {
+        let mut directory = Directory::default();
+        store.load().await?.into_iter().for_each(|change| directory.apply(change));
+        if let Err(error) = store.sweep(clock::now() - KEEP).await {
+            tracing::warn!(%error, "old codes and credentials stay on record");
+        }
+        Ok(Self { directory: RwLock::new(directory), store, changing: tokio::sync::Mutex::default() })
+    }
+
+    /// Whose secret is this?
+    pub fn open(&self, secret: &str) -> Result<(Arc<User>, Arc<Credential>), Closed> {
+        self.directory.read().open(SecretHash::of(secret), clock::now())
+    }
+
+    pub fn read<T>(&self, look: impl FnOnce(&Directory) -> T) -> T {
+        look(&self.directory.read())
+    }
+
+    /// Is nobody known? Then local requests need no credential.
+    pub fn is_empty(&self) -> bool {
+        self.directory.read().is_empty()
+    }
+
+    /// Writes changes down, all or none, and then lets them take effect.
+    pub async fn change(&self, changes: Vec<Change>) -> Result<(), ChangeError> {
+        let _one_at_a_time = self.changing.lock().await;
+        self.commit(changes).await
+    }
+
+    /// Adds somebody with a first credential. Where nobody was known before, the operator is added in the same step: from now on
+    /// the operator needs a credential too.
+    pub async fn add(&self, user: User, label: &str, life: Option<Span>) -> Result<Added, ChangeError> {
+        check_name(&user.name)?;
+        let _one_at_a_time = self.changing.lock().await;
+        let operator = self.operator_if_first(user.role)?;
+        let theirs = issue(&user.id, label, life)?;
+        let mut changes = vec![Change::User(user.clone()), Change::Credential(theirs.credential.clone())];
+        if let Some((user, issued)) = &operator {
+            changes.insert(0, Change::User(user.clone()));
+            changes.push(Change::Credential(issued.credential.clone()));
+        }
+        self.commit(changes).await?;
+        Ok(Added { user, issued: theirs, operator: operator.map(|(_, issued)| issued) })
+    }
+
+    /// One more credential, for another machine.
+    pub async fn issue(&self, user: &UserId, label: &str, life: Option<Span>) -> Result<Issued, ChangeError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let known = self.directory.read().user(user).cloned();
+        let known = known.ok_or_else(|| ChangeError::Nobody(user.to_string()))?;
+        let issued = issue(&known.id, label, life)?;
+        self.commit(vec![Change::Credential(issued.credential.clone())]).await?;
+        Ok(issued)
+    }
+
+    /// A code that works once within `life`. Inviting the first one makes the operator's own credential in the same step.
+    pub async fn make_code(&self, grants: Grants, life: Span) -> Result<(Secret, Code, Option<Issued>), ChangeError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let role = match &grants {
+            Grants::Invitation { role, .. } => *role,
+            Grants::SetUp { .. } => Role::Operator,
+        };
+        let operator = self.operator_if_first(role)?;
+        let secret = random_text::<16>("")?;
+        let now = clock::now();
+        let code = Code {
+            hash: SecretHash::of(secret.expose()),
+            grants,
+            created_at: now,
+            expires_at: now + life,
+            used_at: None,
+        };
+        let mut changes = vec![Change::Code(code.clone())];
+        if let Some((user, issued)) = &operator {
+            changes.extend([Change::User(user.clone()), Change::Credential(issued.credential.clone())]);
+        }
+        self.commit(changes).await?;
+        Ok((secret, code, operator.map(|(_, issued)| issued)))
+    }
+
+    /// Uses a code up: `redeem` says what it brings. Two who redeem it at once: one gets it.
+    pub async fn redeem<T>(
+        &self,
+        code: &str,
+        redeem: impl FnOnce(&Grants, &Directory) -> Result<(Vec<Change>, T), ChangeError>,
+    ) -> Result<T, ChangeError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let (hash, now) = (SecretHash::of(code), clock::now());
+        let (mut changes, result) = {
+            let directory = self.directory.read();
+            let code = directory.code(hash, now).ok_or(ChangeError::NoSuchCode)?;
+            redeem(&code.grants, &directory)?
+        };
+        changes.insert(0, Change::CodeUsed { hash, at: now });
+        self.commit(changes).await.map_err(|error| match error {
+            ChangeError::Store(StoreError::CodeUsed) => ChangeError::NoSuchCode,
+            other => other,
+        })?;
+        Ok(result)
+    }
+
+    /// Takes effect at once, also for streams that begin in the same moment.
+    pub async fn revoke(&self, id: &CredentialId) -> Result<(), ChangeError> {
+        self.change(vec![Change::Revoked { id: id.clone(), at: clock::now() }]).await
+    }
+
+    async fn commit(&self, changes: Vec<Change>) -> Result<(), ChangeError> {
+        self.store.write(&changes).await?;
+        let mut directory = self.directory.write();
+        for change in changes {
+            directory.apply(change);
+        }
+        Ok(())
+    }
+
+    fn operator_if_first(&self, role: Role) -> Result<Option<(User, Issued)>, ChangeError> {
+        if role == Role::Operator || !self.is_empty() {
+            return Ok(None);
+        }
+        let user = new_user("operator", Role::Operator)?;
+        let issued = issue(&user.id, "made when the first user came", None)?;
+        Ok(Some((user, issued)))
+    }
+}
+
+/// Somebody new.
+#[derive(Debug)]
+pub struct Added {
+    pub user: User,
+    pub issued: Issued,
+    /// The operator's, if this was the first user.
+    pub operator: Option<Issued>,
+}
+
+/// A user with a new id and no limits.
+pub fn new_user(name: &str, role: Role) -> Result<User, ChangeError> {
+    Ok(User {
+        id: UserId(random_id("u")?),
+        name: name.trim().to_owned(),
+        role,
+        email: None,
+        created_at: clock::now(),
+        paused: false,
+        limits: pool_core::limits::Limits::default(),
+        accounts: None,
+    })
+}
+
+/// Makes a secret of 256 random bits for a user. It counts once its credential is in the directory.
+pub fn issue(user: &UserId, label: &str, life: Option<Span>) -> Result<Issued, ChangeError> {
+    let secret = random_text::<32>("pool-")?;
+    let now = clock::now();
+    let hint: String = secret.expose().chars().rev().take(4).collect::<Vec<_>>().into_iter().rev().collect();
+    let credential = Credential {
+        id: CredentialId(random_id("c")?),
+        user: user.clone(),
+        hash: SecretHash::of(secret.expose()),
+        hint: format!("…{hint}"),
+        label: label.chars().filter(|letter| !letter.is_control()).take(64).collect(),
+        created_at: now,
+        expires_at: life.map(|life| now + life),
+        revoked_at: None,
+    };
+    Ok(Issued { credential, secret })
+}
+
+fn check_name(name: &str) -> Result<(), ChangeError> {
+    let fits = |letter: char| letter.is_alphanumeric() || matches!(letter, ' ' | '.' | '_' | '-' | '@');
+    let good = (1..=64).contains(&name.chars().count()) && name.chars().all(fits) && name.trim() == name;
+    if good { Ok(()) } else { Err(ChangeError::BadName(name.chars().take(64).collect())) }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], ChangeError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| ChangeError::NoRandomness(error.to_string()))?;
+    Ok(bytes)
+}
+
+fn random_text<const N: usize>(prefix: &str) -> Result<Secret, ChangeError> {
+    let text = URL_SAFE_NO_PAD.encode(random::<N>()?);
+    Ok(Secret::new(format!("{prefix}{text}")))
+}
+
+fn random_id(prefix: &str) -> Result<Arc<str>, ChangeError> {
+    Ok(format!("{prefix}-{}", hex(&random::<6>()?)).into())
+}
+
+/// When somebody's credential ends, for pages.
+pub fn ends(credential: &Credential, now: UnixMs) -> Option<Closed> {
+    match () {
+        () if credential.revoked_at.is_some() => Some(Closed::Revoked),
+        () if credential.expires_at.is_some_and(|end| end <= now) => Some(Closed::Expired),
+        () => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn people(folder: &tempfile::TempDir) -> People {
+        let path = folder.path().join("data.db");
+        let opened = pool_store::Ledger::open(&path, pool_store::Options::default()).await.expect("opens");
+        People::start(DirectoryStore::beside(&opened.ledger)).await.expect("reads")
+    }
+
+    #[tokio::test]
+    async fn the_first_user_brings_the_operators_credential_and_the_second_does_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let people = people(&folder).await;
+        let mira = people.add(new_user("Mira", Role::User).expect("random"), "laptop", None).await.expect("added");
+        let operator = mira.operator.expect("nobody may be locked out");
+        let role = |issued: &Issued| people.open(issued.secret.expose()).expect("opens").0.role;
+        assert_eq!((role(&mira.issued), role(&operator)), (Role::User, Role::Operator));
+        let nadia = people.add(new_user("Nadia", Role::Friend).expect("random"), "phone", None).await.expect("added");
+        assert!(nadia.operator.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_code_works_once_however_many_ask() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let people = people(&folder).await;
+        let grants = Grants::Invitation {
+            role: Role::Friend,
+            name: None,
+            limits: pool_core::limits::Limits::default(),
+            accounts: None,
+        };
+        let (code, ..) = people.make_code(grants, Span::from_hours(1)).await.expect("made");
+        let redeem = |name: &'static str| {
+            people.redeem(code.expose(), move |_, _| Ok((vec![Change::User(new_user(name, Role::Friend)?)], name)))
+        };
+        let (one, two) = tokio::join!(redeem("Mira"), redeem("Nadia"));
+        assert_eq!(usize::from(one.is_ok()) + usize::from(two.is_ok()), 1, "{one:?} {two:?}");
+        assert!(people.redeem("made-up", |_, _| Ok((Vec::new(), ()))).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn revoking_bites_at_once_and_another_process_sees_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = people(&folder).await;
+        let added = first.add(new_user("Mira", Role::User).expect("random"), "laptop", None).await.expect("added");
+        first.revoke(&added.issued.credential.id).await.expect("revoked");
+        let open = |people: &People| people.open(added.issued.secret.expose()).map(|_| ());
+        assert_eq!(open(&first), Err(Closed::Revoked));
+        assert_eq!(open(&people(&folder).await), Err(Closed::Revoked));
+    }
+
+    #[test]
+    fn secrets_are_long_and_never_the_same() {
+        let user = UserId("u-1".into());
+        let secrets: std::collections::BTreeSet<String> =
+            (0..100).map(|_| issue(&user, "x", None).expect("random").secret.expose().to_owned()).collect();
+        assert_eq!(secrets.len(), 100);
+        assert!(secrets.iter().all(|secret| secret.len() == "pool-".len() + 43));
+    }
+
+    #[test]
+    fn names_that_could_mislead_are_refused() {
+        for (name, good) in [
+            ("Mira", true),
+            ("m.k_2 laptop", true),
+            ("Łukasz", true),
+            ("a@b.example", true),
+            ("", false),
+            (" x", false),
+            ("a/b", false),
+            ("a\u{1b}[31m", false),
+            ("<b>", false),
+        ] {
+            assert_eq!(check_name(name).is_ok(), good, "{name:?}");
+        }
+    }
+}
