@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pool_core::Ask;
 use pool_core::pool::Event;
 use pool_core::scan::splice;
 use pool_core::verdict::Verdict;
@@ -27,7 +28,7 @@ impl Talk {
     pub(super) async fn place(&mut self, mut turn: Turn, create: Utf8Bytes) -> Result<(), End> {
         let app = self.ground.app.clone();
         loop {
-            let lease = match app.pool.lease(&turn.demand, Some(turn.session), &turn.tried()) {
+            let lease = match app.pool.lease(&Ask::new(&turn.demand, Some(turn.session)).after(&turn.tried())) {
                 Ok(lease) => lease,
                 Err(_) if !turn.stands_alone() => return self.start_over(&turn).await,
                 Err(_) if turn.forgive() => {

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use pool_core::pool::Event;
 use pool_core::retry::Trail;
 use pool_core::verdict::{Cause, Fault, Until, Verdict};
-use pool_core::{AccountId, Demand, Judgement, Scope, SessionKey};
+use pool_core::{AccountId, Ask, Demand, Judgement, Scope, SessionKey};
 use pool_providers::reply::{Failure, Reply};
 use pool_providers::request::{Body, Carry, Serving};
 use pool_providers::routes::Route;
@@ -196,7 +196,7 @@ impl Ground {
         self.app.pool.count_request(demand.provider);
         let patience = self.app.config.timeouts.handshake * HANDSHAKES;
         loop {
-            let mut lease = self.app.pool.lease(demand, session, &tried).map_err(|refusal| {
+            let mut lease = self.app.pool.lease(&Ask::new(demand, session).after(&tried)).map_err(|refusal| {
                 let reply = self.failure(&Failure::Refused(*refusal));
                 // What is not certain may be better over HTTP, and is told there.
                 Some(reply).filter(|reply| reply.status.is_client_error())
