@@ -47,7 +47,7 @@ pub struct Place {
 /// What became of what was under way at the order to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
-    /// Requests that were cut, because the drain time was over or at once was asked for.
+    /// Requests, turns on sockets among them, that were cut: the drain time was over, or there was none to be.
     pub requests_cut: usize,
     pub sockets_cut: usize,
 }
