@@ -1,12 +1,15 @@
 //! Who may enter: the one layer that every request passes, deny by default.
 //!
-//! A request that spends or reveals anything is admitted if it is local (and local access is on) or carries the operator's
-//! credential. Pages of ours are further guarded against other web pages: by the Host (rebinding) and the Origin.
+//! A request that spends or reveals anything is admitted if it carries a credential of the pool: the operator's of the settings, or
+//! somebody's of the directory. Where nobody is in the directory, a local request needs none (and local access is on). Pages of
+//! ours are further guarded against other web pages: by the Host (rebinding) and the Origin.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::{HeaderMap, Uri, header};
-use pool_core::Secret;
+use pool_core::people::{Closed, Credential, Directory, Role, SecretHash, User};
+use pool_core::{Secret, UnixMs};
 use pool_providers::request::Head;
 use sha2::{Digest, Sha256};
 
@@ -14,10 +17,42 @@ use crate::config::Config;
 use crate::relay::headers::is_forwarded;
 
 /// Somebody who was let in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// Scopes conversations; empty for local requests on an open pool.
-    pub name: String,
+#[derive(Clone, Debug, PartialEq)]
+pub enum Caller {
+    /// Whoever sits at this machine, where nobody is in the directory.
+    Local,
+    /// Whoever has the settings' `operator_token`.
+    Operator,
+    Person {
+        user: Arc<User>,
+        credential: Arc<Credential>,
+    },
+}
+
+impl Caller {
+    /// Keeps conversations of different callers apart.
+    pub fn scope(&self) -> &str {
+        match self {
+            Self::Local => "",
+            Self::Operator => "operator",
+            Self::Person { user, .. } => &user.id.0,
+        }
+    }
+
+    pub fn role(&self) -> Role {
+        match self {
+            Self::Local | Self::Operator => Role::Operator,
+            Self::Person { user, .. } => user.role,
+        }
+    }
+
+    /// The user of the directory, if it is one.
+    pub fn user(&self) -> Option<&Arc<User>> {
+        match self {
+            Self::Person { user, .. } => Some(user),
+            Self::Local | Self::Operator => None,
+        }
+    }
 }
 
 /// Why somebody was not.
@@ -30,29 +65,45 @@ pub enum Denied {
          has no credential that could let it in: set `operator_token` and send it as the API key, or ask at 127.0.0.1"
     )]
     OnlyLocal,
-    #[error("this credential is not one of the pool's: check the token, it may have been changed or revoked")]
+    #[error("this credential is not one of the pool's: check the token, it may have been changed, revoked or ended")]
     WrongCredential,
+    #[error("this person's access is paused: ask the pool's operator")]
+    Paused,
     #[error("requests from other web pages are not answered: open this pool at its own address")]
     ForeignPage,
 }
 
 /// Lets a request in, or says why not.
-pub fn admit(config: &Config, peer: SocketAddr, head: &Head<'_>) -> Result<Caller, Denied> {
+pub fn admit(
+    config: &Config,
+    people: &Directory,
+    peer: SocketAddr,
+    head: &Head<'_>,
+    now: UnixMs,
+) -> Result<Caller, Denied> {
     if comes_from_foreign_page(head.headers) {
         return Err(Denied::ForeignPage);
     }
-    if is_local(config, peer, head.headers) {
-        return Ok(Caller { name: String::new() });
+    if people.is_empty() && is_local(config, peer, head.headers) {
+        return Ok(Caller::Local);
     }
-    let Some(operator) = &config.operator_token else { return Err(Denied::OnlyLocal) };
-    let mut presented = credentials(head).peekable();
-    if presented.peek().is_none() {
-        return Err(Denied::NoCredential);
+    if people.is_empty() && config.operator_token.is_none() {
+        return Err(Denied::OnlyLocal);
     }
-    if presented.any(|token| same(&token, operator)) {
-        return Ok(Caller { name: "operator".into() });
+    let mut denied = Denied::NoCredential;
+    for token in credentials(head) {
+        if config.operator_token.as_ref().is_some_and(|operator| same(&token, operator)) {
+            return Ok(Caller::Operator);
+        }
+        match people.open(SecretHash::of(&token), now) {
+            Ok((user, credential)) => return Ok(Caller::Person { user, credential }),
+            // Only who holds somebody's credential learns that it was somebody's.
+            Err(Closed::Paused) => denied = Denied::Paused,
+            Err(_) if denied == Denied::NoCredential => denied = Denied::WrongCredential,
+            Err(_) => {}
+        }
     }
-    Err(Denied::WrongCredential)
+    Err(denied)
 }
 
 /// The machine's own user: the TCP peer is loopback, the Host is a loopback name, nothing has forwarded the request, and no
@@ -123,6 +174,7 @@ fn same(presented: &str, expected: &Secret) -> bool {
 #[cfg(test)]
 mod tests {
     use http::Method;
+    use pool_core::people::Change;
 
     use super::*;
 
@@ -146,7 +198,7 @@ mod tests {
     ) -> Result<Caller, Denied> {
         let headers = headers(pairs);
         let head = Head { method: &Method::POST, path: "/v1/responses", query, headers: &headers };
-        admit(config, peer.parse().expect("an address"), &head)
+        admit(config, &Directory::default(), peer.parse().expect("an address"), &head, UnixMs(0))
     }
 
     #[test]
@@ -204,6 +256,37 @@ mod tests {
         let none = Config { local_access: false, ..Config::default() };
         assert_eq!(enter(&none, STRANGER, None, &[("x-api-key", TOKEN)]), Err(Denied::OnlyLocal));
         assert_eq!(enter(&config, STRANGER, None, &[("x-api-key", "leftover")]), Err(Denied::WrongCredential));
+    }
+
+    #[test]
+    fn as_soon_as_somebody_is_known_everybody_shows_a_credential() {
+        const NOW: UnixMs = UnixMs(1_800_000_000_000);
+        let mut people = Directory::default();
+        let mut user = crate::people::new_user("Mira", Role::Friend).expect("random");
+        people.apply(Change::User(user.clone()));
+        let mut give = |expires_at: Option<UnixMs>, revoked_at: Option<UnixMs>| {
+            let issued = crate::people::issue(&user.id, "laptop", None).expect("random");
+            people.apply(Change::Credential(Credential { expires_at, revoked_at, ..issued.credential }));
+            issued.secret
+        };
+        let (good, ended, revoked) = (give(None, None), give(Some(NOW), None), give(None, Some(NOW)));
+        let config = Config { operator_token: Some(Secret::new(TOKEN)), ..Config::default() };
+        let enter = |people: &Directory, name: &'static str, token: &str| {
+            let mut headers = headers(&[("host", "127.0.0.1:8989")]);
+            headers.insert(name, token.parse().expect("a header"));
+            let head = Head { method: &Method::POST, path: "/v1/responses", query: None, headers: &headers };
+            admit(&config, people, LOOPBACK.parse().expect("an address"), &head, NOW).map(|caller| caller.role())
+        };
+        assert_eq!(enter(&people, "x-other", "x"), Err(Denied::NoCredential));
+        assert_eq!(enter(&people, "x-api-key", good.expose()), Ok(Role::Friend));
+        assert_eq!(enter(&people, "authorization", &format!("Bearer {}", good.expose())), Ok(Role::Friend));
+        assert_eq!(enter(&people, "x-api-key", TOKEN), Ok(Role::Operator));
+        for wrong in [ended.expose(), revoked.expose(), "pool-made-up", &user.id.0, ""] {
+            assert!(enter(&people, "x-goog-api-key", wrong).is_err(), "{wrong}");
+        }
+        user.paused = true;
+        people.apply(Change::User(user));
+        assert_eq!(enter(&people, "x-api-key", good.expose()), Err(Denied::Paused));
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! What every request shares.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pool_providers::Registry;
+use pool_providers::request::Head;
 use pool_providers::routes::Table;
 use pool_store::Ledger;
 
+use crate::admit::{self, Caller, Denied};
+use crate::clock;
 use crate::config::Config;
+use crate::people::People;
 use crate::pool::{Keeper, LivePool};
 use crate::relay::receive::ReplayBudget;
 use crate::relay::ws::Sockets;
@@ -23,11 +28,19 @@ pub struct App {
     pub keeper: Keeper,
     pub upstream: SharedUpstream,
     pub ledger: Ledger,
+    pub people: People,
     pub replay: Arc<ReplayBudget>,
     pub in_flight: Gauge,
     pub sockets: Sockets,
     /// The order to stop has come: `/readyz` says so.
     pub draining: AtomicBool,
+}
+
+impl App {
+    /// Lets a request in, or says why not.
+    pub fn admit(&self, peer: SocketAddr, head: &Head<'_>) -> Result<Caller, Denied> {
+        self.people.read(|people| admit::admit(&self.config, people, peer, head, clock::now()))
+    }
 }
 
 /// Counts what is under way.

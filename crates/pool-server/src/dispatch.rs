@@ -9,7 +9,7 @@ use pool_core::Demand;
 use pool_providers::reply::Failure;
 use pool_providers::routes::{Kind, Route};
 
-use crate::admit::{self, Caller, Denied};
+use crate::admit::{Caller, Denied};
 use crate::app::App;
 use crate::clock;
 use crate::pages::{self, Page};
@@ -31,7 +31,7 @@ pub async fn handle(app: Arc<App>, peer: SocketAddr, request: Request<Incoming>)
     if let Some(route) = route.filter(|route| route.kind == Kind::OpenAnswer) {
         return local(&app, route, &parts, body).await;
     }
-    let caller = match admit::admit(&app.config, peer, &head(&parts)) {
+    let caller = match app.admit(peer, &head(&parts)) {
         Ok(caller) => caller,
         Err(Denied::ForeignPage) => return pages::problem(StatusCode::FORBIDDEN, &Denied::ForeignPage.to_string()),
         Err(denied) => {

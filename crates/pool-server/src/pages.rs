@@ -66,7 +66,7 @@ pub async fn answer(app: &App, page: Page, peer: std::net::SocketAddr, head: &He
                 "this is not one of the pool's own names: use its address, or set `public_url` to the name that you use",
             );
         }
-        if let Err(denied) = admit::admit(&app.config, peer, head) {
+        if let Err(denied) = app.admit(peer, head) {
             return problem(StatusCode::UNAUTHORIZED, &denied.to_string());
         }
     }

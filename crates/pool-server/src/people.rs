@@ -50,10 +50,15 @@ pub enum ChangeError {
 const KEEP: Span = Span::from_hours(90 * 24);
 
 impl People {
-    /// Reads the directory. It must be readable: an empty one would open the pool to everybody on this machine.
-    pub async fn start(store: DirectoryStore) -> Result<Self, StoreError> {
+    /// Reads the directory. It must be readable: an empty one would open the pool to everybody on this machine. Only where nothing
+    /// was ever written (`fresh`) there is nothing to read, as on a disk that is full from the start.
+    pub async fn start(store: DirectoryStore, fresh: bool) -> Result<Self, StoreError> {
         let mut directory = Directory::default();
-        store.load().await?.into_iter().for_each(|change| directory.apply(change));
+        match store.load().await {
+            Ok(changes) => changes.into_iter().for_each(|change| directory.apply(change)),
+            Err(_) if fresh => {}
+            Err(error) => return Err(error),
+        }
         if let Err(error) = store.sweep(clock::now() - KEEP).await {
             tracing::warn!(%error, "old codes and credentials stay on record");
         }
@@ -254,7 +259,7 @@ mod tests {
     async fn people(folder: &tempfile::TempDir) -> People {
         let path = folder.path().join("data.db");
         let opened = pool_store::Ledger::open(&path, pool_store::Options::default()).await.expect("opens");
-        People::start(DirectoryStore::beside(&opened.ledger)).await.expect("reads")
+        People::start(DirectoryStore::beside(&opened.ledger), opened.fresh).await.expect("reads")
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use pool_providers::Registry;
 use pool_providers::routes::Table;
-use pool_store::Ledger;
+use pool_store::{DirectoryStore, Ledger, StoreError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{App, Gauge};
 use crate::config::Config;
 use crate::edge;
+use crate::people::People;
 use crate::pool::{self, Keeper, LivePool};
 use crate::relay::receive::ReplayBudget;
 use crate::relay::ws::Sockets;
@@ -45,6 +46,8 @@ pub enum StartError {
     Pool(#[from] pool::StartError),
     #[error("cannot open the usage ledger: {0}")]
     Ledger(#[from] pool_store::ledger::OpenError),
+    #[error("{0}; without it nobody could be told from anybody else, so the pool does not start")]
+    People(#[from] StoreError),
 }
 
 fn listen_advice(error: &io::Error) -> String {
@@ -100,6 +103,7 @@ impl Server {
         if let Some(note) = opened.note {
             tracing::warn!("{note}");
         }
+        let people = People::start(DirectoryStore::beside(&opened.ledger), opened.fresh).await?;
         let ledger_writer = tokio::spawn(opened.writer.run());
         let app = Arc::new(App {
             table: Table::new(&registry),
@@ -110,6 +114,7 @@ impl Server {
             keeper,
             upstream,
             ledger: opened.ledger,
+            people,
             in_flight: Gauge::default(),
             sockets: Sockets::default(),
             draining: AtomicBool::new(false),

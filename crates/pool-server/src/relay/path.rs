@@ -72,7 +72,7 @@ impl Errand {
         let provider = provider(&app.registry, route)?;
         let mut demand = provider.demand(route, &head(&parts), &received.seen);
         demand.light |= route.kind == Kind::Relay { light: true };
-        let session = demand.session.as_deref().map(|id| SessionKey::new(demand.provider, &caller.name, id));
+        let session = demand.session.as_deref().map(|id| SessionKey::new(demand.provider, caller.scope(), id));
         let under_way = Arc::new(app.in_flight.enter());
         Ok(Self { app, route, parts, received, demand, session, id: request_id(), arrived, started, under_way })
     }

@@ -42,16 +42,20 @@ impl OpenError {
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) path: PathBuf,
+    /// Nothing is there yet.
+    pub(super) fresh: bool,
     pub(super) note: Option<String>,
 }
 
 /// The path itself, or the one beside it if a database of the Go original lies there: that one is left as it is.
 pub(super) fn place(path: &Path) -> Result<Place, OpenError> {
     match kind(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })? {
-        FileKind::Absent | FileKind::Sqlite => Ok(Place { path: path.to_owned(), note: None }),
+        FileKind::Absent => Ok(Place { path: path.to_owned(), fresh: true, note: None }),
+        FileKind::Sqlite => Ok(Place { path: path.to_owned(), fresh: false, note: None }),
         FileKind::Bolt => {
             let beside = path.with_extension("sqlite3");
-            if beside == path || matches!(kind(&beside), Ok(FileKind::Bolt | FileKind::Other)) {
+            let there = kind(&beside);
+            if beside == path || matches!(there, Ok(FileKind::Bolt | FileKind::Other)) {
                 return Err(OpenError::NotOurs { path: beside });
             }
             let note = format!(
@@ -59,7 +63,7 @@ pub(super) fn place(path: &Path) -> Result<Place, OpenError> {
                 path.display(),
                 beside.display()
             );
-            Ok(Place { path: beside, note: Some(note) })
+            Ok(Place { path: beside, fresh: matches!(there, Ok(FileKind::Absent)), note: Some(note) })
         }
         FileKind::Other => Err(OpenError::NotOurs { path: path.to_owned() }),
     }

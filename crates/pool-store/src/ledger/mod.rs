@@ -59,6 +59,8 @@ pub struct Opened {
     pub writer: Writer,
     /// Where the records really go.
     pub path: PathBuf,
+    /// There was nothing in it before.
+    pub fresh: bool,
     /// What the operator should be told once, at the start.
     pub note: Option<String>,
 }
@@ -120,7 +122,7 @@ impl Ledger {
             closed: watch::Sender::new(false),
         });
         let writer = Writer::new(Arc::clone(&shared), records, options, place.path.clone(), ready);
-        Ok(Opened { ledger: Self { shared, queue }, writer, path: place.path, note: place.note })
+        Ok(Opened { ledger: Self { shared, queue }, writer, path: place.path, fresh: place.fresh, note: place.note })
     }
 
     /// The database that the ledger is in.

@@ -177,7 +177,7 @@ impl Ground {
 
     /// The conversation that a demand belongs to. A socket whose client names none is one of its own.
     pub fn session(&self, demand: &Demand) -> SessionKey {
-        SessionKey::new(demand.provider, &self.caller.name, demand.session.as_deref().unwrap_or(&self.id))
+        SessionKey::new(demand.provider, self.caller.scope(), demand.session.as_deref().unwrap_or(&self.id))
     }
 
     /// A failure in the client's dialect.
