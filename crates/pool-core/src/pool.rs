@@ -88,6 +88,8 @@ pub enum Event {
     Cleared { id: AccountId },
     /// An account has refused what another has sealed in this conversation.
     Stripped { session: SessionKey },
+    /// The conversation was not served where it is pinned to.
+    Unpinned { session: SessionKey },
 }
 
 /// An account handed to one attempt. The slot is taken until [`Pool::release`].
@@ -164,6 +166,7 @@ impl Pool {
                 slot.cooldowns.retain(|cooldown| cooldown.is_hard() || !cooldown.scope.touches(&families));
             }),
             Event::Stripped { session } => self.pins.strip(session),
+            Event::Unpinned { session } => self.pins.forget(session),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
                 slot.windows.retain(|window| !window.is_exhausted(now));
