@@ -18,6 +18,7 @@ client must show a limit text soon. After `ok` in the same run, the others say w
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
 import dataclasses
 import json
@@ -248,17 +249,24 @@ def seen_by_codex(result: run.Result, scenario: str, http: bool) -> list[str]:
 
 
 def unlike(ledger: pathlib.Path, books: dict) -> list[str]:
-    """Where the pool's ledger and upstream's books differ: every whole answer that has usage is one record of the same tokens."""
+    """Where the pool's ledger and upstream's books differ: every whole answer with usage is one record of the same tokens."""
+    columns = ", ".join(TOKENS)
     with contextlib.closing(sqlite3.connect(ledger)) as database:
-        query = f"SELECT model, {', '.join(TOKENS)} FROM usage_records WHERE input IS NOT NULL"
-        kept = sorted(database.execute(query).fetchall(), key=str)
-    log = [one for one in books["log"] if one["inference"] and one["tokens"] and one["ended"] == "whole"]
-    booked = sorted(((one["model"], *(one["tokens"][name] for name in TOKENS)) for one in log), key=str)
-    if kept == booked:
-        return []
-    only = [f"only the ledger has {one}" for one in kept if one not in booked]
-    only += [f"only upstream has {one}" for one in booked if one not in kept]
-    return only or [f"the ledger has {len(kept)} turns, upstream {len(booked)}"]
+        rows = database.execute(f"SELECT model, {columns} FROM usage_records WHERE ending = 'complete'").fetchall()
+    left = collections.Counter(rows)
+    faults = []
+    for one in books["log"]:
+        if not (one["inference"] and one["tokens"] and one["ended"] == "whole"):
+            continue
+        row = (one["model"], *(one["tokens"][name] for name in TOKENS))
+        # A chat stream tells its usage only if it is asked to.
+        untold = (one["model"], *(None for _ in TOKENS)) if one["path"].endswith("/chat/completions") else row
+        found = next((candidate for candidate in (row, untold) if left[candidate]), None)
+        if found:
+            left[found] -= 1
+        else:
+            faults.append(f"only upstream has {row}")
+    return faults + [f"only the ledger has {row}" for row in left.elements() if row[1] is not None]
 
 
 def judged(result: run.Result, books: dict) -> run.Result:
@@ -325,7 +333,8 @@ def main() -> int:
         plays = [play(name, cast, flags) for cast in casts]
         outcome = Outcome(name, [one for each in plays for one in each.results], [one for each in plays for one in each.faults])
         outcomes.append(outcome)
-        usual = {result.name: result.seconds for result in outcomes[0].results if outcomes[0].scenario == "ok"} if len(outcomes) > 1 else {}
+        compared = outcomes[0].scenario == "ok" and len(outcomes) > 1
+        usual = {result.name: result.seconds for result in outcomes[0].results} if compared else {}
         if not flags.json:
             print(f"\n== {name}: {'ok' if outcome.ok else 'FAILED'}")
             about = r"\blimits?\b|quota" if name == "all-limit" else None

@@ -15,6 +15,7 @@
 
 mod handshake;
 mod link;
+mod miss;
 mod moves;
 mod open;
 mod reach;

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::link::Over;
-use super::open::{Miss, REFUSALS};
+use super::miss::Miss;
+use super::open::REFUSALS;
 use super::seek::NoLease;
 use super::talk::{End, Talk, listening};
 use super::turn::Turn;

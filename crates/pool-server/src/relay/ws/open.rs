@@ -7,10 +7,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use pool_core::pool::{Event, PinState};
+use pool_core::pool::Event;
 use pool_core::retry::Trail;
-use pool_core::verdict::{Cause, Fault, Until, Verdict};
-use pool_core::{AccountId, Demand, Judgement, Scope, SessionKey};
+use pool_core::verdict::Verdict;
+use pool_core::{AccountId, Demand, Judgement, SessionKey};
 use pool_providers::reply::{Failure, Reply};
 use pool_providers::request::{Body, Carry, Serving};
 use pool_providers::routes::Route;
@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::handshake;
 use super::link::Link;
+use super::miss::{Miss, Socket};
 use super::reach::Refusal;
 use super::seek::{Asking, NoLease};
 use super::talk::Talk;
@@ -64,58 +65,6 @@ pub struct Leg {
     pub opened: Instant,
     /// Turns that came to their end on it.
     pub turns: u32,
-}
-
-/// Why an account's handshake came to nothing.
-#[derive(Debug)]
-pub struct Miss {
-    pub judgement: Judgement,
-    pub status: Option<StatusCode>,
-    pub socket: Socket,
-}
-
-/// What a failure says of sockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Socket {
-    /// Nothing: it is about the account.
-    Beside,
-    /// There is none at this account; maybe at another.
-    Refused(Refusal),
-    /// There is none to be had now: HTTP.
-    Nowhere,
-}
-
-impl Miss {
-    /// What a message has told.
-    pub fn of(judgement: Judgement, status: Option<u16>) -> Self {
-        let status = status.and_then(|status| StatusCode::from_u16(status).ok());
-        Self { judgement, status, socket: Socket::Beside }
-    }
-
-    /// The connection itself failed.
-    pub fn broken(why: impl Into<String>) -> Self {
-        let judgement =
-            Judgement::elsewhere(Fault::Provider, why).cooling(Scope::Account, Cause::UpstreamFailing, Until::BackOff);
-        Self { judgement, status: None, socket: Socket::Refused(Refusal::Broken) }
-    }
-
-    pub fn has_no_sockets(&self) -> bool {
-        self.socket == Socket::Refused(Refusal::NoSockets)
-    }
-
-    /// Is the client better served over HTTP than by another account's socket?
-    pub fn ends_the_search(&self, lease: &Lease) -> bool {
-        match self.socket {
-            Socket::Nowhere => true,
-            Socket::Refused(_) => lease.pin == PinState::Kept,
-            Socket::Beside => self.judgement.verdict == Verdict::Fatal,
-        }
-    }
-
-    /// It is not the account's doing that there is no socket here: HTTP may work all the same.
-    fn nowhere(why: impl Into<String>) -> Self {
-        Self { judgement: Judgement::fatal(why), status: None, socket: Socket::Nowhere }
-    }
 }
 
 /// Answers a client's handshake.
@@ -242,11 +191,8 @@ impl Ground {
                     let transient = miss.judgement.is_transient();
                     let exhausted = transient && trail.transient >= self.app.config.max_attempts;
                     let late = self.started.elapsed() >= patience;
-                    if late
-                        || refused >= REFUSALS
-                        || exhausted
-                        || (transient && !self.app.pool.may_retry(demand.provider))
-                    {
+                    let enough = late || exhausted || refused >= REFUSALS;
+                    if enough || (transient && !self.app.pool.may_retry(demand.provider)) {
                         self.unpin(session);
                         return Err(None);
                     }
@@ -361,7 +307,7 @@ impl Ground {
             Ok(Err(error)) => return Err(Miss::broken(format!("the connection broke at the upgrade: {error}"))),
             Err(_) => return Err(Miss::broken("the upgrade did not come about in time")),
         };
-        asking.granted(&lease.account.id);
+        self.reach().granted(&lease.account.id);
         let mut told = headers::for_client(std::mem::take(response.headers_mut()));
         provider.speak_of_pool(&mut told, &lease.account, &app.pool.standing(demand), now);
         let link = Link::new(upgraded, Role::Client, app.config.socket_message_cap).await;

@@ -45,8 +45,8 @@ struct Way {
     shut: Option<Shut>,
     /// Since when a handshake is waited for, and nothing has come since.
     asking: Option<Instant>,
-    /// Its last handshake was granted.
-    proven: bool,
+    /// When it last answered a handshake, if it was not silent after that.
+    heard: Option<Instant>,
 }
 
 impl Shut {
@@ -88,21 +88,25 @@ impl Reach {
         }
         let alone = way.asking.is_none();
         way.asking.get_or_insert(now);
-        Some(if !silent_before && (alone || way.proven) { limit } else { brief })
+        Some(if !silent_before && (alone || way.heard.is_some()) { limit } else { brief })
     }
 
     /// It said something: there is a way. How long it was silent before does not count any more.
-    pub fn answered(&mut self, base: &str) {
+    pub fn answered(&mut self, base: &str, now: Instant) {
         if let Some(way) = self.bases.get_mut(base) {
-            (way.asking, way.shut) = (None, None);
+            *way = Way { heard: Some(now), ..Way::default() };
         }
     }
 
-    /// It said nothing in time. Returns when it may be asked again.
-    pub fn silent(&mut self, base: &str, now: Instant) -> Option<Instant> {
+    /// It said nothing in time to the handshake that began at `since`. Returns when it may be asked again; `None`: at any time,
+    /// since it has answered others meanwhile.
+    pub fn silent(&mut self, base: &str, since: Instant, now: Instant) -> Option<Instant> {
         let way = self.bases.get_mut(base)?;
+        if way.heard.is_some_and(|heard| heard > since) {
+            return None;
+        }
         let shut = Shut::again(way.shut, Duration::from_mins(1), Duration::from_hours(1), now);
-        *way = Way { shut: Some(shut), asking: None, proven: false };
+        *way = Way { shut: Some(shut), ..Way::default() };
         Some(shut.until)
     }
 
@@ -116,11 +120,8 @@ impl Reach {
     }
 
     /// A socket was opened.
-    pub fn granted(&mut self, account: &AccountId, base: &str) {
+    pub fn granted(&mut self, account: &AccountId) {
         self.accounts.remove(account);
-        if let Some(way) = self.bases.get_mut(base) {
-            *way = Way { proven: true, ..Way::default() };
-        }
     }
 
     /// The account's handshake failed. Returns until when it is left out.
@@ -178,7 +179,7 @@ mod tests {
                 assert_eq!(reach.shut(until), [], "one may ask again");
                 now = until;
             }
-            reach.granted(&id("a"), BASE);
+            reach.granted(&id("a"));
             assert_eq!(reach.refused(&id("a"), refusal, now) - now, MIN * minutes[0]);
         }
     }
@@ -190,30 +191,35 @@ mod tests {
         assert_eq!(reach.ask(BASE, LIMIT, start + BRIEF / 2), Some(BRIEF), "it may yet answer");
         assert_eq!(reach.ask(BASE, LIMIT, start + BRIEF), None, "somebody waits already");
         assert_eq!(reach.ask("https://other.invalid", LIMIT, start + BRIEF), Some(LIMIT));
-        let mut until = reach.silent(BASE, start + LIMIT).expect("known");
+        let mut until = reach.silent(BASE, start, start + LIMIT).expect("shut");
         assert_eq!(until, start + LIMIT + MIN);
         for minutes in [2, 4, 8, 16, 32, 60, 60] {
             assert_eq!(reach.ask(BASE, LIMIT, until - BRIEF), None, "it is known to be silent");
             assert_eq!(reach.ask(BASE, LIMIT, until), Some(BRIEF), "one tries, and does not try long");
             assert_eq!(reach.ask(BASE, LIMIT, until), None, "only one");
-            let next = reach.silent(BASE, until + BRIEF).expect("known");
+            let next = reach.silent(BASE, until, until + BRIEF).expect("shut");
             assert_eq!(next - (until + BRIEF), MIN * minutes);
             until = next;
         }
         assert_eq!(reach.ask(BASE, LIMIT, until), Some(BRIEF));
-        reach.granted(&id("a"), BASE);
+        reach.answered(BASE, until + BRIEF);
         for _ in 0..3 {
-            assert_eq!(reach.ask(BASE, LIMIT, until), Some(LIMIT), "it works: everybody may");
+            assert_eq!(reach.ask(BASE, LIMIT, until + BRIEF), Some(LIMIT), "it works: everybody may");
         }
     }
 
     #[test]
-    fn an_answer_of_any_kind_is_no_silence() {
+    fn one_handshake_that_is_lost_among_others_shuts_nobody_out() {
         let (mut reach, start) = (Reach::default(), Instant::now());
-        assert!(reach.ask(BASE, LIMIT, start).is_some());
-        assert!(reach.silent(BASE, start + LIMIT).is_some());
-        reach.answered(BASE);
-        assert_eq!(reach.ask(BASE, LIMIT, start + LIMIT), Some(LIMIT));
+        assert_eq!(reach.ask(BASE, LIMIT, start), Some(LIMIT));
+        reach.answered(BASE, start);
+        for _ in 0..3 {
+            assert_eq!(reach.ask(BASE, LIMIT, start + BRIEF), Some(LIMIT));
+        }
+        reach.answered(BASE, start + BRIEF * 2);
+        assert_eq!(reach.silent(BASE, start + BRIEF, start + BRIEF + LIMIT), None);
+        assert_eq!(reach.ask(BASE, LIMIT, start + BRIEF + LIMIT), Some(LIMIT));
+        assert!(reach.silent(BASE, start + BRIEF + LIMIT, start + LIMIT * 3).is_some(), "now nobody is answered");
     }
 
     #[test]

@@ -92,23 +92,21 @@ impl<'a> Asking<'a> {
 
     pub fn answered(&mut self) {
         self.since = None;
-        self.ground.reach().answered(&self.base);
-    }
-
-    pub fn granted(&mut self, account: &AccountId) {
-        self.since = None;
-        self.ground.reach().granted(account, &self.base);
+        self.ground.reach().answered(&self.base, Instant::now());
     }
 
     pub fn silent(&mut self) {
-        self.since = None;
+        let Some(since) = self.since.take() else { return };
         let now = Instant::now();
-        let until = self.ground.reach().silent(&self.base, now);
-        tracing::warn!(
-            base = self.base,
-            secs = until.map(|until| (until - now).as_secs()),
-            "WebSocket handshakes get no answer; for a while clients are sent to HTTP at once"
-        );
+        let until = self.ground.reach().silent(&self.base, since, now);
+        if let Some(until) = until {
+            let secs = (until - now).as_secs();
+            tracing::warn!(
+                base = self.base,
+                secs,
+                "WebSocket handshakes get no answer; for a while clients are sent to HTTP at once"
+            );
+        }
     }
 }
 
