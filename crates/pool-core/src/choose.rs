@@ -5,31 +5,47 @@
 
 use std::cmp::Ordering;
 
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::account::{AccountId, AccountKind};
 use crate::demand::{Demand, SessionKey};
+use crate::policy::{Choice, Part, Policy, Question, Score, Why};
 use crate::pool::Slot;
-use crate::quota::{Fraction, Level};
 use crate::standing::Ineligible;
-use crate::time::{Span, UnixMs};
+use crate::time::UnixMs;
 
-/// What is left of an account for a request: the least of its windows, with the arithmetic.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Headroom {
-    /// 0 to 1; compared between accounts.
-    pub value: f64,
-    pub parts: Vec<HeadroomPart>,
-}
+/// The pool's rule of choice.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MostHeadroom;
 
-/// What one window contributes.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct HeadroomPart {
-    pub window: String,
-    pub left: Fraction,
-    /// Age of the reading; `None`: the window has reset since.
-    pub age: Option<Span>,
+impl Policy for MostHeadroom {
+    fn name(&self) -> &'static str {
+        "most-headroom"
+    }
+
+    fn choose(&mut self, question: &Question<'_>) -> Choice {
+        let Question { demand, session, candidates, now, .. } = *question;
+        let pinned = question.pinned();
+        // A conversation that had to move to a paid key goes back to what is paid for already.
+        let cheaper = pinned.is_some_and(|(_, slot)| {
+            !demand.bound && candidates.iter().any(|other| is_cheaper(other, slot, demand, now))
+        });
+        if let Some((index, _)) = pinned.filter(|_| !cheaper) {
+            return Choice { index, why: Why::Kept, scores: Vec::new() };
+        }
+        let best = candidates.iter().enumerate().min_by(|(_, a), (_, b)| better(a, b, demand, session, now));
+        let score = |slot: &&Slot| Score {
+            value: worth(slot, demand, now),
+            parts: vec![(Part::Headroom, headroom(slot, demand, now)), (Part::InFlight, f64::from(slot.in_flight))],
+        };
+        let why = match () {
+            () if cheaper => Why::Cheaper,
+            () if question.pin.is_some() => Why::PinUnable,
+            () if candidates.len() == 1 => Why::Only,
+            () => Why::Best,
+        };
+        Choice { index: best.map_or(0, |(index, _)| index), why, scores: candidates.iter().map(score).collect() }
+    }
 }
 
 /// Nobody knows: half, so that an unknown account neither attracts all traffic nor gets none.
@@ -37,24 +53,14 @@ const UNKNOWN: f64 = 0.5;
 /// What a request in flight will still draw, roughly, before the next reading shows it.
 const PER_REQUEST: f64 = 0.02;
 
-/// What is left of this account for the request.
-pub fn headroom(slot: &Slot, demand: &Demand, now: UnixMs) -> Headroom {
-    let parts: Vec<HeadroomPart> = slot
-        .windows
+/// The share left of the scarcest window that limits the request.
+fn headroom(slot: &Slot, demand: &Demand, now: UnixMs) -> f64 {
+    slot.windows
         .iter()
         .filter(|window| window.scope.touches(&demand.families) && window.is_believable(now))
-        .map(|window| HeadroomPart {
-            window: window.name.clone(),
-            left: window.used(now).rest(),
-            age: match window.level(now) {
-                Level::Known { age, .. } => Some(age),
-                Level::Fresh => None,
-            },
-        })
-        .collect();
-    let least = parts.iter().map(|part| part.left.get()).min_by(f64::total_cmp);
-    let value = least.unwrap_or(UNKNOWN) - PER_REQUEST * f64::from(slot.in_flight);
-    Headroom { value, parts }
+        .map(|window| window.used(now).rest().get())
+        .min_by(f64::total_cmp)
+        .unwrap_or(UNKNOWN)
 }
 
 /// Can this account take the request now?
@@ -98,7 +104,7 @@ fn troubled(slot: &Slot, demand: &Demand, now: UnixMs) -> bool {
 }
 
 /// Would `other` serve on a plan what `slot` serves for money, without a reason against it?
-pub fn is_cheaper(other: &Slot, slot: &Slot, demand: &Demand, now: UnixMs) -> bool {
+fn is_cheaper(other: &Slot, slot: &Slot, demand: &Demand, now: UnixMs) -> bool {
     slot.account.kind == AccountKind::ApiKey
         && other.account.kind == AccountKind::Subscription
         && other.account.settings.priority >= slot.account.settings.priority
@@ -106,17 +112,21 @@ pub fn is_cheaper(other: &Slot, slot: &Slot, demand: &Demand, now: UnixMs) -> bo
 }
 
 /// Orders two eligible accounts: the better one first.
-pub fn better(a: &Slot, b: &Slot, demand: &Demand, session: Option<SessionKey>, now: UnixMs) -> Ordering {
+fn better(a: &Slot, b: &Slot, demand: &Demand, session: Option<SessionKey>, now: UnixMs) -> Ordering {
     let paid = |slot: &Slot| slot.account.kind == AccountKind::ApiKey;
     let priority = |slot: &Slot| slot.account.settings.priority;
     troubled(a, demand, now)
         .cmp(&troubled(b, demand, now))
         .then_with(|| priority(b).cmp(&priority(a)))
         .then_with(|| paid(a).cmp(&paid(b)))
-        .then_with(|| headroom(b, demand, now).value.total_cmp(&headroom(a, demand, now).value))
+        .then_with(|| worth(b, demand, now).total_cmp(&worth(a, demand, now)))
         .then_with(|| a.in_flight.cmp(&b.in_flight))
         .then_with(|| rendezvous(session, &b.account.id).cmp(&rendezvous(session, &a.account.id)))
         .then_with(|| a.account.id.cmp(&b.account.id))
+}
+
+fn worth(slot: &Slot, demand: &Demand, now: UnixMs) -> f64 {
+    headroom(slot, demand, now) - PER_REQUEST * f64::from(slot.in_flight)
 }
 
 /// Equal accounts get equal shares of the conversations, and every replica gives the same answer.

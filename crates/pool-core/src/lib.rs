@@ -5,9 +5,12 @@
 //! on a virtual clock.
 
 pub mod account;
+pub mod ask;
 pub mod choose;
+pub mod decision;
 pub mod demand;
 pub mod pins;
+pub mod policy;
 pub mod pool;
 pub mod quota;
 pub mod refresh;
@@ -20,6 +23,7 @@ pub mod usage;
 pub mod verdict;
 
 pub use account::{Account, AccountId, AccountKind, Credentials, ProviderId, Settings};
+pub use ask::Ask;
 pub use demand::{Client, Demand, SessionKey};
 pub use pool::Pool;
 pub use quota::{Fraction, QuotaWindow, Scope, Source};

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::account::AccountId;
 use crate::demand::SessionKey;
 use crate::time::{Span, UnixMs};
+use crate::usage::Drawn;
 
 /// A conversation's account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,16 @@ pub struct Pin {
     pub used_at: UnixMs,
     /// The conversation holds what several accounts have sealed: its requests go out without.
     pub bare: bool,
+    /// Tokens of the conversation that the account's cache holds, until `warm_until`.
+    pub prefix: u64,
+    pub warm_until: UnixMs,
+}
+
+impl Pin {
+    /// Does the account's cache still hold the conversation?
+    pub fn is_warm(&self, now: UnixMs) -> bool {
+        now < self.warm_until
+    }
 }
 
 /// A bounded map of pins. Idle ones expire; when it is full the longest idle go.
@@ -51,8 +62,22 @@ impl Pins {
         if self.map.len() >= self.capacity && !self.map.contains_key(&session) {
             self.make_room(now);
         }
-        let bare = self.map.get(&session).is_some_and(|pin| pin.bare);
-        self.map.insert(session, Pin { account: account.clone(), used_at: now, bare });
+        let before = self.map.get(&session);
+        let bare = before.is_some_and(|pin| pin.bare);
+        let (prefix, warm_until) = before
+            .filter(|pin| pin.account == *account)
+            .map_or((0, UnixMs::default()), |pin| (pin.prefix, pin.warm_until));
+        self.map.insert(session, Pin { account: account.clone(), used_at: now, bare, prefix, warm_until });
+    }
+
+    /// A request of the conversation has ended on this account. An answer that comes late, from an account that the
+    /// conversation has left, changes nothing.
+    pub fn drew(&mut self, session: SessionKey, account: &AccountId, drawn: &Drawn, now: UnixMs) {
+        if let Some(pin) = self.map.get_mut(&session).filter(|pin| pin.account == *account) {
+            pin.used_at = now;
+            pin.prefix = drawn.prefix;
+            pin.warm_until = now + drawn.warm;
+        }
     }
 
     /// The conversation is not at home anywhere.

@@ -7,12 +7,16 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::account::{Account, AccountId, Credentials};
-use crate::choose::{self, Headroom};
+use crate::ask::Ask;
+use crate::choose;
+use crate::decision::{Considered, Decision, Finding, MOST_CONSIDERED};
 use crate::demand::{Demand, SessionKey};
 use crate::pins::Pins;
+use crate::policy::{Choice, Policy, Question};
 use crate::quota::{self, Fraction, QuotaWindow, Scope};
 use crate::standing::{Ineligible, Refusal, RefusalWhy, Standing, StandingWindow};
 use crate::time::{Span, UnixMs};
+use crate::usage::Drawn;
 use crate::verdict::{Cause, Penalty, Until};
 
 /// One account and its state.
@@ -84,6 +88,9 @@ pub enum Event {
     Penalised { id: AccountId, penalty: Penalty },
     /// A request of these families was served: passing trouble is over.
     Served { id: AccountId, families: Vec<String> },
+    /// A request has come to its end: what it took from the account's quota, and what its conversation now has in the
+    /// account's cache.
+    Drew { id: AccountId, session: Option<SessionKey>, families: Vec<String>, drawn: Drawn },
     /// The operator clears what keeps it out.
     Cleared { id: AccountId },
     /// An account has refused what another has sealed in this conversation.
@@ -101,7 +108,8 @@ pub struct Grant {
     pub pin: PinState,
     /// The conversation's requests go out without sealed state (see [`crate::pins::Pin`]).
     pub bare: bool,
-    pub headroom: Headroom,
+    /// How it came to be this account.
+    pub decision: Arc<Decision>,
     /// A light request takes no slot, so none is given back.
     pub counted: bool,
 }
@@ -119,15 +127,22 @@ pub enum PinState {
 }
 
 /// See the module's page.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pool {
     slots: BTreeMap<AccountId, Slot>,
     pub pins: Pins,
+    policy: Box<dyn Policy>,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self::new(Pins::default(), Box::new(choose::MostHeadroom))
+    }
 }
 
 impl Pool {
-    pub fn new(pins: Pins) -> Self {
-        Self { slots: BTreeMap::new(), pins }
+    pub fn new(pins: Pins, policy: Box<dyn Policy>) -> Self {
+        Self { slots: BTreeMap::new(), pins, policy }
     }
 
     pub fn slots(&self) -> impl Iterator<Item = &Slot> {
@@ -165,6 +180,11 @@ impl Pool {
                 slot.last_used = Some(now);
                 slot.cooldowns.retain(|cooldown| cooldown.is_hard() || !cooldown.scope.touches(&families));
             }),
+            Event::Drew { id, session, families: _, drawn } => {
+                if let Some(session) = session {
+                    self.pins.drew(session, &id, &drawn, now);
+                }
+            }
             Event::Stripped { session } => self.pins.strip(session),
             Event::Unpinned { session } => self.pins.forget(session),
             Event::Cleared { id } => self.with(&id, |slot| {
@@ -175,45 +195,26 @@ impl Pool {
     }
 
     /// Chooses an account for the request and takes a slot of it.
-    ///
-    /// `tried` are the accounts that this request has already failed on.
-    pub fn lease(
-        &mut self,
-        demand: &Demand,
-        session: Option<SessionKey>,
-        tried: &[AccountId],
-        now: UnixMs,
-    ) -> Result<Grant, Box<Refusal>> {
+    pub fn lease(&mut self, ask: &Ask<'_>, now: UnixMs) -> Result<Grant, Box<Refusal>> {
+        let Ask { demand, session, .. } = *ask;
         let pin = session.and_then(|key| self.pins.get(key, now));
-        let bare = pin.is_some_and(|pin| pin.bare);
-        let pinned = pin.map(|pin| pin.account.clone());
         // A pin to an account that is gone binds nothing.
-        let pinned = pinned.filter(|id| self.slots.contains_key(id));
-        let mut considered = Vec::new();
+        let pinned = pin.map(|pin| pin.account.clone()).filter(|id| self.slots.contains_key(id));
+        let bare = pin.is_some_and(|pin| pin.bare);
+        let mut unable = Vec::new();
         let mut candidates = Vec::new();
         for slot in self.slots.values().filter(|slot| slot.account.provider == demand.provider) {
-            let id = &slot.account.id;
-            let bound_elsewhere = demand.bound && pinned.as_ref().is_some_and(|pin| pin != id);
-            // What keeps it out says more than that it was tried.
-            let verdict = match choose::eligible(slot, demand, now) {
-                Ok(()) if tried.contains(id) => Err(Ineligible::Tried),
-                Ok(()) if bound_elsewhere => Err(Ineligible::BoundElsewhere),
-                verdict => verdict,
-            };
-            match verdict {
+            match able(slot, ask, pinned.as_ref(), now) {
                 Ok(()) => candidates.push(slot),
-                Err(why) => considered.push((id.clone(), why)),
+                Err(why) => unable.push((slot.account.id.clone(), why)),
             }
         }
-        let kept = candidates.iter().find(|slot| Some(&slot.account.id) == pinned.as_ref()).copied();
-        // A conversation that had to move to a paid key goes back to what is paid for already.
-        let kept = kept.filter(|slot| {
-            demand.bound || !candidates.iter().any(|other| choose::is_cheaper(other, slot, demand, now))
-        });
-        let best = || candidates.iter().copied().min_by(|a, b| choose::better(a, b, demand, session, now));
-        let Some(chosen) = kept.or_else(best) else {
-            return Err(Box::new(refusal(demand, considered, now)));
-        };
+        if candidates.is_empty() {
+            return Err(Box::new(refusal(demand, unable, now)));
+        }
+        let choice = self.policy.choose(&Question { demand, session, pin, candidates: &candidates, now });
+        // A policy that points beyond its candidates must not become a panic.
+        let chosen = *candidates.get(choice.index).unwrap_or(&candidates[0]);
         let grant = Grant {
             account: chosen.account.clone(),
             credentials: chosen.credentials.clone(),
@@ -225,7 +226,7 @@ impl Pool {
                 (Some(_), Some(_)) => PinState::Moved,
             },
             bare,
-            headroom: choose::headroom(chosen, demand, now),
+            decision: Arc::new(decision(chosen, &choice, pinned, &candidates, unable)),
             counted: !demand.light,
         };
         if grant.counted {
@@ -397,6 +398,45 @@ fn stand(able: &[&Slot], like: &QuotaWindow, now: UnixMs) -> Option<StandingWind
         used: Fraction::new(mean)?,
         resets_at,
     })
+}
+
+/// Can this account take the request?
+fn able(slot: &Slot, ask: &Ask<'_>, pinned: Option<&AccountId>, now: UnixMs) -> Result<(), Ineligible> {
+    // What keeps it out says more than that it was tried.
+    choose::eligible(slot, ask.demand, now)?;
+    let id = &slot.account.id;
+    match () {
+        () if ask.tried.contains(id) => Err(Ineligible::Tried),
+        () if ask.demand.bound && pinned.is_some_and(|pin| pin != id) => Err(Ineligible::BoundElsewhere),
+        () => Ok(()),
+    }
+}
+
+fn decision(
+    chosen: &Slot,
+    choice: &Choice,
+    pinned: Option<AccountId>,
+    candidates: &[&Slot],
+    unable: Vec<(AccountId, Ineligible)>,
+) -> Decision {
+    let score = |index: usize| choice.scores.get(index);
+    let mut order: Vec<usize> = (0..candidates.len()).collect();
+    let value = |index: usize| score(index).map_or(f64::NEG_INFINITY, |score| score.value);
+    order.sort_by(|a, b| (*b == choice.index).cmp(&(*a == choice.index)).then_with(|| value(*b).total_cmp(&value(*a))));
+    let able = order.into_iter().map(|index| Considered {
+        account: candidates[index].account.id.clone(),
+        finding: Finding::Able(score(index).cloned()),
+    });
+    let unable_count = unable.len();
+    let unable = unable.into_iter().map(|(account, why)| Considered { account, finding: Finding::Unable(why) });
+    let considered: Vec<Considered> = able.chain(unable).take(MOST_CONSIDERED).collect();
+    Decision {
+        chosen: chosen.account.id.clone(),
+        why: choice.why,
+        pinned,
+        more: (candidates.len() + unable_count).saturating_sub(considered.len()),
+        considered,
+    }
 }
 
 /// Sums up why nobody can take it: what a client can be told.

@@ -75,7 +75,7 @@ fn demand() -> Demand {
 
 fn chosen(pool: &mut Pool, demand: &Demand, session: Option<u8>) -> String {
     let session = session.map(|number| SessionKey([number; 16]));
-    let grant = pool.lease(demand, session, &[], NOW).expect("somebody can serve");
+    let grant = pool.lease(&Ask::new(demand, session), NOW).expect("somebody can serve");
     pool.release(&grant);
     grant.account.name.clone()
 }
@@ -146,7 +146,7 @@ fn requests_in_flight_spread_a_rush() {
     let names = ["a", "b", "c", "d"];
     let mut pool = pool(&names.map(|name| (name, Subscription)));
     let grants: Vec<Grant> = (0..40)
-        .map(|number| pool.lease(&demand(), Some(SessionKey([number; 16])), &[], NOW).expect("served"))
+        .map(|number| pool.lease(&Ask::new(&demand(), Some(SessionKey([number; 16]))), NOW).expect("served"))
         .collect();
     for name in names {
         assert_eq!(grants.iter().filter(|grant| grant.account.name == name).count(), 10);
@@ -161,7 +161,7 @@ fn requests_in_flight_spread_a_rush() {
 fn a_family_limit_leaves_the_account_open_for_other_models() {
     let mut pool = pool(&[("a", Subscription)]);
     penalise(&mut pool, "a", Scope::Family("opus".into()), Cause::QuotaSpent, Until::At(NOW + Span::from_hours(2)));
-    let refused = pool.lease(&demand(), None, &[], NOW).expect_err("opus is spent");
+    let refused = pool.lease(&Ask::new(&demand(), None), NOW).expect_err("opus is spent");
     assert_eq!(
         refused.why,
         RefusalWhy::AllSpent { resets_at: Some(NOW + Span::from_hours(2)), window: None, span: None }
@@ -176,7 +176,7 @@ fn when_all_are_spent_the_earliest_reset_is_told() {
     // `a` has a free 5 hours in one hour, but its week is spent for two days: two days it is.
     read(&mut pool, "a", vec![window("5h", 1.0, Span::from_hours(1)), window("week", 1.0, Span::from_hours(48))]);
     read(&mut pool, "b", vec![window("5h", 1.0, Span::from_hours(3))]);
-    let refused = pool.lease(&demand(), None, &[], NOW).expect_err("all are spent");
+    let refused = pool.lease(&Ask::new(&demand(), None), NOW).expect_err("all are spent");
     let RefusalWhy::AllSpent { resets_at, window, .. } = refused.why else { panic!("{:?}", refused.why) };
     assert_eq!((resets_at, window.as_deref()), (Some(NOW + Span::from_hours(3)), Some("5h")));
 }
@@ -188,10 +188,10 @@ fn a_cooldown_ends_with_fresh_evidence_and_not_with_a_late_reply() {
     let mut reading = window("week", 0.1, Span::from_hours(160));
     reading.seen_at = NOW + Span::from_secs(1);
     read(&mut pool, "a", vec![reading.clone()]);
-    assert!(pool.lease(&demand(), None, &[], NOW).is_err(), "this reply was under way before the limit");
+    assert!(pool.lease(&Ask::new(&demand(), None), NOW).is_err(), "this reply was under way before the limit");
     reading.seen_at = NOW + Span::from_secs(60);
     read(&mut pool, "a", vec![reading]);
-    assert!(pool.lease(&demand(), None, &[], NOW).is_ok());
+    assert!(pool.lease(&Ask::new(&demand(), None), NOW).is_ok());
 }
 
 #[test]
@@ -243,8 +243,8 @@ fn a_clock_set_back_frees_what_the_future_had_blocked() {
     penalise(&mut pool, "a", Scope::Account, Cause::QuotaSpent, Until::For(Span::from_hours(5)));
     read(&mut pool, "a", vec![window("5h", 1.0, Span::from_hours(5))]);
     let earlier = NOW - Span::from_hours(40 * 24);
-    assert!(pool.lease(&demand(), None, &[], NOW).is_err());
-    assert!(pool.lease(&demand(), None, &[], earlier).is_ok());
+    assert!(pool.lease(&Ask::new(&demand(), None), NOW).is_err());
+    assert!(pool.lease(&Ask::new(&demand(), None), earlier).is_ok());
 }
 
 #[test]
@@ -253,11 +253,11 @@ fn state_bound_to_one_account_is_not_taken_to_another() {
     let first = chosen(&mut pool, &demand(), Some(7));
     penalise(&mut pool, &first, Scope::Account, Cause::QuotaSpent, Until::For(Span::from_hours(1)));
     let bound = Demand { bound: true, ..demand() };
-    let refused = pool.lease(&bound, Some(SessionKey([7; 16])), &[], NOW).expect_err("its owner is spent");
+    let refused = pool.lease(&Ask::new(&bound, Some(SessionKey([7; 16]))), NOW).expect_err("its owner is spent");
     assert!(matches!(refused.why, RefusalWhy::AllSpent { resets_at: Some(_), .. }));
     // One that waits for a person is not waited for: trying again would not help.
     pool.apply(Event::SignInNeeded { id: id(&first), epoch: 1, why: "revoked".into() }, NOW);
-    let refused = pool.lease(&bound, Some(SessionKey([7; 16])), &[], NOW).expect_err("its owner is out");
+    let refused = pool.lease(&Ask::new(&bound, Some(SessionKey([7; 16]))), NOW).expect_err("its owner is out");
     assert_eq!(refused.why, RefusalWhy::NeedsPerson);
     assert!(refused.considered.iter().any(|(_, why)| *why == Ineligible::BoundElsewhere));
 }
@@ -265,12 +265,12 @@ fn state_bound_to_one_account_is_not_taken_to_another() {
 #[test]
 fn refusals_say_what_would_help() {
     let mut nobody = pool(&[]);
-    assert_eq!(nobody.lease(&demand(), None, &[], NOW).expect_err("empty").why, RefusalWhy::NoAccounts);
+    assert_eq!(nobody.lease(&Ask::new(&demand(), None), NOW).expect_err("empty").why, RefusalWhy::NoAccounts);
     let mut plans = pool(&[("a", Subscription)]);
     let sdk = Demand { client: Client::Other, ..demand() };
-    assert_eq!(plans.lease(&sdk, None, &[], NOW).expect_err("plans only").why, RefusalWhy::NoneOfThisKind);
+    assert_eq!(plans.lease(&Ask::new(&sdk, None), NOW).expect_err("plans only").why, RefusalWhy::NoneOfThisKind);
     plans.apply(Event::SignInNeeded { id: id("a"), epoch: 1, why: "revoked".into() }, NOW);
-    assert_eq!(plans.lease(&demand(), None, &[], NOW).expect_err("revoked").why, RefusalWhy::NeedsPerson);
+    assert_eq!(plans.lease(&Ask::new(&demand(), None), NOW).expect_err("revoked").why, RefusalWhy::NeedsPerson);
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn counting_tokens_takes_no_slot_and_no_pin() {
     let mut pool = pool(&[("a", Subscription)]);
     read(&mut pool, "a", vec![window("5h", 1.0, Span::from_hours(1))]);
     let light = Demand { light: true, ..demand() };
-    let grant = pool.lease(&light, Some(SessionKey([1; 16])), &[], NOW).expect("costs no quota");
+    let grant = pool.lease(&Ask::new(&light, Some(SessionKey([1; 16]))), NOW).expect("costs no quota");
     assert_eq!((pool.slot(&id("a")).expect("there").in_flight, pool.pins.len()), (0, 0));
     pool.release(&grant);
 }
@@ -310,10 +310,10 @@ fn a_conversation_comes_back_from_a_paid_key() {
 fn a_long_throttle_is_told_as_a_limit_and_a_short_one_as_trouble() {
     let mut pool = pool(&[("a", ApiKey)]);
     penalise(&mut pool, "a", Scope::Account, Cause::Throttled, Until::For(Span::from_secs(5)));
-    let refused = pool.lease(&demand(), None, &[], NOW).expect_err("throttled");
+    let refused = pool.lease(&Ask::new(&demand(), None), NOW).expect_err("throttled");
     assert!(matches!(refused.why, RefusalWhy::Trouble { cause: Cause::Throttled, .. }), "{:?}", refused.why);
     penalise(&mut pool, "a", Scope::Account, Cause::Throttled, Until::For(Span::from_mins(40)));
-    let refused = pool.lease(&demand(), None, &[], NOW).expect_err("throttled");
+    let refused = pool.lease(&Ask::new(&demand(), None), NOW).expect_err("throttled");
     let resets_at = Some(NOW + Span::from_mins(40));
     assert_eq!(refused.why, RefusalWhy::AllSpent { resets_at, window: None, span: None });
 }
@@ -324,6 +324,6 @@ fn a_refusal_after_tries_tells_what_the_tries_have_shown() {
     for name in ["a", "b"] {
         penalise(&mut pool, name, Scope::Account, Cause::Throttled, Until::For(Span::from_mins(40)));
     }
-    let refused = pool.lease(&demand(), None, &[id("a"), id("b")], NOW).expect_err("both were tried");
+    let refused = pool.lease(&Ask::new(&demand(), None).after(&[id("a"), id("b")]), NOW).expect_err("both were tried");
     assert!(matches!(refused.why, RefusalWhy::AllSpent { .. }), "{:?}", refused.why);
 }

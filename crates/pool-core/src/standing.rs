@@ -1,6 +1,6 @@
 //! The pool as one account: what it has left for a caller, and why it cannot serve.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::account::{AccountId, ProviderId};
 use crate::quota::{Fraction, Scope};
@@ -63,7 +63,7 @@ pub enum RefusalWhy {
 }
 
 /// Why one account cannot take a request now.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ineligible {
     /// A subscription serves only its provider's own client; some routes take API keys only.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::account::AccountId;
-use crate::time::UnixMs;
+use crate::time::{Span, UnixMs};
 
 /// Tokens by class. The classes do not overlap: their sum is all that was processed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,41 @@ impl TokenCounts {
         [self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h, self.output, self.reasoning]
             .into_iter()
             .fold(0, u64::saturating_add)
+    }
+}
+
+/// What a request took from an account, in the one unit that quota is weighed in: a fresh input token.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Drawn {
+    pub units: f64,
+    /// Tokens of the conversation that the account's cache holds now.
+    pub prefix: u64,
+    /// How long it holds them unless they are read again.
+    pub warm: Span,
+}
+
+/// What the classes of tokens cost next to a fresh input token. Providers price them so (cache writes of an hour at twice,
+/// Anthropic's and OpenAI's price lists of 2026), and their quota moves alike.
+pub const INPUT: f64 = 1.0;
+pub const CACHE_WRITE: f64 = 1.25;
+pub const CACHE_WRITE_1H: f64 = 2.0;
+pub const CACHE_READ: f64 = 0.1;
+pub const OUTPUT: f64 = 5.0;
+
+impl TokenCounts {
+    /// Its weight in quota, in fresh input tokens.
+    pub fn units(&self) -> f64 {
+        let weigh = |tokens: u64, weight: f64| tokens as f64 * weight;
+        weigh(self.input, INPUT)
+            + weigh(self.cache_read, CACHE_READ)
+            + weigh(self.cache_write_5m, CACHE_WRITE)
+            + weigh(self.cache_write_1h, CACHE_WRITE_1H)
+            + weigh(self.output.saturating_add(self.reasoning), OUTPUT)
+    }
+
+    /// The conversation as its next request will repeat it.
+    pub fn prefix(&self) -> u64 {
+        self.total()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a reply means: deliver it, try elsewhere, refresh and try again, or stop.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::quota::{QuotaWindow, Scope};
 use crate::time::{Span, UnixMs};
@@ -39,7 +39,7 @@ pub enum Verdict {
 }
 
 /// Why an account is kept out, in words that operators see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// A quota window is spent.

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use pool_core::pool::{Event, Grant};
 use pool_core::retry::RetryBudget;
 use pool_core::standing::{Refusal, Standing};
-use pool_core::{AccountId, Demand, Pool, ProviderId, SessionKey, UnixMs};
+use pool_core::{Ask, Demand, Pool, ProviderId, UnixMs};
 
 use crate::clock;
 
@@ -79,13 +79,8 @@ impl LivePool {
     }
 
     /// Chooses an account and takes a slot of it, in one step.
-    pub fn lease(
-        self: &Arc<Self>,
-        demand: &Demand,
-        session: Option<SessionKey>,
-        tried: &[AccountId],
-    ) -> Result<Lease, Box<Refusal>> {
-        let grant = self.state.lock().pool.lease(demand, session, tried, clock::now())?;
+    pub fn lease(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, Box<Refusal>> {
+        let grant = self.state.lock().pool.lease(ask, clock::now())?;
         let slot = Arc::new(TakenSlot { grant: grant.clone(), pool: self.clone() });
         Ok(Lease { grant, slot })
     }

@@ -12,7 +12,7 @@ use pool_core::pool::Event;
 use pool_core::retry::Trail;
 use pool_core::standing::{Refusal, RefusalWhy};
 use pool_core::verdict::Verdict;
-use pool_core::{AccountId, Demand, SessionKey, UnixMs};
+use pool_core::{AccountId, Ask, Demand, SessionKey, UnixMs};
 use pool_providers::reply::{Failure, Reply};
 use pool_providers::request::{Carry, Head};
 use pool_providers::routes::{Kind, Route};
@@ -87,7 +87,7 @@ impl Errand {
         self.app.pool.count_request(self.demand.provider);
         loop {
             let tried: Vec<AccountId> = refused.iter().chain(&stumbled).cloned().collect();
-            let mut lease = match self.app.pool.lease(&self.demand, self.session, &tried) {
+            let mut lease = match self.app.pool.lease(&Ask::new(&self.demand, self.session).after(&tried)) {
                 Ok(lease) => lease,
                 Err(_) if !stumbled.is_empty() => {
                     tokio::time::sleep(PAUSE * trail.transient.clamp(1, 8)).await;

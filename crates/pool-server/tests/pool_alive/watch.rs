@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pool_core::pool::Event;
 use pool_core::verdict::{Cause, Penalty, Until};
-use pool_core::{Client, Demand, ProviderId, Scope, SessionKey, Span};
+use pool_core::{Ask, Client, Demand, ProviderId, Scope, SessionKey, Span};
 use pool_server::pool::Topic;
 use serde_json::json;
 
@@ -31,7 +31,7 @@ fn demand() -> Demand {
 async fn files_come_change_and_go_within_a_second_and_cost_no_state() {
     let rig = Rig::start(&[("pear/a.json", login("a", 0, LATER))]).await;
     let session = SessionKey::new(ProviderId("pear"), "", "s1");
-    let lease = rig.live.lease(&demand(), Some(session), &[]).unwrap();
+    let lease = rig.live.lease(&Ask::new(&demand(), Some(session))).unwrap();
     let penalty = Penalty {
         scope: Scope::Family("big".into()),
         cause: Cause::ModelRefused,
@@ -65,7 +65,7 @@ async fn files_come_change_and_go_within_a_second_and_cost_no_state() {
 
     let slot = rig.slot("pear/z.json").unwrap();
     assert_eq!((slot.in_flight, slot.cooldowns.len(), slot.account.name.as_str()), (1, 1, "z"));
-    let again = rig.live.lease(&demand(), Some(session), &[]).unwrap();
+    let again = rig.live.lease(&Ask::new(&demand(), Some(session))).unwrap();
     assert_eq!(again.account.id, lease.account.id, "the pin holds");
 
     fs::remove_file(rig.path("pear/b.json")).unwrap();
@@ -139,7 +139,7 @@ async fn the_same_account_twice_is_one_account() {
         twice()
     );
     assert_eq!((rig.access("pear/b.json").as_str(), rig.slot("pear/a.json").is_some()), ("u-a1", false));
-    let lease = rig.live.lease(&demand(), None, &[]).unwrap();
+    let lease = rig.live.lease(&Ask::new(&demand(), None)).unwrap();
     fs::remove_file(rig.path("pear/b.json")).unwrap();
     within(SECOND, "the other takes over", || rig.access("pear/a.json") == "u-a0").await;
     assert_eq!(rig.slot("pear/a.json").unwrap().in_flight, 1, "it is the same account");
@@ -189,7 +189,7 @@ async fn a_folder_that_is_away_for_a_while_costs_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_edits_a_second_of_all_sorts() {
     let rig = Rig::start(&[("pear/a.json", login("a", 0, LATER)), ("pear/still.json", login("s", 0, LATER))]).await;
-    let lease = rig.live.lease(&demand(), None, &[]).unwrap();
+    let lease = rig.live.lease(&Ask::new(&demand(), None)).unwrap();
     let path = rig.path("pear/a.json");
     let begun = Instant::now();
     let mut count = 0;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pool_core::Ask;
 use pool_core::pool::Event;
 use pool_core::scan::splice;
 use pool_core::verdict::Verdict;
@@ -30,7 +31,8 @@ impl Talk {
         let app = self.ground.app.clone();
         loop {
             let open = Some(&self.leg.account).filter(|open| turn.left.as_ref() != Some(open));
-            let lease = match self.ground.lease(&turn.demand, Some(turn.session), &turn.tried(), open) {
+            let lease = match self.ground.lease(&Ask::new(&turn.demand, Some(turn.session)).after(&turn.tried()), open)
+            {
                 Ok(lease) => lease,
                 Err(_) if !turn.stands_alone() => return self.start_over(&turn).await,
                 Err(NoLease::OverHttp) => return self.over_http(&turn).await,

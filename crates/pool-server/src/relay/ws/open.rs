@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use pool_core::pool::Event;
 use pool_core::retry::Trail;
 use pool_core::verdict::Verdict;
-use pool_core::{AccountId, Demand, Judgement, SessionKey};
+use pool_core::{AccountId, Ask, Demand, Judgement, SessionKey};
 use pool_providers::reply::{Failure, Reply};
 use pool_providers::request::{Body, Carry, Serving};
 use pool_providers::routes::Route;
@@ -175,7 +175,7 @@ impl Ground {
         self.app.pool.count_request(demand.provider);
         let patience = self.app.config.timeouts.handshake * HANDSHAKES;
         loop {
-            let mut lease = self.lease(demand, session, &tried, None).map_err(|none| match none {
+            let mut lease = self.lease(&Ask::new(demand, session).after(&tried), None).map_err(|none| match none {
                 NoLease::OverHttp => None,
                 NoLease::Refused(refusal) => {
                     let reply = self.failure(&Failure::Refused(*refusal));

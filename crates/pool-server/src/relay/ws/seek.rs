@@ -2,7 +2,7 @@
 
 use pool_core::pool::{Event, PinState};
 use pool_core::standing::Refusal;
-use pool_core::{AccountId, AccountKind, Demand, SessionKey};
+use pool_core::{AccountId, AccountKind, Ask, SessionKey};
 use tokio::time::Instant;
 
 use super::open::Ground;
@@ -23,19 +23,13 @@ impl Ground {
     ///
     /// A conversation stays on its account, sockets or not: what is cached there is worth more than a socket. A new one goes to
     /// the best account that has them; but a paid key is no price for a socket either.
-    pub fn lease(
-        &self,
-        demand: &Demand,
-        session: Option<SessionKey>,
-        tried: &[AccountId],
-        open: Option<&AccountId>,
-    ) -> Result<Lease, NoLease> {
+    pub fn lease(&self, ask: &Ask<'_>, open: Option<&AccountId>) -> Result<Lease, NoLease> {
         let pool = &self.app.pool;
         let shut = self.reach().shut(Instant::now());
         // Those that failed for want of a socket are still the ones to serve over HTTP.
         let (wanting, failed): (Vec<AccountId>, Vec<AccountId>) =
-            tried.iter().cloned().partition(|id| shut.contains(id));
-        let first = pool.lease(demand, session, &failed).map_err(NoLease::Refused)?;
+            ask.tried.iter().cloned().partition(|id| shut.contains(id));
+        let first = pool.lease(&ask.after(&failed)).map_err(NoLease::Refused)?;
         let id = &first.account.id;
         if !shut.contains(id) || open == Some(id) {
             return Ok(first);
@@ -50,8 +44,8 @@ impl Ground {
             let paid = pool.slots().filter(|slot| is_paid(slot.account.kind));
             without.extend(paid.map(|slot| slot.account.id.clone()));
         });
-        pool.lease(demand, session, &without).map_err(|_| {
-            self.unpin(session);
+        pool.lease(&ask.after(&without)).map_err(|_| {
+            self.unpin(ask.session);
             NoLease::OverHttp
         })
     }

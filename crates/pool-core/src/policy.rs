@@ -1,0 +1,88 @@
+//! Which of the accounts that could take a request does: the question, the answer with its reasons, and who answers.
+//!
+//! [`crate::Pool`] finds out who is eligible and asks its policy to choose. The simulator asks others than ours the same questions.
+
+use std::fmt::Debug;
+
+use serde::{Deserialize, Serialize};
+
+use crate::demand::{Demand, SessionKey};
+use crate::pins::Pin;
+use crate::pool::Slot;
+use crate::time::UnixMs;
+
+/// A rule for choosing. Deterministic: the same questions in the same order get the same answers.
+pub trait Policy: Debug + Send + Sync {
+    /// As `simulate --policy` names it.
+    fn name(&self) -> &'static str;
+
+    fn choose(&mut self, question: &Question<'_>) -> Choice;
+}
+
+/// A request that needs an account.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    pub demand: &'a Demand,
+    pub session: Option<SessionKey>,
+    /// Where the conversation was last. Its account may be none of the candidates.
+    pub pin: Option<&'a Pin>,
+    /// Every account that can serve now, ordered by id; at least one.
+    pub candidates: &'a [&'a Slot],
+    pub now: UnixMs,
+}
+
+impl<'a> Question<'a> {
+    /// The candidate that the conversation is pinned to.
+    pub fn pinned(&self) -> Option<(usize, &'a Slot)> {
+        let pin = self.pin?;
+        let index = self.candidates.iter().position(|slot| slot.account.id == pin.account)?;
+        Some((index, *self.candidates.get(index)?))
+    }
+}
+
+/// A policy's answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// Into [`Question::candidates`].
+    pub index: usize,
+    pub why: Why,
+    /// What each candidate was worth, in their order. Empty: they were not compared.
+    pub scores: Vec<Score>,
+}
+
+/// What an account was worth for a request.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Higher is better.
+    pub value: f64,
+    /// The numbers that it was made of, named for people.
+    pub parts: Vec<(Part, f64)>,
+}
+
+/// A number in a score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Share left of the scarcest window, 0 to 1.
+    Headroom,
+    /// Requests under way.
+    InFlight,
+}
+
+/// Why an account was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// Nobody else could serve.
+    Only,
+    /// A conversation without a pin: the best.
+    Best,
+    /// The conversation stays where its cache is.
+    Kept,
+    /// Its cache has gone cold, so that a move costs nothing: another account is better.
+    Cold,
+    /// The pinned account cannot serve now.
+    PinUnable,
+    /// The conversation was on a paid key, and a plan can serve again.
+    Cheaper,
+}
