@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
+/// Sockets are carried unless `change` says otherwise.
 async fn sockets(world: World, change: impl FnOnce(&mut Config)) -> Rig {
     Rig::with(world, change).await
 }

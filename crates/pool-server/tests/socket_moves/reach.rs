@@ -10,7 +10,7 @@ use pool_testkit::{FakeAccount, Fault, Target, World};
 use crate::support::{Rig, until};
 
 /// Upstream may take so long for a handshake. A third of it is long already.
-const HANDSHAKE: Duration = Duration::from_millis(1500);
+const HANDSHAKE: Duration = Duration::from_secs(3);
 
 /// Two subscriptions, the first with more left, and a paid key.
 async fn rig() -> Rig {
