@@ -1,0 +1,439 @@
+//! A run: conversations step after step on a virtual clock, each step asking the real pool for an account.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+use pool_core::ask::Ask;
+use pool_core::pool::{Event, Grant};
+use pool_core::usage::Drawn;
+use pool_core::verdict::{Cause, Penalty, Until};
+use pool_core::{AccountId, Client, Credentials, Demand, Pool, ProviderId, QuotaWindow, Scope, Secret};
+use pool_core::{SessionKey, Span, TokenCounts, UnixMs};
+
+use crate::options::Options;
+use crate::policies::Contestant;
+use crate::pool_file::AccountSpec;
+use crate::report::{Ledger, Outcome, rounded};
+use crate::rng::Rng;
+use crate::trace::{Session, Step};
+use crate::warm_up;
+use crate::world::{Context, Quota, WARM};
+
+/// What is simulated.
+#[derive(Clone, Debug)]
+pub struct Scenario<'a> {
+    pub accounts: &'a [AccountSpec],
+    pub sessions: &'a [Session],
+    pub options: &'a Options,
+}
+
+/// Some moment after 1970, since to the core zero means never.
+const START: UnixMs = UnixMs(1_760_000_000_000);
+/// Nobody knows when an account can serve again: ask anew after this.
+const ASK_AGAIN: Span = Span::from_mins(1);
+/// With use outside the pool idle accounts are asked what they have left, as the relay does.
+const PROBE: Span = Span::from_mins(15);
+/// Somebody outside uses an account in sittings of so many draws, this far apart, so often a week.
+const OUTSIDE_DRAWS: u32 = 12;
+const OUTSIDE_APART: Span = Span::from_mins(10);
+const OUTSIDE_SITTINGS: u32 = 10;
+
+/// Plays the scenario with one policy. `progress` is told the share done, 0 to 1, now and then.
+pub fn run(scenario: &Scenario<'_>, contestant: &Contestant, progress: &mut dyn FnMut(f64)) -> Outcome {
+    let mut run = Run::new(scenario, contestant);
+    run.prepare();
+    let mut told = 0_u64;
+    while let Some(Reverse((now, _, happening))) = run.queue.pop() {
+        told += 1;
+        if told.is_multiple_of(1024) {
+            progress((now.since(START).0 as f64 / scenario.options.length.0.max(1) as f64).min(1.0));
+        }
+        run.handle(happening, now);
+    }
+    progress(1.0);
+    run.outcome()
+}
+
+/// What happens at a time. Indexes are into the scenario's lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Happening {
+    /// A conversation's next step is wanted.
+    Ready(usize),
+    Ended(usize),
+    /// A reading arrives that was made a while ago.
+    Told(usize),
+    /// Some account may be able to serve again.
+    Wake,
+    Outside(usize),
+    Probe(usize),
+    Revoked(usize),
+    SignedIn(usize),
+}
+
+/// An account of the run.
+struct Member {
+    id: AccountId,
+    quota: Quota,
+    revoked: bool,
+}
+
+/// A conversation of the run.
+struct Talk {
+    key: SessionKey,
+    demand: Demand,
+    /// The next step.
+    step: usize,
+    ready_at: UnixMs,
+    ended_at: Option<UnixMs>,
+    context: Context,
+    /// Who served the step before.
+    last: Option<usize>,
+    running: Option<(Grant, usize, TokenCounts)>,
+}
+
+struct Run<'a> {
+    scenario: Scenario<'a>,
+    contestant: &'a Contestant,
+    pool: Pool,
+    members: Vec<Member>,
+    by_id: HashMap<AccountId, usize>,
+    talks: Vec<Talk>,
+    queue: BinaryHeap<Reverse<(UnixMs, u64, Happening)>>,
+    sequence: u64,
+    waiting: Vec<usize>,
+    wake_at: Option<UnixMs>,
+    /// Readings on their way, in the order of their arrival.
+    readings: HashMap<usize, std::collections::VecDeque<Vec<QuotaWindow>>>,
+    end: UnixMs,
+    outcome: Outcome,
+}
+
+impl<'a> Run<'a> {
+    fn new(scenario: &Scenario<'a>, contestant: &'a Contestant) -> Self {
+        let scenario = scenario.clone();
+        let members: Vec<Member> = scenario
+            .accounts
+            .iter()
+            .map(|spec| Member { id: warm_up::account_id(spec), quota: Quota::new(spec, START), revoked: false })
+            .collect();
+        let usual = scenario.accounts.first().map_or(ProviderId(""), |spec| spec.provider);
+        let talks = scenario.sessions.iter().map(|session| Talk::new(session, scenario.accounts, usual)).collect();
+        Self {
+            pool: contestant.pool(scenario.accounts, scenario.options),
+            by_id: members.iter().enumerate().map(|(index, member)| (member.id.clone(), index)).collect(),
+            members,
+            talks,
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            waiting: Vec::new(),
+            wake_at: None,
+            readings: HashMap::new(),
+            end: START + scenario.options.length,
+            outcome: Outcome {
+                name: contestant.name,
+                steps: 0,
+                blocked_steps: 0,
+                blocked_hours: 0.0,
+                extra_tokens_pct: 0.0,
+                moves: 0,
+                warm_moves: 0,
+                refused_upstream: 0,
+                wasted_pct: 0.0,
+                ledger: Ledger::default(),
+            },
+            scenario,
+            contestant,
+        }
+    }
+
+    fn at(&mut self, time: UnixMs, happening: Happening) {
+        self.sequence += 1;
+        self.queue.push(Reverse((time, self.sequence, happening)));
+    }
+
+    fn prepare(&mut self) {
+        let Scenario { accounts, sessions, options } = self.scenario;
+        for spec in accounts {
+            self.pool.apply(warm_up::seen(spec), START);
+        }
+        if options.sizes_known {
+            warm_up::learn(&mut self.pool, accounts, START);
+        }
+        for account in 0..self.members.len() {
+            self.read(account, START);
+        }
+        for failure in &options.failures {
+            let Some(index) = accounts.iter().position(|spec| spec.name == failure.account) else { continue };
+            self.at(START + failure.after, Happening::Revoked(index));
+            if let Some(lasts) = failure.lasts {
+                self.at(START + failure.after + lasts, Happening::SignedIn(index));
+            }
+        }
+        if options.outside > 0.0 {
+            self.plan_outside();
+        }
+        for (index, session) in sessions.iter().enumerate() {
+            let gap = session.steps.first().map_or(0.0, |step| step.gap);
+            self.at(START + secs(session.start) + secs(gap), Happening::Ready(index));
+        }
+    }
+
+    /// Sittings at times of each account's own.
+    fn plan_outside(&mut self) {
+        let weeks = self.scenario.options.length.0 as f64 / crate::world::WEEK.0 as f64;
+        let sittings = (f64::from(OUTSIDE_SITTINGS) * weeks).round() as u32;
+        for (index, spec) in self.scenario.accounts.iter().enumerate() {
+            let mut rng = Rng::named(self.scenario.options.seed, &spec.name);
+            for _ in 0..sittings {
+                let from = START + Span((rng.unit() * self.scenario.options.length.0 as f64) as u64);
+                for draw in 0..OUTSIDE_DRAWS {
+                    self.at(from + Span(OUTSIDE_APART.0 * u64::from(draw)), Happening::Outside(index));
+                }
+            }
+            self.at(START + Span((rng.unit() * PROBE.0 as f64) as u64), Happening::Probe(index));
+        }
+    }
+
+    fn handle(&mut self, happening: Happening, now: UnixMs) {
+        match happening {
+            Happening::Ended(talk) => self.ended(talk, now),
+            Happening::Told(account) => {
+                let arrived = self.readings.get_mut(&account).and_then(std::collections::VecDeque::pop_front);
+                if let Some(windows) = arrived {
+                    self.tell(account, windows, now);
+                }
+            }
+            // Nothing begins after the end.
+            _ if now >= self.end => {}
+            Happening::Ready(talk) => {
+                self.talks[talk].ready_at = now;
+                if !self.begin(talk, now) {
+                    self.waiting.push(talk);
+                }
+            }
+            Happening::Wake => self.wake(now),
+            Happening::Outside(account) => {
+                let spec = &self.scenario.accounts[account];
+                let draws = f64::from(OUTSIDE_DRAWS * OUTSIDE_SITTINGS);
+                let units = self.scenario.options.outside * spec.weekly_units / draws;
+                self.members[account].quota.draw_outside(units, now);
+            }
+            Happening::Probe(account) => {
+                if !self.members[account].revoked {
+                    self.read(account, now);
+                }
+                self.at(now + PROBE, Happening::Probe(account));
+            }
+            Happening::Revoked(account) => self.members[account].revoked = true,
+            Happening::SignedIn(account) => {
+                let member = &mut self.members[account];
+                member.revoked = false;
+                let credentials = Box::new(Credentials::lasting(Secret::new("simulated-again")));
+                self.pool.apply(Event::Renewed { id: member.id.clone(), credentials }, now);
+                self.wake(now);
+            }
+        }
+    }
+
+    /// Those who wait try again, in the order in which they came.
+    fn wake(&mut self, now: UnixMs) {
+        if self.wake_at.is_some_and(|at| at <= now) {
+            self.wake_at = None;
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        for talk in waiting {
+            if !self.begin(talk, now) {
+                self.waiting.push(talk);
+            }
+        }
+    }
+
+    /// Begins a conversation's next step, or finds that nobody can take it.
+    fn begin(&mut self, talk: usize, now: UnixMs) -> bool {
+        let mut tried: Vec<AccountId> = match self.contestant.gate {
+            Some(gate) => {
+                let shut = self.pool.slots().filter(|slot| !gate(slot, now));
+                shut.map(|slot| slot.account.id.clone()).collect()
+            }
+            None => Vec::new(),
+        };
+        loop {
+            let Talk { demand, key, .. } = &self.talks[talk];
+            let Ok(grant) = self.pool.lease(&Ask::new(demand, Some(*key)).after(&tried), now) else {
+                self.wake_later(now);
+                return false;
+            };
+            let account = self.by_id[&grant.account.id];
+            if self.ask_upstream(account, &grant, now) {
+                self.send(talk, account, grant, now);
+                return true;
+            }
+            self.outcome.refused_upstream += 1;
+            self.pool.release(&grant);
+            tried.push(grant.account.id.clone());
+        }
+    }
+
+    /// Does the provider take a request of this account? If not, the pool hears what the relay would have read from the refusal.
+    fn ask_upstream(&mut self, account: usize, grant: &Grant, now: UnixMs) -> bool {
+        let quantise = self.scenario.options.quantise;
+        let member = &mut self.members[account];
+        let id = member.id.clone();
+        if member.revoked {
+            let why = "its credential was revoked".into();
+            self.pool.apply(Event::SignInNeeded { id, epoch: grant.epoch, why }, now);
+            return false;
+        }
+        let Err(until) = member.quota.admit(now) else { return true };
+        let windows = member.quota.reading(now, quantise);
+        let penalty = Penalty { scope: Scope::Account, cause: Cause::QuotaSpent, until: Until::At(until) };
+        self.pool.apply(Event::Penalised { id: id.clone(), penalty }, now);
+        self.pool.apply(Event::Read { id, windows }, now);
+        false
+    }
+
+    fn send(&mut self, index: usize, account: usize, grant: Grant, now: UnixMs) {
+        let talk = &mut self.talks[index];
+        let step = &self.scenario.sessions[index].steps[talk.step];
+        let warm = talk.context.warm_on(account, now);
+        let tokens = cost_of(step, talk.context.tokens, warm);
+        let in_time = talk.ended_at.is_some_and(|ended| now < ended + WARM);
+        let least = cost_of(step, talk.context.tokens, if in_time { talk.context.tokens } else { 0 });
+        let sums = &mut self.outcome;
+        sums.steps += 1;
+        sums.ledger.cost += tokens.units();
+        sums.ledger.least_cost += least.units();
+        if let Some(last) = talk.last.filter(|last| *last != account) {
+            sums.moves += 1;
+            sums.warm_moves += u64::from(talk.context.warm_on(last, now) > 0);
+        }
+        let waited = now.since(talk.ready_at);
+        sums.blocked_steps += u64::from(waited > Span::ZERO);
+        sums.blocked_hours += hours(waited);
+        talk.last = Some(account);
+        talk.running = Some((grant, account, tokens));
+        let ends = now + secs(step.secs);
+        self.at(ends, Happening::Ended(index));
+    }
+
+    fn ended(&mut self, index: usize, now: UnixMs) {
+        let talk = &mut self.talks[index];
+        let Some((grant, account, tokens)) = talk.running.take() else { return };
+        let units = tokens.units();
+        let session = &self.scenario.sessions[index];
+        let step = &session.steps[talk.step];
+        talk.context.grow(whole(step.new) + whole(step.out), account, now);
+        talk.ended_at = Some(now);
+        talk.step += 1;
+        let next = session.steps.get(talk.step).map(|step| now + secs(step.gap));
+        let key = talk.key;
+        let member = &mut self.members[account];
+        member.quota.draw(units, now);
+        let id = member.id.clone();
+        self.pool.apply(Event::Served { id: id.clone(), families: Vec::new() }, now);
+        let drawn = Drawn { units, prefix: tokens.prefix(), warm: WARM };
+        self.pool.apply(Event::Drew { id, session: Some(key), families: Vec::new(), drawn }, now);
+        self.read(account, now);
+        self.pool.release(&grant);
+        if let Some(next) = next {
+            self.at(next, Happening::Ready(index));
+        }
+    }
+
+    /// A reading is made now and reaches the pool after the delay.
+    fn read(&mut self, account: usize, now: UnixMs) {
+        let Options { quantise, delay, .. } = *self.scenario.options;
+        let windows = self.members[account].quota.reading(now, quantise);
+        if delay == Span::ZERO || now == START {
+            self.tell(account, windows, now);
+        } else {
+            self.readings.entry(account).or_default().push_back(windows);
+            self.at(now + delay, Happening::Told(account));
+        }
+    }
+
+    fn tell(&mut self, account: usize, mut windows: Vec<QuotaWindow>, now: UnixMs) {
+        for window in &mut windows {
+            window.seen_at = now;
+        }
+        self.pool.apply(Event::Read { id: self.members[account].id.clone(), windows }, now);
+    }
+
+    /// Nobody can serve: those who wait try again when a window ends or a cooldown does, as the pool knows them.
+    fn wake_later(&mut self, now: UnixMs) {
+        let ends = self.pool.slots().flat_map(|slot| {
+            let windows = slot.windows.iter().filter_map(|window| window.resets_at);
+            windows.chain(slot.cooldowns.iter().map(|cooldown| cooldown.until))
+        });
+        let next = ends.filter(|time| *time > now).min().unwrap_or(now + ASK_AGAIN);
+        if self.wake_at.is_none_or(|at| next < at) {
+            self.wake_at = Some(next);
+            self.at(next, Happening::Wake);
+        }
+    }
+
+    fn outcome(mut self) -> Outcome {
+        for talk in std::mem::take(&mut self.waiting) {
+            self.outcome.blocked_steps += 1;
+            self.outcome.blocked_hours += hours(self.end.since(self.talks[talk].ready_at));
+        }
+        let (mut wasted, mut ended) = (0.0, 0.0);
+        let ledger = &mut self.outcome.ledger;
+        for Member { quota, .. } in &mut self.members {
+            quota.roll(self.end);
+            wasted += quota.wasted;
+            ended += quota.ended;
+            ledger.drawn_inside += quota.drawn_inside;
+            ledger.drawn_outside += quota.drawn_outside;
+        }
+        ledger.left_in_flight = self.pool.slots().map(|slot| slot.in_flight).sum();
+        let percent = |part: f64, whole: f64| if whole > 0.0 { rounded(100.0 * part / whole) } else { 0.0 };
+        Outcome {
+            blocked_hours: rounded(self.outcome.blocked_hours),
+            extra_tokens_pct: percent(ledger.cost - ledger.least_cost, ledger.least_cost),
+            wasted_pct: percent(wasted, ended),
+            ..self.outcome
+        }
+    }
+}
+
+impl Talk {
+    fn new(session: &Session, accounts: &[AccountSpec], usual: ProviderId) -> Self {
+        let named = session.provider.as_ref();
+        let provider = accounts.iter().map(|spec| spec.provider).find(|id| named.is_some_and(|named| id.0 == named));
+        let provider = provider.unwrap_or(usual);
+        let demand = Demand { model: session.model.clone(), ..Demand::any(provider, Client::OwnCli) };
+        Self {
+            key: SessionKey::new(provider, &session.user, &session.session),
+            demand,
+            step: 0,
+            ready_at: START,
+            ended_at: None,
+            context: Context::default(),
+            last: None,
+            running: None,
+        }
+    }
+}
+
+/// The tokens of a step on an account that holds `warm` of the conversation's `context`.
+fn cost_of(step: &Step, context: u64, warm: u64) -> TokenCounts {
+    TokenCounts {
+        cache_read: warm,
+        cache_write_5m: context - warm + whole(step.new),
+        output: whole(step.out),
+        ..TokenCounts::default()
+    }
+}
+
+fn whole(tokens: f64) -> u64 {
+    tokens.round() as u64
+}
+
+fn secs(secs: f64) -> Span {
+    Span((secs * 1000.0).round() as u64)
+}
+
+fn hours(span: Span) -> f64 {
+    span.0 as f64 / 3_600_000.0
+}
