@@ -295,6 +295,9 @@ impl<'a> Run<'a> {
     fn send(&mut self, index: usize, account: usize, grant: Grant, now: UnixMs) {
         let talk = &mut self.talks[index];
         let step = &self.scenario.sessions[index].steps[talk.step];
+        if let Some(measured) = step.prefix {
+            talk.context.tokens = whole(measured);
+        }
         let warm = talk.context.warm_on(account, now);
         let tokens = cost_of(step, talk.context.tokens, warm);
         let in_time = talk.ended_at.is_some_and(|ended| now < ended + WARM);
@@ -322,7 +325,7 @@ impl<'a> Run<'a> {
         let units = tokens.units();
         let session = &self.scenario.sessions[index];
         let step = &session.steps[talk.step];
-        talk.context.grow(whole(step.new) + whole(step.out), account, now);
+        talk.context.grow(whole(step.new) + whole(step.out), account, step.prefix.is_none(), now);
         talk.ended_at = Some(now);
         talk.step += 1;
         let next = session.steps.get(talk.step).map(|step| now + secs(step.gap));

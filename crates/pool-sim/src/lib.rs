@@ -10,6 +10,7 @@ pub mod grid;
 pub mod options;
 pub mod policies;
 pub mod pool_file;
+pub mod replay;
 pub mod report;
 pub mod rng;
 pub mod trace;

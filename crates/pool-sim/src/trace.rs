@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::pool_file::AccountSpec;
+
 /// A conversation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {
@@ -29,6 +31,10 @@ pub struct Step {
     pub out: f64,
     /// How long the provider takes, in seconds.
     pub secs: f64,
+    /// Tokens of the conversation that this step repeats, where that was measured (a replay). `None`: all that came before, as
+    /// the client would compact it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<f64>,
 }
 
 /// Why a trace cannot be used.
@@ -79,7 +85,8 @@ fn check(session: &Session) -> Result<(), String> {
         let checked = within("gap", step.gap, MOST_SECS)
             .and_then(|()| within("new", step.new, MOST_TOKENS))
             .and_then(|()| within("out", step.out, MOST_TOKENS))
-            .and_then(|()| within("secs", step.secs, MOST_SECS));
+            .and_then(|()| within("secs", step.secs, MOST_SECS))
+            .and_then(|()| within("prefix", step.prefix.unwrap_or(0.0), MOST_TOKENS));
         checked.map_err(|what| format!("step {}: {what}", index + 1))?;
     }
     Ok(())
@@ -92,6 +99,12 @@ fn plain(error: &serde_json::Error) -> String {
         Some((what, _)) => format!("{what} (column {})", error.column()),
         None => said,
     }
+}
+
+/// The first provider that the trace names and `known` does not.
+pub fn unknown_provider<'a>(sessions: &'a [Session], known: &[AccountSpec]) -> Option<(&'a Session, &'a str)> {
+    let named = |session: &'a Session| session.provider.as_deref().map(|name| (session, name));
+    sessions.iter().filter_map(named).find(|(_, name)| known.iter().all(|spec| spec.provider.0 != *name))
 }
 
 /// A trace as text, one conversation a line.
