@@ -96,26 +96,27 @@ pub fn cost(records: &[Record]) -> f64 {
 /// Accounts of the sizes that the records prove: each holds at least what it has served in its busiest five hours and in its busiest
 /// seven days. The end of its week is not known: midway.
 pub fn least_accounts(records: &[Record], providers: &[ProviderId]) -> Vec<AccountSpec> {
-    let mut by_account: BTreeMap<&str, (ProviderId, Vec<(UnixMs, f64)>)> = BTreeMap::new();
+    let mut by_account: BTreeMap<(&str, ProviderId), Vec<(UnixMs, f64)>> = BTreeMap::new();
     for record in records {
         let Some(provider) = providers.iter().find(|id| id.0 == record.provider) else { continue };
         let units = record.tokens.map_or(0.0, |tokens| tokens.units());
-        by_account.entry(&record.account).or_insert((*provider, Vec::new())).1.push((record.at, units));
+        by_account.entry((&record.account, *provider)).or_default().push((record.at, units));
     }
-    let spec = |(name, (provider, draws)): (&str, (ProviderId, Vec<(UnixMs, f64)>))| {
-        let short = busiest(&draws, SHORT.0);
+    let mut accounts = Vec::new();
+    for ((name, provider), draws) in &by_account {
+        let short = busiest(draws, SHORT.0);
         // No plan is known whose week is smaller than three of its short windows.
-        let weekly = busiest(&draws, WEEK.0).max(3.0 * short).max(1.0);
-        AccountSpec {
-            name: name.to_owned(),
-            provider,
+        let weekly = busiest(draws, WEEK.0).max(3.0 * short).max(1.0);
+        accounts.push(AccountSpec {
+            name: (*name).to_owned(),
+            provider: *provider,
             plan: None,
             weekly_units: weekly,
             short_ratio: weekly / short.max(weekly / 1000.0),
             phase_hours: 84.0,
-        }
-    };
-    by_account.into_iter().map(spec).collect()
+        });
+    }
+    accounts
 }
 
 /// The most that was drawn within any time of this length.
