@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use pool_core::ask::Ask;
+use pool_core::choose;
 use pool_core::pool::{Event, Grant};
 use pool_core::usage::Drawn;
 use pool_core::verdict::{Cause, Penalty, Until};
@@ -240,9 +241,14 @@ impl<'a> Run<'a> {
         if self.wake_at.is_some_and(|at| at <= now) {
             self.wake_at = None;
         }
-        let waiting = std::mem::take(&mut self.waiting);
-        for talk in waiting {
-            if !self.begin(talk, now) {
+        // What refuses one conversation refuses all of its provider: nobody here is bound to an account.
+        let mut refused: Vec<ProviderId> = Vec::new();
+        for talk in std::mem::take(&mut self.waiting) {
+            let provider = self.talks[talk].demand.provider;
+            if refused.contains(&provider) {
+                self.waiting.push(talk);
+            } else if !self.begin(talk, now) {
+                refused.push(provider);
                 self.waiting.push(talk);
             }
         }
@@ -263,6 +269,7 @@ impl<'a> Run<'a> {
                 self.wake_later(now);
                 return false;
             };
+            debug_assert!(self.is_able(&grant, &tried, talk, now), "{} was chosen and cannot serve", grant.account.id);
             let account = self.by_id[&grant.account.id];
             if self.ask_upstream(account, &grant, now) {
                 self.send(talk, account, grant, now);
@@ -272,6 +279,13 @@ impl<'a> Run<'a> {
             self.pool.release(&grant);
             tried.push(grant.account.id.clone());
         }
+    }
+
+    /// Might the pool give this account away, as far as it knows?
+    fn is_able(&self, grant: &Grant, tried: &[AccountId], talk: usize, now: UnixMs) -> bool {
+        let demand = &self.talks[talk].demand;
+        let slot = self.pool.slot(&grant.account.id).filter(|slot| slot.account.provider == demand.provider);
+        slot.is_some_and(|slot| choose::eligible(slot, demand, now).is_ok()) && !tried.contains(&grant.account.id)
     }
 
     /// Does the provider take a request of this account? If not, the pool hears what the relay would have read from the refusal.

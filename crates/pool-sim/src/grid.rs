@@ -12,7 +12,7 @@ use crate::trace::Session;
 
 pub const LOADS: [f64; 4] = [0.7, 0.85, 1.0, 1.1];
 /// Accounts, and the users that share them.
-pub const POOLS: [(usize, usize); 5] = [(2, 2), (4, 5), (7, 8), (20, 14), (50, 20)];
+pub const POOLS: [(usize, usize); 5] = [(2, 2), (4, 5), (7, 8), (20, 14), (50, 30)];
 pub const SEEDS: [u64; 3] = [1, 2, 3];
 const DAYS: f64 = 14.0;
 
