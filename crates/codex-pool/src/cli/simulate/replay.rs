@@ -116,10 +116,10 @@ impl Past {
         line("what was used outside the pool, and requests that were refused: none".into());
         line("how long a cache stayed warm: five minutes".into());
         if self.gaps.alone > 0 {
-            line(format!("{} requests named no conversation: each counts as one of its own", self.gaps.alone));
+            line(format!("the conversation of requests that named none ({}): one of its own each", self.gaps.alone));
         }
         if self.gaps.untold > 0 {
-            line(format!("{} answers did not tell their tokens: they count as nothing", self.gaps.untold));
+            line(format!("the tokens of answers that did not tell them ({}): none", self.gaps.untold));
         }
         out
     }

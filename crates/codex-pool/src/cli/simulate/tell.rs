@@ -26,8 +26,8 @@ pub(super) fn told(comparison: &Comparison) -> String {
 fn sentence(comparison: &Comparison) -> String {
     let ours = comparison.ours();
     let Comparison { accounts, conversations, steps, days, .. } = comparison;
-    let work =
-        format!("Over {} days, {conversations} conversations ({steps} steps) on {accounts} accounts", number(*days, 1));
+    let time = pool_core::Span((days * 86_400_000.0) as u64);
+    let work = format!("Over {time} with {conversations} conversations ({steps} steps) on {accounts} accounts");
     let wait = if ours.blocked_steps == 0 {
         "nobody would have waited for quota".to_owned()
     } else {
