@@ -8,17 +8,18 @@ use pool_core::choose;
 use pool_core::pool::{Event, Grant};
 use pool_core::usage::Drawn;
 use pool_core::verdict::{Cause, Penalty, Until};
-use pool_core::{AccountId, Client, Credentials, Demand, Pool, ProviderId, QuotaWindow, Scope, Secret};
-use pool_core::{SessionKey, Span, TokenCounts, UnixMs};
+use pool_core::{AccountId, Credentials, Pool, ProviderId, QuotaWindow, Scope, Secret};
+use pool_core::{Span, UnixMs};
 
 use crate::options::Options;
+use crate::outside;
 use crate::policies::Contestant;
 use crate::pool_file::AccountSpec;
 use crate::report::{Ledger, Outcome, rounded};
-use crate::rng::Rng;
-use crate::trace::{Session, Step};
+use crate::talk::{Talk, cost_of, hours, secs, whole};
+use crate::trace::Session;
 use crate::warm_up;
-use crate::world::{Context, Quota, WARM};
+use crate::world::{Quota, WARM};
 
 /// What is simulated.
 #[derive(Clone, Debug)]
@@ -34,11 +35,6 @@ const START: UnixMs = UnixMs(1_760_000_000_000);
 const ASK_AGAIN: Span = Span::from_mins(1);
 /// With use outside the pool idle accounts are asked what they have left, as the relay does.
 const PROBE: Span = Span::from_mins(15);
-/// Somebody outside uses an account in sittings of so many draws, this far apart, so often a week.
-const OUTSIDE_DRAWS: u32 = 12;
-const OUTSIDE_APART: Span = Span::from_mins(10);
-const OUTSIDE_SITTINGS: u32 = 10;
-
 /// Plays the scenario with one policy. `progress` is told the share done, 0 to 1, now and then.
 pub fn run(scenario: &Scenario<'_>, contestant: &Contestant, progress: &mut dyn FnMut(f64)) -> Outcome {
     let mut run = Run::new(scenario, contestant);
@@ -76,20 +72,6 @@ struct Member {
     id: AccountId,
     quota: Quota,
     revoked: bool,
-}
-
-/// A conversation of the run.
-struct Talk {
-    key: SessionKey,
-    demand: Demand,
-    /// The next step.
-    step: usize,
-    ready_at: UnixMs,
-    ended_at: Option<UnixMs>,
-    context: Context,
-    /// Who served the step before.
-    last: Option<usize>,
-    running: Option<(Grant, usize, TokenCounts)>,
 }
 
 struct Run<'a> {
@@ -179,19 +161,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Sittings at times of each account's own.
     fn plan_outside(&mut self) {
-        let weeks = self.scenario.options.length.0 as f64 / crate::world::WEEK.0 as f64;
-        let sittings = (f64::from(OUTSIDE_SITTINGS) * weeks).round() as u32;
-        for (index, spec) in self.scenario.accounts.iter().enumerate() {
-            let mut rng = Rng::named(self.scenario.options.seed, &spec.name);
-            for _ in 0..sittings {
-                let from = START + Span((rng.unit() * self.scenario.options.length.0 as f64) as u64);
-                for draw in 0..OUTSIDE_DRAWS {
-                    self.at(from + Span(OUTSIDE_APART.0 * u64::from(draw)), Happening::Outside(index));
-                }
+        let Scenario { accounts, options, .. } = self.scenario;
+        for (index, spec) in accounts.iter().enumerate() {
+            for after in outside::draws(spec, options) {
+                self.at(START + after, Happening::Outside(index));
             }
-            self.at(START + Span((rng.unit() * PROBE.0 as f64) as u64), Happening::Probe(index));
+            self.at(START, Happening::Probe(index));
         }
     }
 
@@ -214,9 +190,7 @@ impl<'a> Run<'a> {
             }
             Happening::Wake => self.wake(now),
             Happening::Outside(account) => {
-                let spec = &self.scenario.accounts[account];
-                let draws = f64::from(OUTSIDE_DRAWS * OUTSIDE_SITTINGS);
-                let units = self.scenario.options.outside * spec.weekly_units / draws;
+                let units = outside::units(&self.scenario.accounts[account], self.scenario.options);
                 self.members[account].quota.draw_outside(units, now);
             }
             Happening::Probe(account) => {
@@ -412,45 +386,4 @@ impl<'a> Run<'a> {
             ..self.outcome
         }
     }
-}
-
-impl Talk {
-    fn new(session: &Session, accounts: &[AccountSpec], usual: ProviderId) -> Self {
-        let named = session.provider.as_ref();
-        let provider = accounts.iter().map(|spec| spec.provider).find(|id| named.is_some_and(|named| id.0 == named));
-        let provider = provider.unwrap_or(usual);
-        let demand = Demand { model: session.model.clone(), ..Demand::any(provider, Client::OwnCli) };
-        Self {
-            key: SessionKey::new(provider, &session.user, &session.session),
-            demand,
-            step: 0,
-            ready_at: START,
-            ended_at: None,
-            context: Context::default(),
-            last: None,
-            running: None,
-        }
-    }
-}
-
-/// The tokens of a step on an account that holds `warm` of the conversation's `context`.
-fn cost_of(step: &Step, context: u64, warm: u64) -> TokenCounts {
-    TokenCounts {
-        cache_read: warm,
-        cache_write_5m: context - warm + whole(step.new),
-        output: whole(step.out),
-        ..TokenCounts::default()
-    }
-}
-
-fn whole(tokens: f64) -> u64 {
-    tokens.round() as u64
-}
-
-fn secs(secs: f64) -> Span {
-    Span((secs * 1000.0).round() as u64)
-}
-
-fn hours(span: Span) -> f64 {
-    span.0 as f64 / 3_600_000.0
 }

@@ -88,7 +88,7 @@ fn bar(contestants: usize) -> ProgressBar {
     // Hidden by itself where standard error is no terminal.
     let bar = ProgressBar::with_draw_target(Some(WHOLE * contestants as u64), ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template("simulating {bar:40} {percent:>3} %") {
-        bar.set_style(style);
+        bar.set_style(style.progress_chars("=> "));
     }
     bar
 }
