@@ -1,15 +1,14 @@
 //! A run: conversations step after step on a virtual clock, each step asking the real pool for an account.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use pool_core::ask::Ask;
 use pool_core::choose;
 use pool_core::pool::{Event, Grant};
 use pool_core::usage::Drawn;
 use pool_core::verdict::{Cause, Penalty, Until};
-use pool_core::{AccountId, Credentials, Pool, ProviderId, QuotaWindow, Scope, Secret};
-use pool_core::{Span, UnixMs};
+use pool_core::{AccountId, Credentials, Pool, ProviderId, QuotaWindow, Scope, Secret, Span, UnixMs};
 
 use crate::options::Options;
 use crate::outside;
@@ -33,8 +32,9 @@ pub struct Scenario<'a> {
 const START: UnixMs = UnixMs(1_760_000_000_000);
 /// Nobody knows when an account can serve again: ask anew after this.
 const ASK_AGAIN: Span = Span::from_mins(1);
-/// With use outside the pool idle accounts are asked what they have left, as the relay does.
-const PROBE: Span = Span::from_mins(15);
+/// With use outside the pool an account is asked what it has left when no reply has told for so long (`probe_seconds`).
+const PROBE: Span = Span::from_mins(5);
+
 /// Plays the scenario with one policy. `progress` is told the share done, 0 to 1, now and then.
 pub fn run(scenario: &Scenario<'_>, contestant: &Contestant, progress: &mut dyn FnMut(f64)) -> Outcome {
     let mut run = Run::new(scenario, contestant);
@@ -72,6 +72,7 @@ struct Member {
     id: AccountId,
     quota: Quota,
     revoked: bool,
+    read_at: UnixMs,
 }
 
 struct Run<'a> {
@@ -86,7 +87,7 @@ struct Run<'a> {
     waiting: Vec<usize>,
     wake_at: Option<UnixMs>,
     /// Readings on their way, in the order of their arrival.
-    readings: HashMap<usize, std::collections::VecDeque<Vec<QuotaWindow>>>,
+    readings: HashMap<usize, VecDeque<Vec<QuotaWindow>>>,
     end: UnixMs,
     outcome: Outcome,
 }
@@ -97,7 +98,12 @@ impl<'a> Run<'a> {
         let members: Vec<Member> = scenario
             .accounts
             .iter()
-            .map(|spec| Member { id: warm_up::account_id(spec), quota: Quota::new(spec, START), revoked: false })
+            .map(|spec| Member {
+                id: warm_up::account_id(spec),
+                quota: Quota::new(spec, START),
+                revoked: false,
+                read_at: START,
+            })
             .collect();
         let usual = scenario.accounts.first().map_or(ProviderId(""), |spec| spec.provider);
         let talks = scenario.sessions.iter().map(|session| Talk::new(session, scenario.accounts, usual)).collect();
@@ -167,7 +173,7 @@ impl<'a> Run<'a> {
             for after in outside::draws(spec, options) {
                 self.at(START + after, Happening::Outside(index));
             }
-            self.at(START, Happening::Probe(index));
+            self.at(START + PROBE, Happening::Probe(index));
         }
     }
 
@@ -175,7 +181,7 @@ impl<'a> Run<'a> {
         match happening {
             Happening::Ended(talk) => self.ended(talk, now),
             Happening::Told(account) => {
-                let arrived = self.readings.get_mut(&account).and_then(std::collections::VecDeque::pop_front);
+                let arrived = self.readings.get_mut(&account).and_then(VecDeque::pop_front);
                 if let Some(windows) = arrived {
                     self.tell(account, windows, now);
                 }
@@ -194,10 +200,12 @@ impl<'a> Run<'a> {
                 self.members[account].quota.draw_outside(units, now);
             }
             Happening::Probe(account) => {
-                if !self.members[account].revoked {
+                let Member { revoked, read_at, .. } = self.members[account];
+                if read_at + PROBE <= now && !revoked {
                     self.read(account, now);
                 }
-                self.at(now + PROBE, Happening::Probe(account));
+                let due = self.members[account].read_at + PROBE;
+                self.at(due.max(now + ASK_AGAIN), Happening::Probe(account));
             }
             Happening::Revoked(account) => self.members[account].revoked = true,
             Happening::SignedIn(account) => {
@@ -334,7 +342,9 @@ impl<'a> Run<'a> {
     /// A reading is made now and reaches the pool after the delay.
     fn read(&mut self, account: usize, now: UnixMs) {
         let Options { quantise, delay, .. } = *self.scenario.options;
-        let windows = self.members[account].quota.reading(now, quantise);
+        let member = &mut self.members[account];
+        member.read_at = now;
+        let windows = member.quota.reading(now, quantise);
         if delay == Span::ZERO || now == START {
             self.tell(account, windows, now);
         } else {
