@@ -1,6 +1,6 @@
 //! Traces: what people did, one conversation a line of JSON.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::pool_file::AccountSpec;
 
@@ -26,8 +26,10 @@ pub struct Step {
     /// Seconds from the end of the step before (of the first: from the conversation's start).
     pub gap: f64,
     /// Tokens of input that no request of the conversation has sent before.
+    #[serde(serialize_with = "whole")]
     pub new: f64,
     /// Tokens of the answer.
+    #[serde(serialize_with = "whole")]
     pub out: f64,
     /// How long the provider takes, in seconds.
     pub secs: f64,
@@ -35,6 +37,12 @@ pub struct Step {
     /// the client would compact it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<f64>,
+}
+
+/// Tokens are written as a whole number, though a measured share of one is read too.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn whole<S: Serializer>(tokens: &f64, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_u64(tokens.round() as u64)
 }
 
 /// Why a trace cannot be used.
@@ -125,6 +133,7 @@ mod tests {
         let sessions = parse(&format!("{FINE}\n\n")).expect("a trace");
         assert_eq!((sessions.len(), sessions[0].start, sessions[0].steps[0].new), (1, 5.5, 14_000.0));
         assert_eq!(parse(&write(&sessions)).expect("a trace"), sessions);
+        assert!(write(&sessions).contains(r#""new":14000,"out":210,"#));
     }
 
     #[test]

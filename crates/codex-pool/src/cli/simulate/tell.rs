@@ -27,7 +27,12 @@ fn sentence(comparison: &Comparison) -> String {
     let ours = comparison.ours();
     let Comparison { accounts, conversations, steps, days, .. } = comparison;
     let time = pool_core::Span((days * 86_400_000.0) as u64);
-    let work = format!("Over {time} with {conversations} conversations ({steps} steps) on {accounts} accounts");
+    let work = format!(
+        "Over {time} with {} ({}) on {}",
+        count(*conversations, "conversation"),
+        count(*steps, "step"),
+        count(*accounts, "account")
+    );
     let wait = if ours.blocked_steps == 0 {
         "nobody would have waited for quota".to_owned()
     } else {
@@ -42,6 +47,10 @@ fn sentence(comparison: &Comparison) -> String {
         format!(" The best of the others, {}: {hours} h and {extra} %.", best.name)
     });
     format!("{work}: with codex-pool {wait}, and {extra}.{best}")
+}
+
+fn count(number: usize, word: &str) -> String {
+    if number == 1 { format!("1 {word}") } else { format!("{number} {word}s") }
 }
 
 fn table(comparison: &Comparison) -> String {
