@@ -66,13 +66,10 @@ pub(super) fn play(
         })
     });
     bar.finish_and_clear();
-    let mut outcomes = outcomes.into_values();
-    let mut policies: Vec<Outcome> = outcomes.by_ref().take(contestants.len() - 1).collect();
-    let reference = policies.pop().zip(outcomes.next());
-    let Some((last, reference)) = reference else {
+    let mut policies: Vec<Outcome> = outcomes.into_values().collect();
+    let Some(reference) = policies.pop() else {
         return Err(Problem::new("the simulation did not come to its end", "", "").into());
     };
-    policies.push(last);
     let in_time = |session: &&Session| session.start * 1000.0 < options.length.0 as f64;
     Ok(Comparison {
         reference,
