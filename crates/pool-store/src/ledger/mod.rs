@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use file::OpenError;
 pub(crate) use file::reason;
-pub use read::{AccountTotals, ReadError};
+pub use read::{AccountTotals, ReadError, ServedRecord};
 pub use write::Writer;
 
 /// Bounds of the ledger. The defaults are right for everything but tests.
