@@ -193,6 +193,11 @@ pub fn conflicts(rows: &[&Route]) -> Vec<String> {
     found
 }
 
+/// Is there a path that fits both of these (written as in [`Route::path`])? For rows of other tables beside this one.
+pub fn overlap(one: &'static str, other: &'static str) -> bool {
+    Pattern::new(one).overlaps(&Pattern::new(other))
+}
+
 /// Can a path be read in one way only?
 fn is_plain(path: &str) -> bool {
     let bytes = path.as_bytes();

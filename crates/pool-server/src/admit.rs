@@ -129,7 +129,7 @@ pub fn is_our_host(config: &Config, headers: &HeaderMap) -> bool {
 
 /// A browser says where a request comes from. Command-line clients send no `Origin`, and no `Sec-Fetch-Site` but `same-origin`
 /// or `none` is ours.
-fn comes_from_foreign_page(headers: &HeaderMap) -> bool {
+pub fn comes_from_foreign_page(headers: &HeaderMap) -> bool {
     let site = headers.get("sec-fetch-site").map(header::HeaderValue::as_bytes);
     if matches!(site, Some(b"cross-site" | b"same-site")) {
         return true;

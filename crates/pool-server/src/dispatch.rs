@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use pool_core::Demand;
 use pool_providers::reply::Failure;
@@ -24,8 +24,8 @@ const ANSWER_BODY_CAP: usize = 1 << 20;
 pub async fn handle(app: Arc<App>, peer: SocketAddr, request: Request<Incoming>) -> Response<ReplyBody> {
     let (mut parts, body) = request.into_parts();
     name_host_once(&mut parts);
-    if let Some(page) = Page::of(&head(&parts)) {
-        return pages::answer(&app, page, peer, &head(&parts)).await;
+    if let Some((page, holes)) = Page::find(&parts.method, parts.uri.path()) {
+        return page.answer(holes, app, peer, parts, body).await;
     }
     let route = app.table.find(&head(&parts));
     if let Some(route) = route.filter(|route| route.kind == Kind::OpenAnswer) {
@@ -33,7 +33,7 @@ pub async fn handle(app: Arc<App>, peer: SocketAddr, request: Request<Incoming>)
     }
     let caller = match app.admit(peer, &head(&parts)) {
         Ok(caller) => caller,
-        Err(Denied::ForeignPage) => return pages::problem(StatusCode::FORBIDDEN, &Denied::ForeignPage.to_string()),
+        Err(Denied::ForeignPage) => return pages::denied(Denied::ForeignPage),
         Err(denied) => {
             tracing::info!(peer = %peer.ip(), path = parts.uri.path(), %denied, "a request was not admitted");
             return deliver::failure(

@@ -1,0 +1,44 @@
+//! What can be done with an account.
+
+use http::{Response, StatusCode};
+use pool_core::pool::Slot;
+
+use super::reply::{json_page, problem};
+use super::status::account_status;
+use super::{Operator, Visit};
+use crate::pool::prober::Outcome;
+use crate::relay::deliver::ReplyBody;
+use crate::status::TestResult;
+
+/// One small request to the provider on this account: does its credential work, what does it have left?
+pub async fn test(visit: Visit<Operator>) -> Response<ReplyBody> {
+    let (app, name) = (&*visit.app, visit.hole(0));
+    let ids = app.pool.read(|pool, _| {
+        let fits = |slot: &&Slot| slot.account.name == name || &*slot.account.id.0 == name || slot.account.file == name;
+        pool.slots().filter(fits).map(|slot| slot.account.id.clone()).collect::<Vec<_>>()
+    });
+    let id = match ids.as_slice() {
+        [id] => id,
+        [] => {
+            return problem(
+                StatusCode::NOT_FOUND,
+                &format!("no account is called {name:?}; see `codex-pool accounts list`"),
+            );
+        }
+        several => {
+            let list = several.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            return problem(StatusCode::CONFLICT, &format!("several accounts are called {name:?}: {list}; use the id"));
+        }
+    };
+    let (ok, message) = match app.keeper.prober.probe_now(id).await {
+        Ok(report) => match report.outcome {
+            Outcome::Works => (true, "the provider takes its credential".into()),
+            Outcome::NoProbe => {
+                (true, "not asked: every question to its provider costs quota, the first request will tell".into())
+            }
+            Outcome::NeedsPerson { why } | Outcome::Trouble { why } => (false, why),
+        },
+        Err(failure) => (false, failure.to_string()),
+    };
+    json_page(StatusCode::OK, &TestResult { ok, message, account: account_status(app, id) })
+}

@@ -1,0 +1,151 @@
+//! Pages of our own: one table of everything that can be asked of the pool itself, and who may.
+//!
+//! A row cannot be written without saying whom it answers, and the page's own type says it again: a page that takes a
+//! `Visit<Operator>` can stand in an `Operator` row only. What no row names is looked up among the providers' rows
+//! (`dispatch.rs`), and is 404 if those do not name it either. `docs/ACCESS.md` is made from both tables.
+
+mod accounts;
+mod health;
+pub mod reply;
+mod status;
+mod visit;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::{Method, Response, StatusCode};
+use hyper::body::Incoming;
+use pool_core::people::Role;
+
+use crate::admit::{self, Caller, Denied};
+use crate::app::App;
+use crate::relay::deliver::ReplyBody;
+use crate::relay::path::head;
+
+use reply::problem;
+pub use visit::{Oneself, Operator, Visit};
+
+/// One row a line: method, path, whom it answers (a [`Need`]), the page, what it is for. `{name}` in a path stands for one segment.
+macro_rules! table {
+    ($($method:ident $path:literal $need:ident $page:path, $about:literal;)*) => {
+        /// Everything that can be asked of the pool itself.
+        pub static PAGES: &[Page] = &[$(Page {
+            method: Method::$method,
+            path: $path,
+            needs: Need::$need(|visit| Box::pin($page(visit))),
+            about: $about,
+        }),*];
+    };
+}
+
+table! {
+    GET    "/healthz"                        Open      health::alive,       "the process runs";
+    GET    "/readyz"                         Open      health::ready,       "it can take requests";
+
+    GET    "/"                               Operator  status::as_text,     "the accounts and what they have left, for `curl`";
+    GET    "/status"                         Operator  status::as_json,     "the same for programs";
+    GET    "/api/status"                     Operator  status::as_json,     "the same for programs";
+    POST   "/api/accounts/{account}/test"    Operator  accounts::test,      "one small request on an account";
+}
+
+/// One of our pages.
+#[derive(Debug)]
+pub struct Page {
+    pub method: Method,
+    pub path: &'static str,
+    pub needs: Need,
+    /// What it is for, in a few words.
+    pub about: &'static str,
+}
+
+type Answer = Pin<Box<dyn Future<Output = Response<ReplyBody>> + Send>>;
+
+/// Whom a page answers, and how.
+#[derive(Clone, Copy, Debug)]
+pub enum Need {
+    /// Everybody, by whatever name they call us: for machines that watch over us. Such a page tells nothing.
+    Open(fn(Visit<()>) -> Answer),
+    /// Everybody who asks by a name of ours; what changes something must not come from another web page.
+    Visitor(fn(Visit<()>) -> Answer),
+    /// Everybody who is let in.
+    Anyone(fn(Visit<Caller>) -> Answer),
+    /// The person whom the path's `{user}` names (`me`: whoever asks), and the operator.
+    Oneself(fn(Visit<Oneself>) -> Answer),
+    /// The operator.
+    Operator(fn(Visit<Operator>) -> Answer),
+}
+
+impl Page {
+    /// Which page a request asks for, and what stands in its path's holes. Watchers may ask for the head only.
+    pub fn find(method: &Method, path: &str) -> Option<(&'static Self, Vec<String>)> {
+        PAGES.iter().find_map(|page| {
+            let fits = page.method == *method || (*method == Method::HEAD && matches!(page.needs, Need::Open(_)));
+            Some((page, fits.then(|| visit::holes(page.path, path))??))
+        })
+    }
+
+    /// Answers, if it may be asked so.
+    pub async fn answer(
+        &self,
+        holes: Vec<String>,
+        app: Arc<App>,
+        peer: SocketAddr,
+        parts: http::request::Parts,
+        body: Incoming,
+    ) -> Response<ReplyBody> {
+        let admitted = self.admit(&app, peer, &parts);
+        let visit = Visit { app, peer, who: (), parts, body, holes };
+        let caller = match (self.needs, admitted) {
+            (_, Err(refusal)) => return refusal,
+            (Need::Open(page) | Need::Visitor(page), Ok(_)) => return page(visit).await,
+            (_, Ok(None)) => return denied(Denied::NoCredential),
+            (_, Ok(Some(caller))) => caller,
+        };
+        match self.needs {
+            Need::Open(page) | Need::Visitor(page) => page(visit).await,
+            Need::Anyone(page) => page(visit.of(caller)).await,
+            Need::Oneself(page) => match visit::oneself(&visit.app, caller, self.path, &visit.holes) {
+                Some(who) => page(visit.of(who)).await,
+                None => problem(StatusCode::NOT_FOUND, "nobody has this id, or it is not yours to ask about"),
+            },
+            Need::Operator(page) if caller.role() == Role::Operator => page(visit.of(Operator(caller))).await,
+            Need::Operator(_) => problem(StatusCode::FORBIDDEN, "only the operator of this pool may ask this"),
+        }
+    }
+
+    /// Who asks? Nobody in particular where the page does not want to know.
+    fn admit(
+        &self,
+        app: &App,
+        peer: SocketAddr,
+        parts: &http::request::Parts,
+    ) -> Result<Option<Caller>, Response<ReplyBody>> {
+        if matches!(self.needs, Need::Open(_)) {
+            return Ok(None);
+        }
+        if !admit::is_our_host(&app.config, &parts.headers) {
+            return Err(problem(
+                StatusCode::MISDIRECTED_REQUEST,
+                "this is not one of the pool's own names: use its address, or set `public_url` to the name that you use",
+            ));
+        }
+        if matches!(self.needs, Need::Visitor(_)) {
+            let foreign = self.method != Method::GET && admit::comes_from_foreign_page(&parts.headers);
+            return if foreign { Err(denied(Denied::ForeignPage)) } else { Ok(None) };
+        }
+        app.admit(peer, &head(parts)).map(Some).map_err(denied)
+    }
+}
+
+/// Why a page was not answered.
+pub fn denied(why: Denied) -> Response<ReplyBody> {
+    let status = match why {
+        Denied::ForeignPage => StatusCode::FORBIDDEN,
+        Denied::NoCredential | Denied::OnlyLocal | Denied::WrongCredential | Denied::Paused => StatusCode::UNAUTHORIZED,
+    };
+    problem(status, &why.to_string())
+}

@@ -1,0 +1,37 @@
+//! What our pages answer with.
+
+use http::{HeaderValue, Response, StatusCode, header};
+use pool_providers::reply::Reply;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::relay::deliver::{self, ReplyBody};
+
+/// An error on one of our own pages.
+pub fn problem(status: StatusCode, message: &str) -> Response<ReplyBody> {
+    json_page(status, &json!({ "error": { "message": message } }))
+}
+
+pub fn json_page(status: StatusCode, body: &impl Serialize) -> Response<ReplyBody> {
+    guarded(deliver::reply(Reply::json(status, &json!(body))))
+}
+
+pub fn text(status: StatusCode, body: String) -> Response<ReplyBody> {
+    let mut reply = Reply::empty(status);
+    reply.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    reply.body = body.into();
+    guarded(deliver::reply(reply))
+}
+
+/// Nothing of ours may be cached, framed, sniffed or run as a script.
+fn guarded(mut response: Response<ReplyBody>) -> Response<ReplyBody> {
+    for (name, value) in [
+        ("cache-control", "no-store"),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

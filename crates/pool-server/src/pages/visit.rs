@@ -1,0 +1,188 @@
+//! A request for one of our pages, as the page sees it: who asks, what stands in the path, and a small body.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use pool_core::people::{Role, User, UserId};
+use pool_providers::request::Head;
+use serde::de::DeserializeOwned;
+
+use super::reply::problem;
+use crate::admit::Caller;
+use crate::app::App;
+use crate::relay::deliver::ReplyBody;
+use crate::relay::path;
+
+/// What our pages are told is small.
+const BODY_CAP: usize = 64 << 10;
+
+/// `W` says who asks: `()` nobody in particular, a [`Caller`], [`Oneself`] or the [`Operator`].
+#[derive(Debug)]
+pub struct Visit<W> {
+    pub app: Arc<App>,
+    /// The TCP peer.
+    pub peer: SocketAddr,
+    pub who: W,
+    pub parts: http::request::Parts,
+    pub(super) body: Incoming,
+    pub(super) holes: Vec<String>,
+}
+
+/// The operator, and how they came in. Made by the table only.
+#[derive(Debug)]
+pub struct Operator(pub(super) Caller);
+
+/// Somebody who asks about themself, or the operator asking about them. Made by the table only.
+#[derive(Debug)]
+pub struct Oneself {
+    pub(super) caller: Caller,
+    /// Whom it is about.
+    pub user: Arc<User>,
+}
+
+impl Operator {
+    pub fn caller(&self) -> &Caller {
+        &self.0
+    }
+}
+
+impl Oneself {
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+impl Visit<()> {
+    pub(super) fn of<W>(self, who: W) -> Visit<W> {
+        let Self { app, peer, who: (), parts, body, holes } = self;
+        Visit { app, peer, who, parts, body, holes }
+    }
+}
+
+impl<W> Visit<W> {
+    pub fn head(&self) -> Head<'_> {
+        path::head(&self.parts)
+    }
+
+    /// What stands in the path's hole number `at`, decoded; never empty.
+    pub fn hole(&self, at: usize) -> &str {
+        self.holes.get(at).map_or("", String::as_str)
+    }
+
+    /// The body, which must be JSON and say so: no form of another web page can.
+    pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Response<ReplyBody>> {
+        let kind = self.head().header("content-type").unwrap_or_default().to_ascii_lowercase();
+        if kind.split(';').next().map(str::trim) != Some("application/json") {
+            let mend = format!("send JSON, with the header {}: application/json", header::CONTENT_TYPE);
+            return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, &mend));
+        }
+        let patience = self.app.config.timeouts.body_progress;
+        let whole = Limited::new(&mut self.body, BODY_CAP).collect();
+        let body = match tokio::time::timeout(patience, whole).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) => {
+                let message = format!("the body broke off or is longer than {} KiB: {error}", BODY_CAP >> 10);
+                return Err(problem(StatusCode::BAD_REQUEST, &message));
+            }
+            Err(_) => return Err(problem(StatusCode::REQUEST_TIMEOUT, "the body did not come")),
+        };
+        // Where it is wrong, not what it says there: it may hold a password.
+        serde_json::from_slice(&body).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            let what = if error.is_data() { unsaid(&error.to_string()) } else { "this is no JSON".into() };
+            problem(StatusCode::BAD_REQUEST, &format!("{what} (line {line}, column {column})"))
+        })
+    }
+}
+
+/// What serde says of the shape, without the value it found.
+fn unsaid(error: &str) -> String {
+    let shape = error.rsplit_once(" at line ").map_or(error, |(shape, _)| shape);
+    match shape.rsplit_once(", expected ") {
+        Some((_, expected)) if !shape.starts_with("unknown field") => format!("wrong, expected {expected}"),
+        _ => shape.to_owned(),
+    }
+}
+
+/// Whom the path's `{user}` names, if the caller may ask about them.
+pub(super) fn oneself(app: &App, caller: Caller, pattern: &str, holes: &[String]) -> Option<Oneself> {
+    let at = pattern.split('/').filter(|segment| is_hole(segment)).position(|segment| segment == "{user}")?;
+    let id = holes.get(at)?;
+    let own = caller.user().cloned();
+    let user = match own {
+        Some(own) if id == "me" || **id == *own.id.0 => own,
+        _ if caller.role() == Role::Operator => {
+            app.people.read(|people| people.user(&UserId(id.as_str().into())).cloned())?
+        }
+        _ => return None,
+    };
+    Some(Oneself { caller, user })
+}
+
+/// What stands in the holes of a path, decoded. `None`: the path is another one.
+///
+/// A name that could be read as more than one segment, or that would disturb a terminal, fits no hole.
+pub(super) fn holes(pattern: &str, path: &str) -> Option<Vec<String>> {
+    let (mut ours, mut theirs) = (pattern.split('/'), path.split('/'));
+    let mut holes = Vec::new();
+    loop {
+        match (ours.next(), theirs.next()) {
+            (None, None) => return Some(holes),
+            (Some(hole), Some(text)) if is_hole(hole) => {
+                let text = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
+                let plain = !text.is_empty() && !text.contains(|letter: char| letter == '/' || letter.is_control());
+                holes.push(plain.then(|| text.into_owned())?);
+            }
+            (Some(one), Some(other)) if one == other => {}
+            _ => return None,
+        }
+    }
+}
+
+fn is_hole(segment: &str) -> bool {
+    segment.starts_with('{')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_read_in_one_way_only() {
+        for (pattern, path, found) in [
+            ("/", "/", Some(vec![])),
+            ("/api/status", "/api/status", Some(vec![])),
+            ("/api/status", "/api/status/", None),
+            ("/api/status", "//api/status", None),
+            ("/api/status", "/api/%73tatus", None),
+            ("/api/status", "/api/x/../status", None),
+            ("/a/{one}/b/{two}", "/a/x/b/y%20z", Some(vec!["x", "y z"])),
+            ("/a/{one}", "/a/", None),
+            ("/a/{one}", "/a/x%2Fy", None),
+            ("/a/{one}", "/a/x%0Ay", None),
+            ("/a/{one}", "/a/%ff", None),
+        ] {
+            let found = found.map(|found| found.into_iter().map(str::to_owned).collect::<Vec<_>>());
+            assert_eq!(holes(pattern, path), found, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn what_was_sent_is_not_repeated() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Form {
+            #[expect(dead_code, reason = "only its shape matters")]
+            password: u8,
+        }
+        for sent in [r#"{"password":"canary"}"#, r#"{"password":"canary, expected x"}"#, r#"{"password":1.5}"#] {
+            let error = serde_json::from_str::<Form>(sent).expect_err(sent);
+            assert!(!unsaid(&error.to_string()).contains("canary"), "{}", unsaid(&error.to_string()));
+        }
+        let error = serde_json::from_str::<Form>(r#"{"pasword":1}"#).expect_err("unknown").to_string();
+        assert_eq!(unsaid(&error), "unknown field `pasword`, expected `password`");
+    }
+}
