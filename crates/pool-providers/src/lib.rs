@@ -13,6 +13,7 @@ mod quote;
 pub mod reply;
 pub mod request;
 pub mod routes;
+pub mod setup;
 pub mod socket;
 
 pub use provider::{Provider, Registry};

@@ -13,6 +13,7 @@ use crate::gemini::{Gemini, OauthClient};
 use crate::reply::{Failure, Reader, Reply};
 use crate::request::{Bases, Body, Call, Head, Outbound, Serving};
 use crate::routes::Route;
+use crate::setup::SetUp;
 use crate::socket::SocketTurns;
 
 /// What a credential file holds.
@@ -81,6 +82,28 @@ pub trait Provider: Send + Sync {
     /// The command that signs in again, for messages and `accounts login`: program and arguments, and the environment
     /// variable that names its private home together with the file that it writes below it.
     fn login(&self) -> Login;
+
+    /// How this provider's own client is pointed at a pool. `None`: it has no client.
+    fn set_up(&self) -> Option<SetUp> {
+        None
+    }
+
+    // A pool's own logins, for clients that insist on a file of their own shape and on renewing it
+
+    /// A login that holds a pool credential, of the pool user with this id. `None`: its client needs none.
+    fn pool_login(&self, _key: &Secret, _user: &str, _now: UnixMs) -> Option<PoolLogin> {
+        None
+    }
+
+    /// The pool credential that a client shows to have such a login renewed.
+    fn shown_for_renewal(&self, _body: &[u8]) -> Option<Secret> {
+        None
+    }
+
+    /// The answer to a renewal that ends the client's tries.
+    fn not_renewed(&self) -> Option<Reply> {
+        None
+    }
 
     // Files
 
@@ -189,6 +212,15 @@ pub struct Login {
     pub home_env: &'static str,
     /// What the program writes, below that folder.
     pub writes: &'static str,
+}
+
+/// A login of the pool's own in the shape of a client's. It holds the credential, so it has no `Debug`.
+#[expect(missing_debug_implementations, reason = "it is a secret throughout")]
+pub struct PoolLogin {
+    /// The file as the client keeps it.
+    pub file: String,
+    /// The answer to the client's call that renews it.
+    pub renewed: Reply,
 }
 
 /// The providers that this build knows.

@@ -12,6 +12,7 @@ pub mod people;
 pub mod pool;
 pub mod relay;
 mod server;
+pub mod setup;
 pub mod status;
 pub mod upstream;
 

@@ -22,11 +22,21 @@ pub(super) fn ask<T: DeserializeOwned>(
     path: &str,
     patience: Duration,
 ) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    runtime()?.block_on(exchange(config, method, path, patience))
+}
+
+/// Does the server let such a request in?
+pub(super) fn admits(config: &Config, method: Method, path: &str, patience: Duration) -> Result<bool, Failure> {
+    let runtime = runtime()?;
+    let (status, _) = runtime.block_on(answer(config, method, path, patience))?;
+    Ok(!matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::MISDIRECTED_REQUEST))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Problem> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Problem::new("cannot start", error.to_string(), ""))?;
-    runtime.block_on(exchange(config, method, path, patience))
+        .map_err(|error| Problem::new("cannot start", error.to_string(), ""))
 }
 
 async fn exchange<T: DeserializeOwned>(
@@ -36,18 +46,7 @@ async fn exchange<T: DeserializeOwned>(
     patience: Duration,
 ) -> Result<T, Failure> {
     let address = reachable(config.listen);
-    let connect = tokio::net::TcpStream::connect(address);
-    let stream = match tokio::time::timeout(Duration::from_secs(2), connect).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(not_running(address, &error.to_string())),
-        Err(_) => return Err(not_running(address, "nothing answers")),
-    };
-    let answer = tokio::time::timeout(patience, send(stream, address, config, method, path)).await;
-    let (status, body) = match answer {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(why)) => return Err(stranger(address, &why).into()),
-        Err(_) => return Err(stranger(address, &format!("no answer in {} s", patience.as_secs())).into()),
-    };
+    let (status, body) = answer(config, method, path, patience).await?;
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Problem::new(
             format!("the server at http://{address} asks for a credential"),
@@ -64,6 +63,27 @@ async fn exchange<T: DeserializeOwned>(
             let text = error.and_then(|error| error.as_str().or_else(|| error.get("message")?.as_str()));
             Err(stranger(address, &format!("{status} {}", text.unwrap_or_default())).into())
         }
+    }
+}
+
+async fn answer(
+    config: &Config,
+    method: Method,
+    path: &str,
+    patience: Duration,
+) -> Result<(StatusCode, Bytes), Failure> {
+    let address = reachable(config.listen);
+    let connect = tokio::net::TcpStream::connect(address);
+    let stream = match tokio::time::timeout(Duration::from_secs(2), connect).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(not_running(address, &error.to_string())),
+        Err(_) => return Err(not_running(address, "nothing answers")),
+    };
+    let answer = tokio::time::timeout(patience, send(stream, address, config, method, path)).await;
+    match answer {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(why)) => Err(stranger(address, &why).into()),
+        Err(_) => Err(stranger(address, &format!("no answer in {} s", patience.as_secs())).into()),
     }
 }
 
@@ -90,7 +110,7 @@ async fn send(
 }
 
 /// A server that listens on every address is asked on loopback.
-fn reachable(listen: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod demo;
 mod serve;
+mod setup;
 mod simulate;
 mod status;
 mod terminal;
@@ -59,6 +60,8 @@ enum Command {
     /// List, add, pause and test accounts
     #[command(subcommand)]
     Accounts(accounts::Command),
+    /// Point a client on this machine at the pool, and back
+    Setup(setup::Arguments),
     /// Play a trace of conversations, or this pool's own past, under our routing and others
     Simulate(Box<simulate::Arguments>),
 }
@@ -112,6 +115,7 @@ fn run(arguments: Arguments) -> Result<Output, Failure> {
         Command::Check { json } => check::run(&inputs, &registry, json),
         Command::Status { json } => status::run(&inputs, json),
         Command::Accounts(command) => accounts::run(&inputs, &registry, command),
+        Command::Setup(arguments) => setup::run(&inputs, &registry, &arguments),
         Command::Simulate(arguments) => simulate::run(&inputs, &registry, &arguments),
     }
 }

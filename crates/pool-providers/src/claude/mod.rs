@@ -18,6 +18,7 @@ mod outbound;
 mod pool;
 mod quota;
 mod routes;
+mod setup;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -29,6 +30,7 @@ use crate::provider::{FileContent, FileFault, Login, Probed, Provider, Refreshed
 use crate::reply::{Failure, Reader, Reply};
 use crate::request::{Bases, Body, Call, Head, Outbound, Serving};
 use crate::routes::{Kind, Route};
+use crate::setup::SetUp;
 
 pub const CLAUDE: ProviderId = ProviderId("claude");
 
@@ -51,6 +53,10 @@ impl Provider for Claude {
 
     fn login(&self) -> Login {
         auth::LOGIN
+    }
+
+    fn set_up(&self) -> Option<SetUp> {
+        Some(setup::SET_UP)
     }
 
     fn read_file(&self, _file: &str, text: &[u8]) -> Result<FileContent, FileFault> {

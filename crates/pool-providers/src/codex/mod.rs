@@ -23,9 +23,11 @@ mod files;
 #[cfg(test)]
 mod fixtures;
 mod outbound;
+mod pool_login;
 mod probe;
 mod quota;
 mod routes;
+mod setup;
 mod socket;
 mod standing;
 mod turn_state;
@@ -37,10 +39,11 @@ use pool_core::quota::QuotaWindow;
 use pool_core::standing::Standing;
 use pool_core::{Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, UnixMs};
 
-use crate::provider::{FileContent, FileFault, Login, Probed, Provider, Refreshed};
+use crate::provider::{FileContent, FileFault, Login, PoolLogin, Probed, Provider, Refreshed};
 use crate::reply::{Failure, Reader, Reply};
 use crate::request::{Bases, Body, Call, Head, Outbound, Serving};
 use crate::routes::Route;
+use crate::setup::SetUp;
 use crate::socket::SocketTurns;
 
 const ID: ProviderId = ProviderId("codex");
@@ -67,6 +70,22 @@ impl Provider for Codex {
 
     fn login(&self) -> Login {
         Login { program: "codex", args: &["login"], home_env: "CODEX_HOME", writes: "auth.json" }
+    }
+
+    fn set_up(&self) -> Option<SetUp> {
+        Some(setup::SET_UP)
+    }
+
+    fn pool_login(&self, key: &Secret, user: &str, now: UnixMs) -> Option<PoolLogin> {
+        Some(pool_login::login(key, user, now))
+    }
+
+    fn shown_for_renewal(&self, body: &[u8]) -> Option<Secret> {
+        pool_login::shown(body)
+    }
+
+    fn not_renewed(&self) -> Option<Reply> {
+        Some(pool_login::refused())
     }
 
     fn read_file(&self, _file: &str, text: &[u8]) -> Result<FileContent, FileFault> {

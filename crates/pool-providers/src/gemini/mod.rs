@@ -24,6 +24,7 @@ mod judge;
 mod outbound;
 mod quota;
 mod routes;
+mod setup;
 mod status;
 
 use bytes::Bytes;
@@ -39,6 +40,7 @@ use crate::provider::{FileContent, FileFault, Login, Probed, Provider, Refreshed
 use crate::reply::{Failure, Reader, Reply};
 use crate::request::{Bases, Body, Call, Head, Outbound, Serving};
 use crate::routes::Route;
+use crate::setup::SetUp;
 
 pub const ID: ProviderId = ProviderId("gemini");
 
@@ -75,6 +77,10 @@ impl Provider for Gemini {
     /// packages/core/src/utils/paths.ts).
     fn login(&self) -> Login {
         Login { program: "gemini", args: &[], home_env: "GEMINI_CLI_HOME", writes: ".gemini/oauth_creds.json" }
+    }
+
+    fn set_up(&self) -> Option<SetUp> {
+        Some(setup::SET_UP)
     }
 
     fn read_file(&self, _file: &str, text: &[u8]) -> Result<FileContent, FileFault> {

@@ -23,6 +23,7 @@ use pool_core::people::Role;
 
 use crate::admit::{self, Caller, Denied};
 use crate::app::App;
+use crate::setup;
 use crate::relay::deliver::ReplyBody;
 use crate::relay::path::head;
 
@@ -45,6 +46,12 @@ macro_rules! table {
 table! {
     GET    "/healthz"                        Open      health::alive,       "the process runs";
     GET    "/readyz"                         Open      health::ready,       "it can take requests";
+
+    GET    "/setup/{cli}"                    Visitor   setup::without_code, "a script that sets a client up, where no credential is asked";
+    GET    "/setup/{cli}/{code}"             Visitor   setup::with_code,    "the same for who has a one-time code; uses nothing up";
+    POST   "/setup/{cli}/{code}"             Visitor   setup::redeem,       "that script asks for its credential; uses the code up";
+    GET    "/config/{cli}/{code}"            Visitor   setup::config,       "the client's file that holds a credential; uses the code up";
+    POST   "/oauth/token"                    Visitor   setup::renew,        "a client renews the login that it shows";
 
     GET    "/"                               Operator  status::as_text,     "the accounts and what they have left, for `curl`";
     GET    "/status"                         Operator  status::as_json,     "the same for programs";

@@ -23,6 +23,11 @@ pub fn text(status: StatusCode, body: String) -> Response<ReplyBody> {
     guarded(deliver::reply(reply))
 }
 
+/// What a provider's folder says for us.
+pub fn private(reply: Reply) -> Response<ReplyBody> {
+    guarded(deliver::reply(reply))
+}
+
 /// Nothing of ours may be cached, framed, sniffed or run as a script.
 fn guarded(mut response: Response<ReplyBody>) -> Response<ReplyBody> {
     for (name, value) in [

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -72,6 +73,20 @@ impl<W> Visit<W> {
         self.holes.get(at).map_or("", String::as_str)
     }
 
+    /// The body, whatever it is. Small.
+    pub async fn bytes(&mut self) -> Result<Bytes, Response<ReplyBody>> {
+        let patience = self.app.config.timeouts.body_progress;
+        let whole = Limited::new(&mut self.body, BODY_CAP).collect();
+        match tokio::time::timeout(patience, whole).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) => {
+                let message = format!("the body broke off or is longer than {} KiB: {error}", BODY_CAP >> 10);
+                Err(problem(StatusCode::BAD_REQUEST, &message))
+            }
+            Err(_) => Err(problem(StatusCode::REQUEST_TIMEOUT, "the body did not come")),
+        }
+    }
+
     /// The body, which must be JSON and say so: no form of another web page can.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Response<ReplyBody>> {
         let kind = self.head().header("content-type").unwrap_or_default().to_ascii_lowercase();
@@ -79,16 +94,7 @@ impl<W> Visit<W> {
             let mend = format!("send JSON, with the header {}: application/json", header::CONTENT_TYPE);
             return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, &mend));
         }
-        let patience = self.app.config.timeouts.body_progress;
-        let whole = Limited::new(&mut self.body, BODY_CAP).collect();
-        let body = match tokio::time::timeout(patience, whole).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) => {
-                let message = format!("the body broke off or is longer than {} KiB: {error}", BODY_CAP >> 10);
-                return Err(problem(StatusCode::BAD_REQUEST, &message));
-            }
-            Err(_) => return Err(problem(StatusCode::REQUEST_TIMEOUT, "the body did not come")),
-        };
+        let body = self.bytes().await?;
         // Where it is wrong, not what it says there: it may hold a password.
         serde_json::from_slice(&body).map_err(|error| {
             let (line, column) = (error.line(), error.column());

@@ -1,0 +1,190 @@
+//! What is asked of the set-up: scripts, credentials for codes, and the renewal of a login of ours.
+
+use http::{HeaderMap, Response, StatusCode, header};
+use pool_core::Secret;
+use pool_core::people::{Change, Grants};
+use pool_providers::Provider;
+use pool_providers::setup::{self, SetUp};
+
+use super::script::{self, Access, Shell};
+use crate::admit::{self, Caller};
+use crate::app::App;
+use crate::clock;
+use crate::config::Config;
+use crate::pages::Visit;
+use crate::pages::reply::{private, problem, text};
+use crate::people::{ChangeError, issue};
+use crate::relay::deliver::ReplyBody;
+
+/// `GET /setup/{cli}`: for a pool that asks this visitor for no credential.
+pub async fn without_code(visit: Visit<()>) -> Response<ReplyBody> {
+    match visit.app.admit(visit.peer, &visit.head()) {
+        Ok(Caller::Local) => answer(&visit, Access::Key("pool")),
+        _ => refused(
+            &visit,
+            "this pool asks for a credential, so a set-up line of it holds a one-time code: ask its operator for yours",
+        ),
+    }
+}
+
+/// `GET /setup/{cli}/{code}`: uses nothing up.
+pub async fn with_code(visit: Visit<()>) -> Response<ReplyBody> {
+    answer(&visit, Access::Code(visit.hole(1)))
+}
+
+/// `POST /setup/{cli}/{code}?machine=NAME`: the credential, once.
+pub async fn redeem(visit: Visit<()>) -> Response<ReplyBody> {
+    let Some(client) = client(&visit) else { return unknown(&visit) };
+    let (provider, _) = client;
+    match bring(&visit, provider).await {
+        Ok((key, _)) => text(StatusCode::OK, key.expose().to_owned()),
+        Err(error) => not_brought(&error),
+    }
+}
+
+/// `GET /config/{cli}/{code}`: the file that holds the credential, as the Go original handed it out. It uses the code up.
+pub async fn config(visit: Visit<()>) -> Response<ReplyBody> {
+    let Some((provider, set_up)) = client(&visit) else { return unknown(&visit) };
+    let Some(url) = address(&visit.app.config, &visit.parts.headers) else { return no_address() };
+    let (key, user) = match bring(&visit, provider).await {
+        Ok(brought) => brought,
+        Err(error) => return not_brought(&error),
+    };
+    if let Some(login) = provider.pool_login(&key, &user, clock::now()) {
+        return text(StatusCode::OK, login.file);
+    }
+    let file = set_up.files.last().map(|file| setup::edit(file, "", &url, key.expose()));
+    match file {
+        Some(Ok(file)) => text(StatusCode::OK, file),
+        _ => problem(StatusCode::INTERNAL_SERVER_ERROR, "this client's file cannot be written"),
+    }
+}
+
+/// `POST /oauth/token`: a client has its login renewed. It gets what it showed, if that still counts; nothing is made.
+pub async fn renew(mut visit: Visit<()>) -> Response<ReplyBody> {
+    let body = match visit.bytes().await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
+    let app = &visit.app;
+    let shown = app.registry.iter().find_map(|provider| Some((provider, provider.shown_for_renewal(&body)?)));
+    let renewed = shown.and_then(|(provider, key)| {
+        let (user, _) = app.people.open(key.expose()).ok()?;
+        provider.pool_login(&key, &user.id.0, clock::now())
+    });
+    let refused = || app.registry.iter().find_map(Provider::not_renewed);
+    match renewed.map(|login| login.renewed).or_else(refused) {
+        Some(reply) => private(reply),
+        None => problem(StatusCode::UNAUTHORIZED, "no client of this pool renews a login here"),
+    }
+}
+
+/// A credential for the machine that shows a code, and whose it is.
+async fn bring(visit: &Visit<()>, provider: &dyn Provider) -> Result<(Secret, String), ChangeError> {
+    let head = visit.head();
+    let machine = head.query_value("machine").filter(|name| !name.is_empty());
+    let label = format!("{} on {}", provider.title(), machine.as_deref().unwrap_or("a machine"));
+    let (issued, user) = visit
+        .app
+        .people
+        .redeem(visit.hole(1), |grants, directory| {
+            // Another kind of code is none of ours, and is not used up.
+            let Grants::SetUp { user } = grants else { return Err(ChangeError::NoSuchCode) };
+            let user = directory.user(user).filter(|user| !user.paused).ok_or(ChangeError::NoSuchCode)?;
+            let issued = issue(&user.id, &label, None)?;
+            Ok((vec![Change::Credential(issued.credential.clone())], (issued, user.id.0.to_string())))
+        })
+        .await?;
+    let label = &issued.credential.label;
+    tracing::info!(user, credential = %issued.credential.id, label, peer = %visit.peer.ip(), "a client was set up");
+    Ok((issued.secret, user))
+}
+
+fn answer(visit: &Visit<()>, access: Access<'_>) -> Response<ReplyBody> {
+    let shell = shell(visit);
+    let Some((provider, set_up)) = client(visit) else {
+        return refused(visit, &format!("there is no set-up for that; {}", clients(&visit.app)));
+    };
+    let Some(url) = address(&visit.app.config, &visit.parts.headers) else {
+        return refused(visit, "the pool does not know its own address: its operator has to set public_url");
+    };
+    match script::render(shell, provider.id().0, &set_up, &url, access) {
+        Some(script) => text(StatusCode::OK, script),
+        None => refused(visit, "this is no code of this pool"),
+    }
+}
+
+/// With status 200, so that `curl -f … | sh` runs it and its reader learns why.
+fn refused(visit: &Visit<()>, why: &str) -> Response<ReplyBody> {
+    text(StatusCode::OK, script::refusal(shell(visit), why))
+}
+
+fn not_brought(error: &ChangeError) -> Response<ReplyBody> {
+    let status = match error {
+        ChangeError::NoSuchCode => StatusCode::NOT_FOUND,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    problem(status, &error.to_string())
+}
+
+fn no_address() -> Response<ReplyBody> {
+    problem(StatusCode::SERVICE_UNAVAILABLE, "the pool does not know its own address: its operator has to set public_url")
+}
+
+fn unknown(visit: &Visit<()>) -> Response<ReplyBody> {
+    problem(StatusCode::NOT_FOUND, &format!("there is no set-up for that; {}", clients(&visit.app)))
+}
+
+fn client<'a>(visit: &'a Visit<()>) -> Option<(&'a dyn Provider, SetUp)> {
+    let provider = visit.app.registry.named(visit.hole(0))?;
+    Some((provider, provider.set_up()?))
+}
+
+fn clients(app: &App) -> String {
+    let names: Vec<&str> = app.registry.iter().filter(|one| one.set_up().is_some()).map(|one| one.id().0).collect();
+    format!("there are {}", names.join(", "))
+}
+
+fn shell(visit: &Visit<()>) -> Shell {
+    let head = visit.head();
+    let asked = head.query_value("shell");
+    let power_shell = match asked.as_deref() {
+        Some(name) => matches!(name, "powershell" | "pwsh" | "ps1"),
+        None => head.header("user-agent").is_some_and(|agent| agent.contains("PowerShell")),
+    };
+    if power_shell { Shell::PowerShell } else { Shell::Sh }
+}
+
+/// Where clients reach this pool: `public_url`, or the Host that the request names, if it is one of our own names. `None`: it
+/// cannot stand in a script.
+fn address(config: &Config, headers: &HeaderMap) -> Option<String> {
+    let url = match &config.public_url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None if admit::is_our_host(config, headers) => format!("http://{}", headers.get(header::HOST)?.to_str().ok()?),
+        None => return None,
+    };
+    setup::is_plain_url(&url).then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_ours_or_there_is_none() {
+        let public = |url: &str| Config { public_url: Some(url.into()), ..Config::default() };
+        for (config, host, expected) in [
+            (Config::default(), "127.0.0.1:8989", Some("http://127.0.0.1:8989")),
+            (Config::default(), "[::1]:8989", Some("http://[::1]:8989")),
+            (Config::default(), "localhost", Some("http://localhost")),
+            (Config::default(), "evil.example", None),
+            (Config::default(), "x@localhost", None),
+            (Config::default(), "localhost'$(id)", None),
+            (public("https://pool.example/"), "evil.example", Some("https://pool.example")),
+            (public("https://pool.example/a b"), "localhost", None),
+        ] {
+            let headers = HeaderMap::from_iter([(header::HOST, host.parse().expect("a header"))]);
+            assert_eq!(address(&config, &headers).as_deref(), expected, "{host}");
+        }
+    }
+}
