@@ -16,7 +16,8 @@ pub(super) fn edit(text: &str, edits: &[Filled<'_>]) -> Result<String, Uneditabl
             return fault(format!("{} has a value of several lines", edits[at].1[0]));
         }
         found[at] = true;
-        let ending = &line[line.trim_end_matches(['\r', '\n']).len()..];
+        let content = line.strip_suffix("\r\n").or_else(|| line.strip_suffix('\n')).unwrap_or(line);
+        let ending = &line[content.len()..];
         out.push_str(&format!("{}={}{ending}", edits[at].1[0], edits[at].2));
     }
     for ((_, path, value), _) in edits.iter().zip(found).filter(|(_, found)| !found) {

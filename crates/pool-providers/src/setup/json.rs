@@ -186,7 +186,7 @@ impl<'a> Scanner<'a> {
         let mut inside = Inside { last: self.at, ..Inside::default() };
         loop {
             self.skip()?;
-            (inside.last, inside.line_comment) = self.comment.unwrap_or((inside.last, false));
+            self.note_comment(&mut inside);
             if self.peek() == Some(b'}') {
                 self.at += 1;
                 return Ok(inside);
@@ -210,13 +210,20 @@ impl<'a> Scanner<'a> {
                 inside.first = start;
             }
             inside.members += 1;
-            (inside.value_end, inside.last, inside.trailing_comma) = (self.at, self.at, false);
+            (inside.value_end, inside.last) = (self.at, self.at);
+            (inside.trailing_comma, inside.line_comment) = (false, false);
             self.skip()?;
-            (inside.last, inside.line_comment) = self.comment.unwrap_or((inside.last, false));
+            self.note_comment(&mut inside);
             if self.peek() == Some(b',') {
                 self.at += 1;
-                (inside.last, inside.trailing_comma) = (self.at, true);
+                (inside.last, inside.trailing_comma, inside.line_comment) = (self.at, true, false);
             }
+        }
+    }
+
+    fn note_comment(&self, inside: &mut Inside) {
+        if let Some((end, to_line_end)) = self.comment {
+            (inside.last, inside.line_comment) = (end, to_line_end);
         }
     }
 

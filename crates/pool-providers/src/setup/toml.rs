@@ -9,7 +9,7 @@ pub(super) fn edit(text: &str, edits: &[Filled<'_>]) -> Result<String, Uneditabl
     let end = line_end(text);
     let mut editor = Editor { edits, done: vec![false; edits.len()], ..Editor::default() };
     for (number, line) in text.split_inclusive('\n').enumerate() {
-        let content = line.trim_end_matches('\n').trim_end_matches('\r');
+        let content = line.strip_suffix("\r\n").or_else(|| line.strip_suffix('\n')).unwrap_or(line);
         let ending = &line[content.len()..];
         editor.line(content, ending).map_err(|Uneditable(what)| Uneditable(format!("line {}: {what}", number + 1)))?;
     }
@@ -76,6 +76,13 @@ impl Editor<'_> {
         let left = &line[..line.len() - value.len()];
         let comment = self.lexer.read(value)?;
         let path: Vec<String> = self.table.iter().cloned().chain(own).collect();
+        for (_, wanted, _) in self.edits {
+            let table = &wanted[..wanted.len() - 1];
+            let inside = path.len() > table.len() && path.iter().zip(table).all(|(one, two)| one == two);
+            if inside && self.table.len() < table.len() {
+                self.dotted.push(path[..table.len()].to_vec());
+            }
+        }
         if let Some(at) = self.edits.iter().position(|(_, wanted, _)| *wanted == path) {
             self.done[at] = true;
             self.dropping = true;
@@ -88,11 +95,6 @@ impl Editor<'_> {
         for (_, wanted, _) in self.edits {
             if wanted.len() > path.len() && path.iter().zip(wanted).all(|(one, two)| one == two) {
                 return fault(format!("{} is written as one value; write it as a table", path.join(".")));
-            }
-            let table = &wanted[..wanted.len() - 1];
-            let inside = path.len() > table.len() && path.iter().zip(table).all(|(one, two)| one == two);
-            if inside && self.table.len() < table.len() {
-                self.dotted.push(path[..table.len()].to_vec());
             }
         }
         self.out.push(format!("{line}{ending}"));

@@ -15,7 +15,8 @@ BEGIN {
 }
 
 function take(line,    own, value, quote, i) {
-  cr = ""; if (substr(line, length(line)) == "\r") { cr = "\r"; crlf = "\r"; line = substr(line, 1, length(line) - 1) }
+  end = cut ? "" : "\n"
+  if (!cut && substr(line, length(line)) == "\r") { end = "\r\n"; crlf = "\r"; line = substr(line, 1, length(line) - 1) }
   own = index(line, "=") ? substr(line, 1, index(line, "=") - 1) : ""
   gsub(/^[ \t]+|[ \t]+$/, "", own); sub(/^export [ \t]*/, "", own)
   for (i = 1; i <= edits; i++) {
@@ -25,15 +26,16 @@ function take(line,    own, value, quote, i) {
     if (index("\"'`", quote) && quote != "" && !index(substr(value, 2), quote)) fail(own " has a value of several lines")
     found[i] = 1; line = name[i] "=" new[i]
   }
-  out[++lines] = line cr
+  out[++lines] = line end
 }
 
 END {
   if (failed) exit 1
-  sub(/x$/, "", last); whole = (last == "")
-  if (!whole) take(last)
+  sub(/x$/, "", last)
+  if (last != "") { cut = 1; take(last) }
   for (i = 1; i <= edits; i++) if (!found[i]) tail = tail name[i] "=" new[i] crlf "\n"
   printf "%s", bom
-  for (i = 1; i <= lines; i++) printf "%s%s", out[i], (i < lines || whole || tail != "") ? ((i == lines && !whole ? crlf : "") "\n") : ""
+  if (lines && tail != "" && out[lines] !~ /\n$/) out[lines] = out[lines] crlf "\n"
+  for (i = 1; i <= lines; i++) printf "%s", out[i]
   printf "%s", tail
 }

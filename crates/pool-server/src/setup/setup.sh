@@ -75,13 +75,14 @@ redeem() {
   esac
 }
 
-# Secrets are not shown.
+# What changes. Nothing after the name of a secret is shown, and no line that might be the rest of one.
 show() {
   command -v diff > /dev/null || return 0
-  printf '%s\n' "$(cat "$work/at.$1"):"
-  diff -U 1 "$work/now.$1" "$work/new.$1" | sed -e 1,2d \
+  printf '%s:\n' "$(cat "$work/at.$1")"
+  diff "$work/now.$1" "$work/new.$1" | sed -n -e '/^<[^:=]*$/d' \
     -e '/[Kk][Ee][Yy]/s/\([:=]\).*/\1 (not shown)/' -e '/[Tt][Oo][Kk][Ee][Nn]/s/\([:=]\).*/\1 (not shown)/' \
-    -e '/[Ss][Ee][Cc][Rr][Ee][Tt]/s/\([:=]\).*/\1 (not shown)/' -e '/[Pp][Aa][Ss][Ss]/s/\([:=]\).*/\1 (not shown)/'
+    -e '/[Ss][Ee][Cc][Rr][Ee][Tt]/s/\([:=]\).*/\1 (not shown)/' -e '/[Pp][Aa][Ss][Ss]/s/\([:=]\).*/\1 (not shown)/' \
+    -e 's/^</  -/p' -e 's/^>/  +/p' || :
 }
 
 # What stood there first is kept, however often this runs.

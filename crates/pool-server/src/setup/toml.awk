@@ -49,18 +49,19 @@ function statement(line,    left, value, hash, full, i) {
   if (substr(rest, 1, 1) != "=") fail("line " number ": neither a table nor `key = value`")
   value = substr(rest, 2); left = substr(line, 1, length(line) - length(value))
   hash = read(value); full = table path
+  for (i = 1; i <= edits; i++)
+    if (within[i] != "" && index(full, within[i] "\001") == 1 && index(table "\001", within[i] "\001") != 1) dotted[within[i]] = 1
   for (i = 1; i <= edits; i++) {
     if (want[i] == full) {
       done[i] = 1; dropping = 1
-      if (action[i] != "drop") out[++lines] = left " " new[i] (hash ? " " substr(value, hash) : "") cr
+      if (action[i] != "drop") out[++lines] = left " " new[i] (hash ? " " substr(value, hash) : "") end
       return
     }
   }
   for (i = 1; i <= edits; i++) {
     if (index(want[i], full "\001") == 1) fail("line " number ": " words(full) " is written as one value; write it as a table")
-    if (within[i] != "" && index(full, within[i] "\001") == 1 && index(table "\001", within[i] "\001") != 1) dotted[within[i]] = 1
   }
-  out[++lines] = line cr
+  out[++lines] = line end
 }
 
 function words(p) { p = substr(p, 2); gsub(/\001/, ".", p); return p }
@@ -83,9 +84,9 @@ BEGIN {
 }
 
 function take(line,    start, header) {
-  number++
-  cr = ""; if (substr(line, length(line)) == "\r") { cr = "\r"; crlf = "\r"; line = substr(line, 1, length(line) - 1) }
-  if (open != "" || depth > 0) { read(line); if (!dropping) out[++lines] = line cr; return }
+  number++; end = cut ? "" : "\n"
+  if (!cut && substr(line, length(line)) == "\r") { end = "\r\n"; crlf = "\r"; line = substr(line, 1, length(line) - 1) }
+  if (open != "" || depth > 0) { read(line); if (!dropping) out[++lines] = line end; return }
   dropping = 0; start = trim(line)
   if (substr(start, 1, 1) == "[") {
     header = start; sub(/^\[+/, "", header); key(header)
@@ -93,13 +94,13 @@ function take(line,    start, header) {
     table = path
     if (substr(start, 1, 2) == "[[") table = "\001[[" path; else head[table] = lines + 1
   } else if (start != "" && substr(start, 1, 1) != "#") { statement(line); return }
-  out[++lines] = line cr
+  out[++lines] = line end
 }
 
 END {
   if (failed) exit 1
-  sub(/x$/, "", last); whole = (last == "")
-  if (!whole) take(last)
+  sub(/x$/, "", last)
+  if (last != "") { cut = 1; take(last) }
   if (open != "" || depth > 0) fail("a string or an array does not end")
   top = tail = ""
   for (i = 1; i <= edits; i++) {
@@ -112,10 +113,10 @@ END {
   }
   for (i = 1; i <= tables; i++) tail = tail crlf "\n[" words(order[i]) "]" crlf "\n" body[order[i]]
   printf "%s%s", bom, top
-  if (top != "" && lines > 0 && out[1] !~ /^[ \t\r]*$/) printf "%s\n", crlf
+  if (top != "" && lines > 0 && out[1] !~ /^[ \t\r\n]*$/) printf "%s\n", crlf
   for (i = 1; i <= lines; i++) {
-    more = (i < lines || whole || tail != "" || (i in below))
-    printf "%s%s", out[i], more ? ((i == lines && !whole ? crlf : "") "\n") : ""
+    if (out[i] !~ /\n$/ && (tail != "" || (i in below))) out[i] = out[i] crlf "\n"
+    printf "%s", out[i]
     if (i in below) printf "%s", below[i]
   }
   if (lines == 0 && top == "") sub(/^\r?\n/, "", tail)

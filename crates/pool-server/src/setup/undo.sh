@@ -22,4 +22,4 @@ for record in "$state"/at.*; do
 done
 rm -f "$state/undo.sh"
 # What holds nothing any more goes, too.
-rmdir "$state" "$state/.." "$state/../.." 2> /dev/null || :
+rmdir "$state" "${state%/*}" "${state%/*/*}" 2> /dev/null || :

@@ -12,7 +12,9 @@ pub(super) fn shown(old: &str, new: &str) -> String {
     let tail = old[start..].iter().rev().zip(new[start..].iter().rev()).take_while(|(one, two)| one == two).count();
     let (old, new) = (&old[start..old.len() - tail], &new[start..new.len() - tail]);
     let mut out = String::new();
-    for (mark, line) in changes(old, new) {
+    // What is gone and names nothing might be the rest of a secret.
+    let names = |(mark, line): &(char, &str)| *mark == '+' || line.contains(['=', ':']);
+    for (mark, line) in changes(old, new).into_iter().filter(names) {
         let _ = writeln!(out, "  {mark} {}", masked(line));
     }
     out
@@ -63,10 +65,11 @@ mod tests {
     #[test]
     fn changes_are_told_and_secrets_are_not() {
         for (old, new, expected) in [
-            ("a\nb\nc\n", "a\nx\nc\n", "  - b\n  + x\n"),
+            ("a\nb=1\nc\n", "a\nx\nc\n", "  - b=1\n  + x\n"),
             ("", "a\n", "  + a\n"),
-            ("a\nb\nc\nd\n", "a\nc\nd\ne\n", "  - b\n  + e\n"),
+            ("a\nb:\nc\nd\n", "a\nc\nd\ne\n", "  - b:\n  + e\n"),
             ("API_KEY=canary\n", "API_KEY=canary2\n", "  - API_KEY= (not shown)\n  + API_KEY= (not shown)\n"),
+            ("key = 'a\ncanary'\n", "", "  - key = (not shown)\n"),
             ("", "  \"apiKeyHelper\": \"canary\"\n", "  +   \"apiKeyHelper\": (not shown)\n"),
         ] {
             assert_eq!(shown(old, new), expected);
