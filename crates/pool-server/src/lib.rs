@@ -6,12 +6,16 @@ pub mod app;
 pub mod clock;
 pub mod config;
 mod dispatch;
+pub mod door;
 mod edge;
+pub mod network;
 mod pages;
 pub mod people;
 pub mod pool;
 pub mod relay;
+pub mod roster;
 mod server;
+pub mod sessions;
 pub mod status;
 pub mod upstream;
 

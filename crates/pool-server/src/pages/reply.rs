@@ -24,7 +24,7 @@ pub fn text(status: StatusCode, body: String) -> Response<ReplyBody> {
 }
 
 /// Nothing of ours may be cached, framed, sniffed or run as a script.
-fn guarded(mut response: Response<ReplyBody>) -> Response<ReplyBody> {
+pub fn guarded(mut response: Response<ReplyBody>) -> Response<ReplyBody> {
     for (name, value) in [
         ("cache-control", "no-store"),
         ("x-content-type-options", "nosniff"),

@@ -1,5 +1,8 @@
 //! The table is sound, and everybody gets what it says and nothing else.
 
+mod access;
+mod world;
+
 use std::collections::BTreeSet;
 
 use pool_providers::Registry;

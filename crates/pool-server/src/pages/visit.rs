@@ -1,6 +1,6 @@
 //! A request for one of our pages, as the page sees it: who asks, what stands in the path, and a small body.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::{Response, StatusCode, header};
@@ -65,6 +65,11 @@ impl Visit<()> {
 impl<W> Visit<W> {
     pub fn head(&self) -> Head<'_> {
         path::head(&self.parts)
+    }
+
+    /// Where it comes from, as far as that can be believed.
+    pub fn origin(&self) -> IpAddr {
+        self.app.origin(self.peer, &self.parts.headers)
     }
 
     /// What stands in the path's hole number `at`, decoded; never empty.
