@@ -72,6 +72,8 @@ pub enum Denied {
     Paused,
     #[error("this credential is not one of the pool's, nor were many others from your network: check the token, try again in {}", .0.0)]
     TooMany(Wait),
+    #[error("this is not one of the pool's own names: use its address, or set `public_url` to the name that you use")]
+    NotOurName,
     #[error("this was not asked by one of our own pages: send the header x-pool-page")]
     NotOurPage,
     #[error("requests from other web pages are not answered: open this pool at its own address")]

@@ -222,7 +222,9 @@ impl People {
     async fn change_kept(&self, changes: Vec<Change>, outside: bool) -> Result<(), ChangeError> {
         let _one_at_a_time = self.changing.lock().await;
         let mut after = self.directory.read().clone();
-        changes.iter().for_each(|change| after.apply(change.clone()));
+        for change in &changes {
+            after.apply(change.clone());
+        }
         if !outside && !after.is_empty() && !has_operator(&after, clock::now()) {
             return Err(ChangeError::LastOperator);
         }

@@ -120,8 +120,8 @@ impl Page {
         let admitted = self.admit(&app, peer, &parts);
         let visit = Visit { app, peer, who: (), parts, body, holes };
         let caller = match (self.needs, admitted) {
-            (_, Err(refusal)) => return refusal,
-            (Need::Open(page) | Need::Visitor(page), Ok(_)) => return page(visit).await,
+            (_, Err(why)) => return denied(why),
+            (Need::Open(page) | Need::Visitor(page), Ok(None)) => return page(visit).await,
             (_, Ok(None)) => return denied(Denied::NoCredential),
             (_, Ok(Some(caller))) => caller,
         };
@@ -138,26 +138,18 @@ impl Page {
     }
 
     /// Who asks? Nobody in particular where the page does not want to know.
-    fn admit(
-        &self,
-        app: &App,
-        peer: SocketAddr,
-        parts: &http::request::Parts,
-    ) -> Result<Option<Caller>, Response<ReplyBody>> {
+    fn admit(&self, app: &App, peer: SocketAddr, parts: &http::request::Parts) -> Result<Option<Caller>, Denied> {
         if matches!(self.needs, Need::Open(_)) {
             return Ok(None);
         }
         if !admit::is_our_host(&app.config, &parts.headers) {
-            return Err(problem(
-                StatusCode::MISDIRECTED_REQUEST,
-                "this is not one of the pool's own names: use its address, or set `public_url` to the name that you use",
-            ));
+            return Err(Denied::NotOurName);
         }
         if matches!(self.needs, Need::Visitor(_)) {
             let foreign = self.method != Method::GET && admit::comes_from_foreign_page(&parts.headers);
-            return if foreign { Err(denied(Denied::ForeignPage)) } else { Ok(None) };
+            return if foreign { Err(Denied::ForeignPage) } else { Ok(None) };
         }
-        app.admit_visitor(peer, &head(parts)).map(Some).map_err(denied)
+        app.admit_visitor(peer, &head(parts)).map(Some)
     }
 }
 
@@ -165,6 +157,7 @@ impl Page {
 pub fn denied(why: Denied) -> Response<ReplyBody> {
     let status = match why {
         Denied::TooMany(wait) => return too_many(wait, &why.to_string()),
+        Denied::NotOurName => StatusCode::MISDIRECTED_REQUEST,
         Denied::ForeignPage | Denied::NotOurPage => StatusCode::FORBIDDEN,
         Denied::NoCredential | Denied::OnlyLocal | Denied::WrongCredential | Denied::Paused => StatusCode::UNAUTHORIZED,
     };

@@ -7,7 +7,7 @@ use pool_core::pool::Slot;
 use pool_core::{AccountId, Span};
 use serde_json::json;
 
-use super::reply::{json_page, problem};
+use super::reply::{Fault, json_page};
 use super::{Oneself, Operator, Visit};
 use crate::admit::Caller;
 use crate::app::App;
@@ -27,6 +27,7 @@ const FRIENDS_KEY: Span = Span::from_hours(90 * 24);
 const INVITATION: u32 = 72;
 
 type Page = Response<ReplyBody>;
+type Found<T> = Result<T, Fault>;
 
 pub async fn list(visit: Visit<Operator>) -> Page {
     let now = clock::now();
@@ -69,11 +70,11 @@ pub async fn withdraw(visit: Visit<Operator>) -> Page {
     respond(StatusCode::OK, withdrawn(&visit).await)
 }
 
-fn respond(good: StatusCode, result: Result<serde_json::Value, Page>) -> Page {
-    result.map_or_else(|page| page, |value| json_page(good, &value))
+fn respond(good: StatusCode, result: Found<serde_json::Value>) -> Page {
+    result.map_or_else(Page::from, |value| json_page(good, &value))
 }
 
-async fn added(visit: &mut Visit<Operator>) -> Result<serde_json::Value, Page> {
+async fn added(visit: &mut Visit<Operator>) -> Found<serde_json::Value> {
     let form: AddPerson = visit.json().await?;
     check_limits(&form.limits)?;
     let app = &visit.app;
@@ -85,6 +86,7 @@ async fn added(visit: &mut Visit<Operator>) -> Result<serde_json::Value, Page> {
     };
     let life = life(form.days, form.role);
     let added = app.people.add(user, label(&form.label), life).await.map_err(|error| told(&error))?;
+    tracing::info!(by = visit.who.name(), user = %added.user.id, name = added.user.name, "somebody was added");
     Ok(json!(NewPerson {
         person: app.people.read(|people| person(people, &added.user)),
         credential: new_key(&added.issued),
@@ -92,7 +94,7 @@ async fn added(visit: &mut Visit<Operator>) -> Result<serde_json::Value, Page> {
     }))
 }
 
-async fn changed(visit: &mut Visit<Operator>) -> Result<serde_json::Value, Page> {
+async fn changed(visit: &mut Visit<Operator>) -> Found<serde_json::Value> {
     let form: ChangePerson = visit.json().await?;
     let app = &visit.app;
     let found = known(visit)?;
@@ -114,17 +116,19 @@ async fn changed(visit: &mut Visit<Operator>) -> Result<serde_json::Value, Page>
     user.paused = form.paused.unwrap_or(user.paused);
     let outside = has_other_way_in(app);
     app.people.change_user(user.clone(), outside).await.map_err(|error| told(&error))?;
+    tracing::info!(by = visit.who.name(), user = %user.id, name = user.name, paused = user.paused, "somebody was changed");
     Ok(json!(app.people.read(|people| person(people, &user))))
 }
 
-async fn removed(visit: &Visit<Operator>) -> Result<serde_json::Value, Page> {
+async fn removed(visit: &Visit<Operator>) -> Found<serde_json::Value> {
     let (app, user) = (&visit.app, known(visit)?);
     let outside = has_other_way_in(app);
     app.people.remove(&user.id, outside).await.map_err(|error| told(&error))?;
+    tracing::info!(by = visit.who.name(), user = %user.id, name = user.name, "somebody was removed");
     Ok(json!({ "removed": &*user.id.0, "name": user.name }))
 }
 
-async fn key_added(visit: &mut Visit<Oneself>) -> Result<serde_json::Value, Page> {
+async fn key_added(visit: &mut Visit<Oneself>) -> Found<serde_json::Value> {
     let form: AddKey = visit.json().await?;
     let (people, user) = (&visit.app.people, &visit.who.user);
     let (now, most) = (clock::now(), MOST_KEYS);
@@ -132,30 +136,33 @@ async fn key_added(visit: &mut Visit<Oneself>) -> Result<serde_json::Value, Page
         people.read(|people| people.credentials_of(&user.id).filter(|key| Key::from(&***key).works(now)).count());
     if working >= most {
         let message = format!("{} has {most} credentials that work: revoke one first", user.name);
-        return Err(problem(StatusCode::CONFLICT, &message));
+        return Err(Fault::new(StatusCode::CONFLICT, message));
     }
     let life = outlived_by(life(form.days, user.role), visit.who.caller());
     let issued = people.issue(&user.id, label(&form.label), life).await.map_err(|error| told(&error))?;
+    let (by, credential) = (visit.who.caller().scope(), &issued.credential.id);
+    tracing::info!(by, user = %user.id, %credential, "a credential was issued");
     Ok(json!(new_key(&issued)))
 }
 
-async fn key_revoked(visit: &Visit<Oneself>) -> Result<serde_json::Value, Page> {
+async fn key_revoked(visit: &Visit<Oneself>) -> Found<serde_json::Value> {
     let (app, user) = (&visit.app, &visit.who.user);
     let id = CredentialId(visit.hole(1).into());
     if !app.people.read(|people| people.credentials_of(&user.id).any(|key| key.id == id)) {
         let message = format!("{} has no credential {}; see `codex-pool users list`", user.name, id);
-        return Err(problem(StatusCode::NOT_FOUND, &message));
+        return Err(Fault::new(StatusCode::NOT_FOUND, message));
     }
     app.people.revoke_kept(&id, has_other_way_in(app)).await.map_err(|error| told(&error))?;
+    tracing::info!(by = visit.who.caller().scope(), user = %user.id, credential = %id, "a credential was revoked");
     Ok(json!({ "revoked": &*id.0 }))
 }
 
-async fn invited(visit: &mut Visit<Operator>) -> Result<serde_json::Value, Page> {
+async fn invited(visit: &mut Visit<Operator>) -> Found<serde_json::Value> {
     let form: Invite = visit.json().await?;
     check_limits(&form.limits)?;
     let (app, now) = (&visit.app, clock::now());
     if app.people.read(|people| people.codes(now).count()) >= MOST_INVITATIONS {
-        return Err(problem(StatusCode::CONFLICT, "there are too many open invitations: withdraw some first"));
+        return Err(Fault::new(StatusCode::CONFLICT, "there are too many open invitations: withdraw some first"));
     }
     if let Some(name) = &form.name {
         app.people.check_new_name(name).map_err(|error| told(&error))?;
@@ -169,8 +176,9 @@ async fn invited(visit: &mut Visit<Operator>) -> Result<serde_json::Value, Page>
     };
     let life = Span::from_hours(u64::from(hours));
     let (secret, code, operator) = app.people.make_code(grants, life).await.map_err(|error| told(&error))?;
+    tracing::info!(by = visit.who.name(), "somebody was invited");
     let Some(invitation) = Invitation::of(&code) else {
-        return Err(problem(StatusCode::INTERNAL_SERVER_ERROR, "the code is for something else"));
+        return Err(Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "the code is for something else"));
     };
     Ok(json!(NewInvitation {
         invitation,
@@ -180,21 +188,21 @@ async fn invited(visit: &mut Visit<Operator>) -> Result<serde_json::Value, Page>
     }))
 }
 
-async fn withdrawn(visit: &Visit<Operator>) -> Result<serde_json::Value, Page> {
+async fn withdrawn(visit: &Visit<Operator>) -> Found<serde_json::Value> {
     let (people, now, id) = (&visit.app.people, clock::now(), visit.hole(0));
     let found = people.read(|people| {
         let mut codes = people.codes(now);
         codes.find(|code| Invitation::of(code).is_some_and(|invitation| invitation.id == id)).map(|code| code.hash)
     });
     let Some(hash) = found else {
-        return Err(problem(StatusCode::NOT_FOUND, &format!("there is no open invitation {id:?}")));
+        return Err(Fault::new(StatusCode::NOT_FOUND, format!("there is no open invitation {id:?}")));
     };
     people.change(vec![Change::CodeUsed { hash, at: now }]).await.map_err(|error| told(&error))?;
     Ok(json!({ "withdrawn": id }))
 }
 
 /// The user that the path names, by id or by name.
-fn known(visit: &Visit<Operator>) -> Result<std::sync::Arc<User>, Page> {
+fn known(visit: &Visit<Operator>) -> Found<std::sync::Arc<User>> {
     let wanted = visit.hole(0);
     let found =
         visit.app.people.read(|people| people.user(&UserId(wanted.into())).or_else(|| people.named(wanted)).cloned());
@@ -237,7 +245,7 @@ fn has_other_way_in(app: &App) -> bool {
 }
 
 /// Accounts by id, name or file.
-fn accounts(app: &App, wanted: Option<Vec<String>>) -> Result<Option<Vec<AccountId>>, Page> {
+fn accounts(app: &App, wanted: Option<Vec<String>>) -> Found<Option<Vec<AccountId>>> {
     let Some(wanted) = wanted else { return Ok(None) };
     let find = |wanted: &String| {
         let ids: Vec<AccountId> = app.pool.read(|pool, _| {
@@ -247,14 +255,14 @@ fn accounts(app: &App, wanted: Option<Vec<String>>) -> Result<Option<Vec<Account
             pool.slots().filter(fits).map(|slot| slot.account.id.clone()).collect()
         });
         let message = format!("no account is called {wanted:?}; see `codex-pool accounts list`");
-        if ids.is_empty() { Err(problem(StatusCode::BAD_REQUEST, &message)) } else { Ok(ids) }
+        if ids.is_empty() { Err(Fault::new(StatusCode::BAD_REQUEST, message)) } else { Ok(ids) }
     };
     let found = wanted.iter().map(find).collect::<Result<Vec<_>, _>>()?;
     Ok(Some(found.into_iter().flatten().collect()))
 }
 
-fn check_limits(limits: &Limits) -> Result<(), Page> {
-    let wrong = |why: &str| Err(problem(StatusCode::BAD_REQUEST, why));
+fn check_limits(limits: &Limits) -> Found<()> {
+    let wrong = |why: &str| Err(Fault::new(StatusCode::BAD_REQUEST, why));
     let share = |share: f64| (0.0..=1.0).contains(&share);
     if limits.budgets.iter().any(|budget| matches!(budget.amount, Amount::WindowShare(part) if !share(part))) {
         return wrong("a window_share is a number from 0 to 1");
@@ -266,13 +274,13 @@ fn check_limits(limits: &Limits) -> Result<(), Page> {
     Ok(())
 }
 
-fn check_email(email: &str) -> Result<String, Page> {
+fn check_email(email: &str) -> Found<String> {
     let email = email.trim();
     let good = email.len() <= 254 && email.contains('@') && !email.contains(|letter: char| letter.is_control());
-    if good { Ok(email.to_owned()) } else { Err(problem(StatusCode::BAD_REQUEST, "this is no e-mail address")) }
+    if good { Ok(email.to_owned()) } else { Err(Fault::new(StatusCode::BAD_REQUEST, "this is no e-mail address")) }
 }
 
-fn told(error: &ChangeError) -> Page {
+fn told(error: &ChangeError) -> Fault {
     let status = match error {
         ChangeError::BadName(_) => StatusCode::BAD_REQUEST,
         ChangeError::Nobody(_) | ChangeError::NoSuchCode => StatusCode::NOT_FOUND,
@@ -284,5 +292,5 @@ fn told(error: &ChangeError) -> Page {
             StatusCode::SERVICE_UNAVAILABLE
         }
     };
-    problem(status, &error.to_string())
+    Fault::new(status, error.to_string())
 }

@@ -36,7 +36,7 @@ const WRONG: &str = "that is not right: check the password, credential or code";
 pub async fn begin(mut visit: Visit<()>) -> Response<ReplyBody> {
     let with = match visit.json::<With>().await {
         Ok(with) => with,
-        Err(response) => return response,
+        Err(fault) => return fault.into(),
     };
     match with {
         With::Password(password) => {

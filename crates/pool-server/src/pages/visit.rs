@@ -3,17 +3,16 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::{Response, StatusCode, header};
+use http::{StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use pool_core::people::{Role, User, UserId};
 use pool_providers::request::Head;
 use serde::de::DeserializeOwned;
 
-use super::reply::problem;
+use super::reply::Fault;
 use crate::admit::Caller;
 use crate::app::App;
-use crate::relay::deliver::ReplyBody;
 use crate::relay::path;
 
 /// What our pages are told is small.
@@ -44,8 +43,9 @@ pub struct Oneself {
 }
 
 impl Operator {
-    pub fn caller(&self) -> &Caller {
-        &self.0
+    /// Who it is, for the log.
+    pub fn name(&self) -> &str {
+        self.0.user().map_or(self.0.scope(), |user| &user.name)
     }
 }
 
@@ -78,11 +78,11 @@ impl<W> Visit<W> {
     }
 
     /// The body, which must be JSON and say so: no form of another web page can.
-    pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Response<ReplyBody>> {
+    pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Fault> {
         let kind = self.head().header("content-type").unwrap_or_default().to_ascii_lowercase();
         if kind.split(';').next().map(str::trim) != Some("application/json") {
             let mend = format!("send JSON, with the header {}: application/json", header::CONTENT_TYPE);
-            return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, &mend));
+            return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, mend));
         }
         let patience = self.app.config.timeouts.body_progress;
         let whole = Limited::new(&mut self.body, BODY_CAP).collect();
@@ -90,15 +90,15 @@ impl<W> Visit<W> {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) => {
                 let message = format!("the body broke off or is longer than {} KiB: {error}", BODY_CAP >> 10);
-                return Err(problem(StatusCode::BAD_REQUEST, &message));
+                return Err(Fault::new(StatusCode::BAD_REQUEST, message));
             }
-            Err(_) => return Err(problem(StatusCode::REQUEST_TIMEOUT, "the body did not come")),
+            Err(_) => return Err(Fault::new(StatusCode::REQUEST_TIMEOUT, "the body did not come")),
         };
         // Where it is wrong, not what it says there: it may hold a password.
         serde_json::from_slice(&body).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             let what = if error.is_data() { unsaid(&error.to_string()) } else { "this is no JSON".into() };
-            problem(StatusCode::BAD_REQUEST, &format!("{what} (line {line}, column {column})"))
+            Fault::new(StatusCode::BAD_REQUEST, format!("{what} (line {line}, column {column})"))
         })
     }
 }

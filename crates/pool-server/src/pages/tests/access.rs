@@ -131,10 +131,9 @@ impl Class {
             matches!(who, Who::ForeignPage | Who::ForeignPageWithKey | Who::ForeignSocket | Who::SessionForeign);
         let rebound = matches!(who, Who::ReboundHost | Who::ReboundHostWithKey);
         match self {
-            Self::Open | Self::Probe => return In,
             Self::Visitor if rebound => return Name,
             Self::Visitor if foreign && changes => return No,
-            Self::Visitor => return In,
+            Self::Open | Self::Probe | Self::Visitor => return In,
             Self::Relay => {
                 return match who {
                     _ if foreign => No,
@@ -159,8 +158,7 @@ impl Class {
             | Who::Expired
             | Who::Paused
             | Who::Forged => Unknown,
-            Who::User | Who::Friend | Who::FriendsSession if self == Self::Operator => No,
-            Who::Another if self == Self::Operator => No,
+            Who::User | Who::Friend | Who::FriendsSession | Who::Another if self == Self::Operator => No,
             Who::Another if self == Self::Oneself => Nothing,
             // Nobody is known there whom it could be about.
             Who::Local if self == Self::Oneself => Nothing,
@@ -365,7 +363,7 @@ fn fate(door: &Door, got: &Got) -> Fate {
         421 => Fate::Name,
         404 if REACHED.iter().any(|words| got.body.contains(words)) => Fate::In,
         404 if !relayed => Fate::Nothing,
-        200..400 => Fate::In,
+        200..=399 => Fate::In,
         _ if relayed => Fate::In,
         status => panic!("{} {}: {status} {}", door.method, door.path, got.body),
     }

@@ -27,7 +27,7 @@ pub const AFAR: &str = "203.0.113.7:50000";
 pub struct Pool {
     pub app: Arc<App>,
     pub key_file: std::path::PathBuf,
-    server: Server,
+    _server: Server,
     _folder: TempDir,
 }
 
@@ -105,7 +105,7 @@ impl Pool {
         change(&mut config);
         let key_file = crate::door::key_file(&config.db_path);
         let server = Server::start(config, Registry::new(OauthClient::default())).await.expect("starts");
-        Self { app: server.app().clone(), key_file, server, _folder: folder }
+        Self { app: server.app().clone(), key_file, _server: server, _folder: folder }
     }
 
     /// With an operator among its people.
@@ -173,9 +173,5 @@ impl Pool {
 
     pub fn now() -> pool_core::UnixMs {
         clock::now()
-    }
-
-    pub fn server(&self) -> &Server {
-        &self.server
     }
 }
