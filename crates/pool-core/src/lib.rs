@@ -9,6 +9,7 @@ pub mod ask;
 pub mod choose;
 pub mod decision;
 pub mod demand;
+pub mod guard;
 pub mod limits;
 pub mod people;
 pub mod pins;

@@ -219,6 +219,11 @@ impl Directory {
         self.credentials.values().filter(move |credential| credential.user == *user)
     }
 
+    /// Codes that are still good.
+    pub fn codes(&self, now: UnixMs) -> impl Iterator<Item = &Code> {
+        self.codes.values().filter(move |code| code.used_at.is_none() && now < code.expires_at)
+    }
+
     /// A code that is still good.
     pub fn code(&self, hash: SecretHash, now: UnixMs) -> Option<&Code> {
         self.codes.get(&hash).filter(|code| code.used_at.is_none() && now < code.expires_at)

@@ -116,6 +116,9 @@ pub fn is_plain_key(key: &str) -> bool {
 
 /// The file's new text. An absent file is an empty one. What needs no change stays as it is, to the byte.
 pub fn edit(file: &File, text: &str, url: &str, key: &str) -> Result<String, Uneditable> {
+    if text.contains('\0') {
+        return fault("it is not a text");
+    }
     let edits: Vec<Filled<'_>> = file.edits.iter().map(|edit| edit.filled(url, key)).collect();
     // A byte order mark stays where it is.
     let (mark, text) = if text.starts_with('\u{feff}') { text.split_at('\u{feff}'.len_utf8()) } else { ("", text) };

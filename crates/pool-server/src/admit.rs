@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, Uri, header};
+use pool_core::guard::Wait;
 use pool_core::people::{Closed, Credential, Directory, Role, SecretHash, User};
 use pool_core::{Secret, UnixMs};
 use pool_providers::request::Head;
@@ -69,6 +70,12 @@ pub enum Denied {
     WrongCredential,
     #[error("this person's access is paused: ask the pool's operator")]
     Paused,
+    #[error("this credential is not one of the pool's, nor were many others from your network: check the token, try again in {}", .0.0)]
+    TooMany(Wait),
+    #[error("this is not one of the pool's own names: use its address, or set `public_url` to the name that you use")]
+    NotOurName,
+    #[error("this was not asked by one of our own pages: send the header x-pool-page")]
+    NotOurPage,
     #[error("requests from other web pages are not answered: open this pool at its own address")]
     ForeignPage,
 }
@@ -156,7 +163,7 @@ fn is_loopback_name(host: &str) -> bool {
 }
 
 /// Every credential that the request carries, in every place where clients put them.
-fn credentials<'a>(head: &'a Head<'_>) -> impl Iterator<Item = String> + 'a {
+pub fn credentials<'a>(head: &'a Head<'_>) -> impl Iterator<Item = String> + 'a {
     let bearer = head.header("authorization").and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
@@ -167,7 +174,7 @@ fn credentials<'a>(head: &'a Head<'_>) -> impl Iterator<Item = String> + 'a {
 }
 
 /// Compares hashes, so that time tells nothing of the token.
-fn same(presented: &str, expected: &Secret) -> bool {
+pub fn same(presented: &str, expected: &Secret) -> bool {
     Sha256::digest(presented.as_bytes()) == Sha256::digest(expected.expose().as_bytes())
 }
 

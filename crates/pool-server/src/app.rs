@@ -1,9 +1,11 @@
 //! What every request shares.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use http::{HeaderMap, Method};
+use pool_core::people::Closed;
 use pool_providers::Registry;
 use pool_providers::request::Head;
 use pool_providers::routes::Table;
@@ -12,10 +14,14 @@ use pool_store::Ledger;
 use crate::admit::{self, Caller, Denied};
 use crate::clock;
 use crate::config::Config;
+use crate::door::{self, Door};
+use crate::network;
 use crate::people::People;
 use crate::pool::{Keeper, LivePool};
+use crate::relay::headers::is_forwarded;
 use crate::relay::receive::ReplayBudget;
 use crate::relay::ws::Sockets;
+use crate::sessions::Signed;
 use crate::upstream::SharedUpstream;
 
 /// The running server's parts.
@@ -29,6 +35,7 @@ pub struct App {
     pub upstream: SharedUpstream,
     pub ledger: Ledger,
     pub people: People,
+    pub door: Door,
     pub replay: Arc<ReplayBudget>,
     pub in_flight: Gauge,
     pub sockets: Sockets,
@@ -39,7 +46,55 @@ pub struct App {
 impl App {
     /// Lets a request in, or says why not.
     pub fn admit(&self, peer: SocketAddr, head: &Head<'_>) -> Result<Caller, Denied> {
-        self.people.read(|people| admit::admit(&self.config, people, peer, head, clock::now()))
+        let now = clock::now();
+        let admitted = self.people.read(|people| admit::admit(&self.config, people, peer, head, now));
+        if admitted == Err(Denied::WrongCredential) {
+            self.door.stray(self.origin(peer, head.headers), now).map_err(Denied::TooMany)?;
+        }
+        admitted
+    }
+
+    /// The same for our own pages, which sessions open too, and this machine's own key.
+    pub fn admit_visitor(&self, peer: SocketAddr, head: &Head<'_>) -> Result<Caller, Denied> {
+        let foreign = admit::comes_from_foreign_page(head.headers);
+        if !foreign && self.is_this_machine(peer, head) {
+            return Ok(Caller::Operator);
+        }
+        match self.admit(peer, head) {
+            Err(without @ (Denied::NoCredential | Denied::OnlyLocal)) => self.signed_in(head)?.ok_or(without),
+            admitted => admitted,
+        }
+    }
+
+    /// Whose session's cookie is this? What it stands for must still open something.
+    fn signed_in(&self, head: &Head<'_>) -> Result<Option<Caller>, Denied> {
+        let Some(cookie) = door::cookie(head.headers, self.config.is_secure()) else { return Ok(None) };
+        let now = clock::now();
+        let Some((signed, _)) = self.door.find(cookie, now) else { return Ok(None) };
+        let reads = matches!(*head.method, Method::GET | Method::HEAD);
+        if !reads && !head.headers.contains_key(door::FROM_OUR_PAGE) {
+            return Err(Denied::NotOurPage);
+        }
+        match signed {
+            Signed::Operator => Ok(Some(Caller::Operator)),
+            Signed::Person { credential, .. } => match self.people.read(|people| people.open(credential, now)) {
+                Ok((user, credential)) => Ok(Some(Caller::Person { user, credential })),
+                Err(Closed::Paused) => Err(Denied::Paused),
+                Err(_) => Ok(None),
+            },
+        }
+    }
+
+    /// Whoever may read the key file owns this pool's files. Only from this machine, so that a copy of the file is worth nothing.
+    fn is_this_machine(&self, peer: SocketAddr, head: &Head<'_>) -> bool {
+        let ip = peer.ip().to_canonical();
+        let near = ip.is_loopback() || ip == self.config.listen.ip().to_canonical();
+        near && !is_forwarded(head.headers) && admit::credentials(head).any(|key| self.door.is_machine_key(&key))
+    }
+
+    /// Where a request comes from, as far as that can be believed.
+    pub fn origin(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
+        network::origin(&self.config.trusted_proxies, peer, headers)
     }
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 use pool_core::Secret;
 use pool_providers::request::Bases;
 
+use crate::network::Block;
+
 #[derive(Clone, Debug)]
 pub struct Config {
     pub listen: SocketAddr,
@@ -32,6 +34,10 @@ pub struct Config {
     pub replay_budget: usize,
     /// Who presents this may do everything.
     pub operator_token: Option<Secret>,
+    /// Who types this on our pages is the operator.
+    pub admin_password: Option<Secret>,
+    /// Proxies whose `x-forwarded-for` is believed.
+    pub trusted_proxies: Vec<Block>,
     /// Set when a reverse proxy stands in front: then no visitor counts as local.
     pub public_url: Option<String>,
     /// Local requests need no credential.
@@ -40,6 +46,13 @@ pub struct Config {
     pub max_connections: usize,
     /// Between two probes of an idle account.
     pub probe_every: Duration,
+}
+
+impl Config {
+    /// Is the pool reached by https? Then so are its cookies.
+    pub fn is_secure(&self) -> bool {
+        self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+    }
 }
 
 /// Which kind of outbound proxy, and where.
@@ -117,6 +130,8 @@ impl Default for Config {
             replay_cap: 16 << 20,
             replay_budget: 256 << 20,
             operator_token: None,
+            admin_password: None,
+            trusted_proxies: Vec::new(),
             public_url: None,
             local_access: true,
             max_connections: 10_000,

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::pages::{self, Page};
 use crate::relay::deliver::{self, ReplyBody};
 use crate::relay::path::{self, head, relay};
+use crate::relay::until::until;
 use crate::relay::{receive, ws};
 
 /// Bodies of calls that we answer ourselves are small.
@@ -35,7 +36,9 @@ pub async fn handle(app: Arc<App>, peer: SocketAddr, request: Request<Incoming>)
         Ok(caller) => caller,
         Err(Denied::ForeignPage) => return pages::denied(Denied::ForeignPage),
         Err(denied) => {
-            tracing::info!(peer = %peer.ip(), path = parts.uri.path(), %denied, "a request was not admitted");
+            if !matches!(denied, Denied::TooMany(_)) {
+                tracing::info!(peer = %peer.ip(), path = parts.uri.path(), %denied, "a request was not admitted");
+            }
             return deliver::failure(
                 &app.registry,
                 route,
@@ -44,7 +47,19 @@ pub async fn handle(app: Arc<App>, peer: SocketAddr, request: Request<Incoming>)
             );
         }
     };
-    act(app, route, &caller, parts, body).await
+    let Caller::Person { credential, .. } = &caller else { return act(app, route, &caller, parts, body).await };
+    let tenure = app.people.tenure(credential);
+    let refusal = deliver::failure(
+        &app.registry,
+        route,
+        &parts,
+        &Failure::BadCredential { message: Denied::WrongCredential.to_string() },
+    );
+    tokio::select! {
+        biased;
+        () = tenure.over() => refusal,
+        response = act(app, route, &caller, parts, body) => until(tenure.clone(), response),
+    }
 }
 
 /// A whole URL as the request's target names the host, whatever the Host header says (RFC 9112 §3.2.2). Who reads the header

@@ -1,15 +1,18 @@
 //! The directory of people as the server uses it: asked from memory, changed on disk first.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use pool_core::people::{
     Change, Closed, Code, Credential, CredentialId, Directory, Grants, Role, SecretHash, User, UserId,
 };
 use pool_core::{Secret, Span, UnixMs, hex};
 use pool_store::{DirectoryStore, StoreError};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 
@@ -20,6 +23,31 @@ pub struct People {
     store: DirectoryStore,
     /// One change at a time, so that what is checked before it still holds.
     changing: tokio::sync::Mutex<()>,
+    /// What ends with a credential: one token for each that has come in, so there are never more of them than credentials.
+    tenures: Mutex<HashMap<SecretHash, CancellationToken>>,
+}
+
+/// How long somebody may stay who has come in: until their credential is revoked or ends, or they are paused or removed.
+#[derive(Clone, Debug)]
+pub struct Tenure {
+    over: CancellationToken,
+    expires_at: Option<UnixMs>,
+}
+
+impl Tenure {
+    /// Resolves when it is over.
+    pub async fn over(&self) {
+        let expired = async {
+            match self.expires_at {
+                Some(end) => tokio::time::sleep(Duration::from_millis(end.since(clock::now()).0)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.over.cancelled() => {}
+            () = expired => {}
+        }
+    }
 }
 
 /// A secret that was made just now. It is shown once and kept nowhere.
@@ -42,6 +70,11 @@ pub enum ChangeError {
     Nobody(String),
     #[error("this code is unknown, was used, or has ended; ask for a new one")]
     NoSuchCode,
+    #[error(
+        "then no operator could come in any more: issue the operator another credential first (`codex-pool users key NAME`), or set \
+         `operator_token`"
+    )]
+    LastOperator,
     #[error("the system gives no random numbers: {0}")]
     NoRandomness(String),
 }
@@ -62,7 +95,12 @@ impl People {
         if let Err(error) = store.sweep(clock::now() - KEEP).await {
             tracing::warn!(%error, "old codes and credentials stay on record");
         }
-        Ok(Self { directory: RwLock::new(directory), store, changing: tokio::sync::Mutex::default() })
+        Ok(Self {
+            directory: RwLock::new(directory),
+            store,
+            changing: tokio::sync::Mutex::default(),
+            tenures: Mutex::default(),
+        })
     }
 
     /// Whose secret is this?
@@ -157,7 +195,55 @@ impl People {
         Ok(result)
     }
 
-    /// Takes effect at once, also for streams that begin in the same moment.
+    /// Changes somebody who is known. `outside`: the operator can come in without being in the directory.
+    pub async fn change_user(&self, user: User, outside: bool) -> Result<(), ChangeError> {
+        check_name(&user.name)?;
+        self.change_kept(vec![Change::User(user)], outside).await
+    }
+
+    /// Removes somebody with their credentials. What they used stays on record.
+    pub async fn remove(&self, user: &UserId, outside: bool) -> Result<(), ChangeError> {
+        self.change_kept(vec![Change::UserGone { id: user.clone() }], outside).await
+    }
+
+    /// The same as [`People::revoke`], unless nobody could mend it.
+    pub async fn revoke_kept(&self, id: &CredentialId, outside: bool) -> Result<(), ChangeError> {
+        self.change_kept(vec![Change::Revoked { id: id.clone(), at: clock::now() }], outside).await
+    }
+
+    /// Is this a name that somebody new may have?
+    pub fn check_new_name(&self, name: &str) -> Result<(), ChangeError> {
+        check_name(name)?;
+        let taken = self.directory.read().named(name).is_some();
+        if taken { Err(ChangeError::Store(StoreError::NameTaken)) } else { Ok(()) }
+    }
+
+    /// Changes after which an operator can still come in, unless nobody is known any more: then whoever sits here is.
+    async fn change_kept(&self, changes: Vec<Change>, outside: bool) -> Result<(), ChangeError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let mut after = self.directory.read().clone();
+        for change in &changes {
+            after.apply(change.clone());
+        }
+        if !outside && !after.is_empty() && !has_operator(&after, clock::now()) {
+            return Err(ChangeError::LastOperator);
+        }
+        self.commit(changes).await
+    }
+
+    /// For as long as somebody may stay who has come in with this credential.
+    pub fn tenure(&self, credential: &Credential) -> Tenure {
+        let mut tenures = self.tenures.lock();
+        let token = tenures.entry(credential.hash).or_default().clone();
+        drop(tenures);
+        // Revoked while it came in.
+        if self.directory.read().open(credential.hash, clock::now()).is_err() {
+            token.cancel();
+        }
+        Tenure { over: token, expires_at: credential.expires_at }
+    }
+
+    /// Takes effect at once, also for what is under way.
     pub async fn revoke(&self, id: &CredentialId) -> Result<(), ChangeError> {
         self.change(vec![Change::Revoked { id: id.clone(), at: clock::now() }]).await
     }
@@ -168,6 +254,14 @@ impl People {
         for change in changes {
             directory.apply(change);
         }
+        let now = clock::now();
+        self.tenures.lock().retain(|hash, over| {
+            let stays = directory.open(*hash, now).is_ok();
+            if !stays {
+                over.cancel();
+            }
+            stays
+        });
         Ok(())
     }
 
@@ -222,6 +316,11 @@ pub fn issue(user: &UserId, label: &str, life: Option<Span>) -> Result<Issued, C
     Ok(Issued { credential, secret })
 }
 
+fn has_operator(people: &Directory, now: UnixMs) -> bool {
+    let operators = people.users().filter(|user| user.role == Role::Operator);
+    operators.into_iter().any(|user| people.credentials_of(&user.id).any(|key| people.open(key.hash, now).is_ok()))
+}
+
 fn check_name(name: &str) -> Result<(), ChangeError> {
     let fits = |letter: char| letter.is_alphanumeric() || matches!(letter, ' ' | '.' | '_' | '-' | '@');
     let good = (1..=64).contains(&name.chars().count()) && name.chars().all(fits) && name.trim() == name;
@@ -234,7 +333,7 @@ fn random<const N: usize>() -> Result<[u8; N], ChangeError> {
     Ok(bytes)
 }
 
-fn random_text<const N: usize>(prefix: &str) -> Result<Secret, ChangeError> {
+pub(crate) fn random_text<const N: usize>(prefix: &str) -> Result<Secret, ChangeError> {
     let text = URL_SAFE_NO_PAD.encode(random::<N>()?);
     Ok(Secret::new(format!("{prefix}{text}")))
 }

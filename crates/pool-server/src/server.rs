@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Gauge};
 use crate::config::Config;
+use crate::door::{self, Door};
 use crate::edge;
 use crate::people::People;
 use crate::pool::{self, Keeper, LivePool};
@@ -104,6 +105,7 @@ impl Server {
             tracing::warn!("{note}");
         }
         let people = People::start(DirectoryStore::beside(&opened.ledger), opened.fresh).await?;
+        let door = open_door(&config);
         let ledger_writer = tokio::spawn(opened.writer.run());
         let app = Arc::new(App {
             table: Table::new(&registry),
@@ -115,6 +117,7 @@ impl Server {
             upstream,
             ledger: opened.ledger,
             people,
+            door,
             in_flight: Gauge::default(),
             sockets: Sockets::default(),
             draining: AtomicBool::new(false),
@@ -158,6 +161,21 @@ impl Server {
         ledger_writer.abort();
         hurrying.abort();
         drained.tell(told.map(|told| told.elapsed()).unwrap_or_default());
+    }
+}
+
+/// The door of our pages, with a key for the terminal of whoever runs us.
+fn open_door(config: &Config) -> Door {
+    match door::write_key(&config.db_path) {
+        Ok(key) => Door::with_machine_key(&key),
+        Err(error) => {
+            let path = door::key_file(&config.db_path);
+            tracing::warn!(
+                "{} cannot be written ({error}): once the pool has users, commands on this machine need POOL_OPERATOR_TOKEN",
+                path.display()
+            );
+            Door::default()
+        }
     }
 }
 

@@ -6,7 +6,9 @@
 
 mod accounts;
 mod health;
+mod people;
 pub mod reply;
+mod session;
 mod status;
 mod visit;
 
@@ -17,8 +19,9 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::{Method, Response, StatusCode};
+use http::{Method, Response, StatusCode, header};
 use hyper::body::Incoming;
+use pool_core::guard::Wait;
 use pool_core::people::Role;
 
 use crate::admit::{self, Caller, Denied};
@@ -52,11 +55,28 @@ table! {
     POST   "/setup/{cli}/{code}"             Visitor   setup::redeem,       "that script asks for its credential; uses the code up";
     GET    "/config/{cli}/{code}"            Visitor   setup::config,       "the client's file that holds a credential; uses the code up";
     POST   "/oauth/token"                    Visitor   setup::renew,        "a client renews the login that it shows";
+    POST   "/api/people/{user}/setup/{cli}"  Oneself   setup::make_line,    "a set-up line with a one-time code";
 
     GET    "/"                               Operator  status::as_text,     "the accounts and what they have left, for `curl`";
     GET    "/status"                         Operator  status::as_json,     "the same for programs";
     GET    "/api/status"                     Operator  status::as_json,     "the same for programs";
     POST   "/api/accounts/{account}/test"    Operator  accounts::test,      "one small request on an account";
+
+    POST   "/api/session"                    Visitor   session::begin,      "sign in with password, credential or code";
+    GET    "/api/session"                    Anyone    session::show,       "who one is";
+    DELETE "/api/session"                    Anyone    session::end,        "sign out";
+    GET    "/sign-in/{code}"                 Visitor   session::by_link,    "sign the operator in by the terminal's link";
+    POST   "/api/sign-in"                    Operator  session::make_link,  "make such a link";
+
+    GET    "/api/people"                     Operator  people::list,        "everybody, and open invitations";
+    POST   "/api/people"                     Operator  people::add,         "add somebody, with a first credential";
+    GET    "/api/people/{user}"              Oneself   people::show,        "one person and their credentials";
+    PATCH  "/api/people/{user}"              Operator  people::change,      "limits, accounts, role, name, pause";
+    DELETE "/api/people/{user}"              Operator  people::remove,      "remove somebody; their usage stays on record";
+    POST   "/api/people/{user}/credentials"  Oneself   people::add_key,     "a credential for another machine";
+    DELETE "/api/people/{user}/credentials/{credential}" Oneself people::revoke_key, "revoke a credential";
+    POST   "/api/invitations"                Operator  people::invite,      "a code that lets somebody in, once";
+    DELETE "/api/invitations/{invitation}"   Operator  people::withdraw,    "withdraw it";
 }
 
 /// One of our pages.
@@ -66,6 +86,7 @@ pub struct Page {
     pub path: &'static str,
     pub needs: Need,
     /// What it is for, in a few words.
+    #[cfg_attr(not(test), expect(dead_code, reason = "docs/ACCESS.md is made of it"))]
     pub about: &'static str,
 }
 
@@ -107,8 +128,8 @@ impl Page {
         let admitted = self.admit(&app, peer, &parts);
         let visit = Visit { app, peer, who: (), parts, body, holes };
         let caller = match (self.needs, admitted) {
-            (_, Err(refusal)) => return refusal,
-            (Need::Open(page) | Need::Visitor(page), Ok(_)) => return page(visit).await,
+            (_, Err(why)) => return denied(why),
+            (Need::Open(page) | Need::Visitor(page), Ok(None)) => return page(visit).await,
             (_, Ok(None)) => return denied(Denied::NoCredential),
             (_, Ok(Some(caller))) => caller,
         };
@@ -125,34 +146,35 @@ impl Page {
     }
 
     /// Who asks? Nobody in particular where the page does not want to know.
-    fn admit(
-        &self,
-        app: &App,
-        peer: SocketAddr,
-        parts: &http::request::Parts,
-    ) -> Result<Option<Caller>, Response<ReplyBody>> {
+    fn admit(&self, app: &App, peer: SocketAddr, parts: &http::request::Parts) -> Result<Option<Caller>, Denied> {
         if matches!(self.needs, Need::Open(_)) {
             return Ok(None);
         }
         if !admit::is_our_host(&app.config, &parts.headers) {
-            return Err(problem(
-                StatusCode::MISDIRECTED_REQUEST,
-                "this is not one of the pool's own names: use its address, or set `public_url` to the name that you use",
-            ));
+            return Err(Denied::NotOurName);
         }
         if matches!(self.needs, Need::Visitor(_)) {
             let foreign = self.method != Method::GET && admit::comes_from_foreign_page(&parts.headers);
-            return if foreign { Err(denied(Denied::ForeignPage)) } else { Ok(None) };
+            return if foreign { Err(Denied::ForeignPage) } else { Ok(None) };
         }
-        app.admit(peer, &head(parts)).map(Some).map_err(denied)
+        app.admit_visitor(peer, &head(parts)).map(Some)
     }
 }
 
 /// Why a page was not answered.
 pub fn denied(why: Denied) -> Response<ReplyBody> {
     let status = match why {
-        Denied::ForeignPage => StatusCode::FORBIDDEN,
+        Denied::TooMany(wait) => return too_many(wait, &why.to_string()),
+        Denied::NotOurName => StatusCode::MISDIRECTED_REQUEST,
+        Denied::ForeignPage | Denied::NotOurPage => StatusCode::FORBIDDEN,
         Denied::NoCredential | Denied::OnlyLocal | Denied::WrongCredential | Denied::Paused => StatusCode::UNAUTHORIZED,
     };
     problem(status, &why.to_string())
+}
+
+/// Somebody guesses.
+pub fn too_many(wait: Wait, message: &str) -> Response<ReplyBody> {
+    let mut response = problem(StatusCode::TOO_MANY_REQUESTS, message);
+    response.headers_mut().insert(header::RETRY_AFTER, wait.0.as_secs_ceil().into());
+    response
 }

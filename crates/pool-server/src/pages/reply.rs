@@ -7,6 +7,25 @@ use serde_json::json;
 
 use crate::relay::deliver::{self, ReplyBody};
 
+/// Why a page is not what was asked for.
+#[derive(Debug)]
+pub struct Fault {
+    pub status: StatusCode,
+    pub message: String,
+}
+
+impl Fault {
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+}
+
+impl From<Fault> for Response<ReplyBody> {
+    fn from(fault: Fault) -> Self {
+        problem(fault.status, &fault.message)
+    }
+}
+
 /// An error on one of our own pages.
 pub fn problem(status: StatusCode, message: &str) -> Response<ReplyBody> {
     json_page(status, &json!({ "error": { "message": message } }))
@@ -23,13 +42,8 @@ pub fn text(status: StatusCode, body: String) -> Response<ReplyBody> {
     guarded(deliver::reply(reply))
 }
 
-/// What a provider's folder says for us.
-pub fn private(reply: Reply) -> Response<ReplyBody> {
-    guarded(deliver::reply(reply))
-}
-
 /// Nothing of ours may be cached, framed, sniffed or run as a script.
-fn guarded(mut response: Response<ReplyBody>) -> Response<ReplyBody> {
+pub fn guarded(mut response: Response<ReplyBody>) -> Response<ReplyBody> {
     for (name, value) in [
         ("cache-control", "no-store"),
         ("x-content-type-options", "nosniff"),

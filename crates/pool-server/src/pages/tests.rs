@@ -1,5 +1,9 @@
 //! The table is sound, and everybody gets what it says and nothing else.
 
+mod access;
+mod signing;
+mod world;
+
 use std::collections::BTreeSet;
 
 use pool_providers::Registry;

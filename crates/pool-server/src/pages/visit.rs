@@ -1,20 +1,19 @@
 //! A request for one of our pages, as the page sees it: who asks, what stands in the path, and a small body.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header};
+use http::{StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use pool_core::people::{Role, User, UserId};
 use pool_providers::request::Head;
 use serde::de::DeserializeOwned;
 
-use super::reply::problem;
+use super::reply::Fault;
 use crate::admit::Caller;
 use crate::app::App;
-use crate::relay::deliver::ReplyBody;
 use crate::relay::path;
 
 /// What our pages are told is small.
@@ -45,8 +44,9 @@ pub struct Oneself {
 }
 
 impl Operator {
-    pub fn caller(&self) -> &Caller {
-        &self.0
+    /// Who it is, for the log.
+    pub fn name(&self) -> &str {
+        self.0.user().map_or(self.0.scope(), |user| &user.name)
     }
 }
 
@@ -68,38 +68,43 @@ impl<W> Visit<W> {
         path::head(&self.parts)
     }
 
+    /// Where it comes from, as far as that can be believed.
+    pub fn origin(&self) -> IpAddr {
+        self.app.origin(self.peer, &self.parts.headers)
+    }
+
     /// What stands in the path's hole number `at`, decoded; never empty.
     pub fn hole(&self, at: usize) -> &str {
         self.holes.get(at).map_or("", String::as_str)
     }
 
     /// The body, whatever it is. Small.
-    pub async fn bytes(&mut self) -> Result<Bytes, Response<ReplyBody>> {
+    pub async fn bytes(&mut self) -> Result<Bytes, Fault> {
         let patience = self.app.config.timeouts.body_progress;
         let whole = Limited::new(&mut self.body, BODY_CAP).collect();
         match tokio::time::timeout(patience, whole).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
             Ok(Err(error)) => {
                 let message = format!("the body broke off or is longer than {} KiB: {error}", BODY_CAP >> 10);
-                Err(problem(StatusCode::BAD_REQUEST, &message))
+                Err(Fault::new(StatusCode::BAD_REQUEST, message))
             }
-            Err(_) => Err(problem(StatusCode::REQUEST_TIMEOUT, "the body did not come")),
+            Err(_) => Err(Fault::new(StatusCode::REQUEST_TIMEOUT, "the body did not come")),
         }
     }
 
     /// The body, which must be JSON and say so: no form of another web page can.
-    pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Response<ReplyBody>> {
+    pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Fault> {
         let kind = self.head().header("content-type").unwrap_or_default().to_ascii_lowercase();
         if kind.split(';').next().map(str::trim) != Some("application/json") {
             let mend = format!("send JSON, with the header {}: application/json", header::CONTENT_TYPE);
-            return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, &mend));
+            return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, mend));
         }
         let body = self.bytes().await?;
         // Where it is wrong, not what it says there: it may hold a password.
         serde_json::from_slice(&body).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             let what = if error.is_data() { unsaid(&error.to_string()) } else { "this is no JSON".into() };
-            problem(StatusCode::BAD_REQUEST, &format!("{what} (line {line}, column {column})"))
+            Fault::new(StatusCode::BAD_REQUEST, format!("{what} (line {line}, column {column})"))
         })
     }
 }

@@ -19,6 +19,7 @@ use super::attempt::Opened;
 use super::delivery::Delivery;
 use super::miss::RETRY_SOON;
 use super::path::{self, Errand, GaveUp};
+use super::until::Until;
 use crate::app::App;
 use crate::clock;
 
@@ -58,6 +59,8 @@ pub fn is_event_stream(headers: &HeaderMap) -> bool {
 pub enum ReplyBody {
     Full(Option<Bytes>),
     Stream(Box<Delivery>),
+    /// Any of these, for as long as its client may stay.
+    Until(Box<Until>),
     /// The head is out, the first meaningful event is still awaited.
     Late(Box<Late>),
 }
@@ -214,7 +217,7 @@ impl Late {
 #[error("no account could answer, and this dialect has no words for that in a stream")]
 struct Cut;
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Body for ReplyBody {
     type Data = Bytes;
@@ -229,6 +232,7 @@ impl Body for ReplyBody {
                     let next = ready!(delivery.poll_next(cx));
                     return Poll::Ready(next.map(|piece| piece.map(Frame::data).map_err(Into::into)));
                 }
+                Self::Until(until) => return until.poll_frame(cx),
                 Self::Late(late) => match ready!(late.poll_wait(cx)) {
                     Ok(sign) => return Poll::Ready(Some(Ok(Frame::data(sign)))),
                     Err(Ok(opened)) if opened.head.is_plain_stream() => {
@@ -253,7 +257,7 @@ impl Body for ReplyBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Stream(_) | Self::Late(_) => SizeHint::default(),
+            Self::Stream(_) | Self::Late(_) | Self::Until(_) => SizeHint::default(),
         }
     }
 }

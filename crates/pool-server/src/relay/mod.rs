@@ -12,5 +12,6 @@ pub mod miss;
 pub mod path;
 pub mod receive;
 pub mod tap;
+pub mod until;
 pub mod wrap;
 pub mod ws;

@@ -1,20 +1,66 @@
 //! What is asked of the set-up: scripts, credentials for codes, and the renewal of a login of ours.
 
 use http::{HeaderMap, Response, StatusCode, header};
-use pool_core::Secret;
-use pool_core::people::{Change, Grants};
+use pool_core::people::{Change, Directory, Grants, Role, User};
+use pool_core::{Secret, Span, UnixMs};
 use pool_providers::Provider;
 use pool_providers::setup::{self, SetUp};
+use serde::Serialize;
 
 use super::script::{self, Access, Shell};
 use crate::admit::{self, Caller};
 use crate::app::App;
 use crate::clock;
 use crate::config::Config;
-use crate::pages::Visit;
-use crate::pages::reply::{private, problem, text};
+use crate::pages::reply::{guarded, json_page, problem, text};
+use crate::pages::{Oneself, Visit, too_many};
 use crate::people::{ChangeError, issue};
-use crate::relay::deliver::ReplyBody;
+use crate::relay::deliver::{self, ReplyBody};
+
+/// How long a set-up line works.
+const LINE: Span = Span::from_hours(24);
+
+/// Lines that one person may have open.
+const MOST_LINES: usize = 20;
+
+/// How long a friend's credential works, if nothing says otherwise.
+const FRIENDS_KEY: Span = Span::from_hours(90 * 24);
+
+/// What somebody types to set a client up.
+#[derive(Clone, Debug, Serialize)]
+pub struct Line {
+    pub sh: String,
+    pub powershell: String,
+}
+
+/// The line that runs such a script, with or without a code. `url` is the pool's address.
+pub fn line(url: &str, cli: &str, code: Option<&str>) -> Line {
+    let path = code.map_or_else(|| format!("{url}/setup/{cli}"), |code| format!("{url}/setup/{cli}/{code}"));
+    // Between brackets curl would look for a range, as in http://[::1].
+    let curl = if url.contains('[') { "curl -gfsSL" } else { "curl -fsSL" };
+    Line { sh: format!("{curl} {path} | sh"), powershell: format!("irm {path} | iex") }
+}
+
+/// `POST /api/people/{user}/setup/{cli}`: a line with a one-time code, for a machine of this person's.
+pub async fn make_line(visit: Visit<Oneself>) -> Response<ReplyBody> {
+    let (app, user) = (&visit.app, &visit.who.user);
+    let Some((provider, _)) = client(app, visit.hole(1)) else { return unknown(app) };
+    let Some(url) = address(&app.config, &visit.parts.headers) else { return no_address() };
+    let now = clock::now();
+    let theirs = |grants: &Grants| matches!(grants, Grants::SetUp { user: one } if *one == user.id);
+    if app.people.read(|people| people.codes(now).filter(|code| theirs(&code.grants)).count()) >= MOST_LINES {
+        let message = format!("{} has {MOST_LINES} set-up lines open: use one, or wait until they have ended", user.name);
+        return problem(StatusCode::CONFLICT, &message);
+    }
+    match app.people.make_code(Grants::SetUp { user: user.id.clone() }, LINE).await {
+        Ok((secret, code, _)) => {
+            let line = line(&url, provider.id().0, Some(secret.expose()));
+            let told = serde_json::json!({ "code": secret.expose(), "ends_ms": code.expires_at.0, "line": line });
+            json_page(StatusCode::CREATED, &told)
+        }
+        Err(error) => not_brought(&error),
+    }
+}
 
 /// `GET /setup/{cli}`: for a pool that asks this visitor for no credential.
 pub async fn without_code(visit: Visit<()>) -> Response<ReplyBody> {
@@ -34,21 +80,20 @@ pub async fn with_code(visit: Visit<()>) -> Response<ReplyBody> {
 
 /// `POST /setup/{cli}/{code}?machine=NAME`: the credential, once.
 pub async fn redeem(visit: Visit<()>) -> Response<ReplyBody> {
-    let Some(client) = client(&visit) else { return unknown(&visit) };
-    let (provider, _) = client;
+    let Some((provider, _)) = client(&visit.app, visit.hole(0)) else { return unknown(&visit.app) };
     match bring(&visit, provider).await {
         Ok((key, _)) => text(StatusCode::OK, key.expose().to_owned()),
-        Err(error) => not_brought(&error),
+        Err(refusal) => refusal,
     }
 }
 
 /// `GET /config/{cli}/{code}`: the file that holds the credential, as the Go original handed it out. It uses the code up.
 pub async fn config(visit: Visit<()>) -> Response<ReplyBody> {
-    let Some((provider, set_up)) = client(&visit) else { return unknown(&visit) };
+    let Some((provider, set_up)) = client(&visit.app, visit.hole(0)) else { return unknown(&visit.app) };
     let Some(url) = address(&visit.app.config, &visit.parts.headers) else { return no_address() };
     let (key, user) = match bring(&visit, provider).await {
         Ok(brought) => brought,
-        Err(error) => return not_brought(&error),
+        Err(refusal) => return refusal,
     };
     if let Some(login) = provider.pool_login(&key, &user, clock::now()) {
         return text(StatusCode::OK, login.file);
@@ -64,7 +109,7 @@ pub async fn config(visit: Visit<()>) -> Response<ReplyBody> {
 pub async fn renew(mut visit: Visit<()>) -> Response<ReplyBody> {
     let body = match visit.bytes().await {
         Ok(body) => body,
-        Err(refusal) => return refusal,
+        Err(fault) => return fault.into(),
     };
     let app = &visit.app;
     let shown = app.registry.iter().find_map(|provider| Some((provider, provider.shown_for_renewal(&body)?)));
@@ -74,35 +119,51 @@ pub async fn renew(mut visit: Visit<()>) -> Response<ReplyBody> {
     });
     let refused = || app.registry.iter().find_map(Provider::not_renewed);
     match renewed.map(|login| login.renewed).or_else(refused) {
-        Some(reply) => private(reply),
+        Some(reply) => guarded(deliver::reply(reply)),
         None => problem(StatusCode::UNAUTHORIZED, "no client of this pool renews a login here"),
     }
 }
 
 /// A credential for the machine that shows a code, and whose it is.
-async fn bring(visit: &Visit<()>, provider: &dyn Provider) -> Result<(Secret, String), ChangeError> {
-    let head = visit.head();
+async fn bring(visit: &Visit<()>, provider: &dyn Provider) -> Result<(Secret, String), Response<ReplyBody>> {
+    let (app, head, now) = (&visit.app, visit.head(), clock::now());
     let machine = head.query_value("machine").filter(|name| !name.is_empty());
     let label = format!("{} on {}", provider.title(), machine.as_deref().unwrap_or("a machine"));
-    let (issued, user) = visit
-        .app
-        .people
-        .redeem(visit.hole(1), |grants, directory| {
-            // Another kind of code is none of ours, and is not used up.
-            let Grants::SetUp { user } = grants else { return Err(ChangeError::NoSuchCode) };
-            let user = directory.user(user).filter(|user| !user.paused).ok_or(ChangeError::NoSuchCode)?;
-            let issued = issue(&user.id, &label, None)?;
-            Ok((vec![Change::Credential(issued.credential.clone())], (issued, user.id.0.to_string())))
-        })
-        .await?;
-    let label = &issued.credential.label;
-    tracing::info!(user, credential = %issued.credential.id, label, peer = %visit.peer.ip(), "a client was set up");
-    Ok((issued.secret, user))
+    let redeemed = app.people.redeem(visit.hole(1), |grants, directory| {
+        // Another kind of code is none of ours, and is not used up.
+        let Grants::SetUp { user } = grants else { return Err(ChangeError::NoSuchCode) };
+        let user = directory.user(user).filter(|user| !user.paused).ok_or(ChangeError::NoSuchCode)?;
+        let issued = issue(&user.id, &label, stay(directory, user, now))?;
+        Ok((vec![Change::Credential(issued.credential.clone())], (issued, user.id.0.to_string())))
+    });
+    match redeemed.await {
+        Ok((issued, user)) => {
+            let (credential, label) = (&issued.credential.id, &issued.credential.label);
+            tracing::info!(user, %credential, label, from = %visit.origin(), "a client was set up");
+            Ok((issued.secret, user))
+        }
+        Err(ChangeError::NoSuchCode) => match app.door.stray(visit.origin(), now) {
+            Ok(()) => Err(not_brought(&ChangeError::NoSuchCode)),
+            Err(wait) => Err(too_many(wait, &wait.to_string())),
+        },
+        Err(error) => Err(not_brought(&error)),
+    }
+}
+
+/// How long a credential of this person's works: nobody lengthens their stay with one more machine.
+fn stay(directory: &Directory, user: &User, now: UnixMs) -> Option<Span> {
+    let working = directory.credentials_of(&user.id).filter(|key| crate::people::ends(key, now).is_none());
+    let ends: Vec<Option<UnixMs>> = working.map(|key| key.expires_at).collect();
+    if ends.is_empty() {
+        return (user.role == Role::Friend).then_some(FRIENDS_KEY);
+    }
+    let ends: Option<Vec<UnixMs>> = ends.into_iter().collect();
+    ends?.into_iter().max().map(|end| end.since(now))
 }
 
 fn answer(visit: &Visit<()>, access: Access<'_>) -> Response<ReplyBody> {
     let shell = shell(visit);
-    let Some((provider, set_up)) = client(visit) else {
+    let Some((provider, set_up)) = client(&visit.app, visit.hole(0)) else {
         return refused(visit, &format!("there is no set-up for that; {}", clients(&visit.app)));
     };
     let Some(url) = address(&visit.app.config, &visit.parts.headers) else {
@@ -121,8 +182,11 @@ fn refused(visit: &Visit<()>, why: &str) -> Response<ReplyBody> {
 
 fn not_brought(error: &ChangeError) -> Response<ReplyBody> {
     let status = match error {
-        ChangeError::NoSuchCode => StatusCode::NOT_FOUND,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
+        ChangeError::NoSuchCode | ChangeError::Nobody(_) => StatusCode::NOT_FOUND,
+        _ => {
+            tracing::error!(%error, "the directory of people could not be changed");
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     };
     problem(status, &error.to_string())
 }
@@ -131,12 +195,12 @@ fn no_address() -> Response<ReplyBody> {
     problem(StatusCode::SERVICE_UNAVAILABLE, "the pool does not know its own address: its operator has to set public_url")
 }
 
-fn unknown(visit: &Visit<()>) -> Response<ReplyBody> {
-    problem(StatusCode::NOT_FOUND, &format!("there is no set-up for that; {}", clients(&visit.app)))
+fn unknown(app: &App) -> Response<ReplyBody> {
+    problem(StatusCode::NOT_FOUND, &format!("there is no set-up for that; {}", clients(app)))
 }
 
-fn client<'a>(visit: &'a Visit<()>) -> Option<(&'a dyn Provider, SetUp)> {
-    let provider = visit.app.registry.named(visit.hole(0))?;
+fn client<'a>(app: &'a App, name: &str) -> Option<(&'a dyn Provider, SetUp)> {
+    let provider = app.registry.named(name)?;
     Some((provider, provider.set_up()?))
 }
 

@@ -27,6 +27,7 @@ use super::talk::Talk;
 use crate::admit::Caller;
 use crate::app::App;
 use crate::clock;
+use crate::people::Tenure;
 use crate::pool::Lease;
 use crate::relay::body::OutBody;
 use crate::relay::deliver::{self, ReplyBody};
@@ -117,6 +118,14 @@ fn fall_back() -> Response<ReplyBody> {
 }
 
 impl Ground {
+    /// How long whoever has opened it may stay.
+    pub fn tenure(&self) -> Option<Tenure> {
+        match &self.caller {
+            Caller::Person { credential, .. } => Some(self.app.people.tenure(credential)),
+            Caller::Local | Caller::Operator => None,
+        }
+    }
+
     async fn run(mut self, turns: Box<dyn SocketTurns>, accept: HeaderValue) -> Response<ReplyBody> {
         let agent = self.parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         let word = agent.and_then(|agent| agent.split_whitespace().next());

@@ -61,6 +61,8 @@ pub enum End {
     Retired,
     #[error("the server stops")]
     Stopping,
+    #[error("the client's credential was revoked, paused or ended")]
+    Revoked,
 }
 
 impl End {
@@ -73,6 +75,7 @@ impl End {
             Self::Upstream(_) => (1001, "upstream has closed"),
             Self::Retired => (1001, "time for a fresh connection"),
             Self::Stopping => (1012, "the pool restarts"),
+            Self::Revoked => (1008, "this credential does not open the pool any more"),
         }
     }
 }
@@ -96,8 +99,21 @@ impl Talk {
     }
 
     pub async fn run(mut self) {
+        let tenure = self.ground.tenure();
+        let over = async {
+            match &tenure {
+                Some(tenure) => tenure.over().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(over);
         let end = loop {
-            if let Err(end) = self.step().await {
+            let stepped = tokio::select! {
+                biased;
+                () = &mut over => Err(End::Revoked),
+                stepped = self.step() => stepped,
+            };
+            if let Err(end) = stepped {
                 break end;
             }
         };

@@ -1,0 +1,296 @@
+//! People: the operator's hand on them, and what everybody may do about their own credentials.
+
+use http::{Response, StatusCode};
+use pool_core::limits::{Amount, Limits};
+use pool_core::people::{Change, CredentialId, Directory, Grants, Role, User, UserId};
+use pool_core::pool::Slot;
+use pool_core::{AccountId, Span};
+use serde_json::json;
+
+use super::reply::{Fault, json_page};
+use super::{Oneself, Operator, Visit};
+use crate::admit::Caller;
+use crate::app::App;
+use crate::clock;
+use crate::people::{ChangeError, Issued, new_user};
+use crate::relay::deliver::ReplyBody;
+use crate::roster::{
+    AddKey, AddPerson, ChangePerson, Invitation, Invite, Key, NewInvitation, NewKey, NewPerson, Person, Roster,
+};
+use pool_store::StoreError;
+
+/// Of one person, those that work: enough for every machine, and an end to a script that runs wild.
+const MOST_KEYS: usize = 50;
+/// Codes that work at one time.
+const MOST_INVITATIONS: usize = 200;
+const FRIENDS_KEY: Span = Span::from_hours(90 * 24);
+const INVITATION: u32 = 72;
+
+type Page = Response<ReplyBody>;
+type Found<T> = Result<T, Fault>;
+
+pub async fn list(visit: Visit<Operator>) -> Page {
+    let now = clock::now();
+    let roster = visit.app.people.read(|people| Roster {
+        people: people.users().map(|user| person(people, user)).collect(),
+        invitations: people.codes(now).filter_map(Invitation::of).collect(),
+    });
+    json_page(StatusCode::OK, &roster)
+}
+
+pub async fn show(visit: Visit<Oneself>) -> Page {
+    json_page(StatusCode::OK, &visit.app.people.read(|people| person(people, &visit.who.user)))
+}
+
+pub async fn add(mut visit: Visit<Operator>) -> Page {
+    respond(StatusCode::CREATED, added(&mut visit).await)
+}
+
+pub async fn change(mut visit: Visit<Operator>) -> Page {
+    respond(StatusCode::OK, changed(&mut visit).await)
+}
+
+pub async fn remove(visit: Visit<Operator>) -> Page {
+    respond(StatusCode::OK, removed(&visit).await)
+}
+
+pub async fn add_key(mut visit: Visit<Oneself>) -> Page {
+    respond(StatusCode::CREATED, key_added(&mut visit).await)
+}
+
+pub async fn revoke_key(visit: Visit<Oneself>) -> Page {
+    respond(StatusCode::OK, key_revoked(&visit).await)
+}
+
+pub async fn invite(mut visit: Visit<Operator>) -> Page {
+    respond(StatusCode::CREATED, invited(&mut visit).await)
+}
+
+pub async fn withdraw(visit: Visit<Operator>) -> Page {
+    respond(StatusCode::OK, withdrawn(&visit).await)
+}
+
+fn respond(good: StatusCode, result: Found<serde_json::Value>) -> Page {
+    result.map_or_else(Page::from, |value| json_page(good, &value))
+}
+
+async fn added(visit: &mut Visit<Operator>) -> Found<serde_json::Value> {
+    let form: AddPerson = visit.json().await?;
+    check_limits(&form.limits)?;
+    let app = &visit.app;
+    let user = User {
+        email: form.email.as_deref().map(check_email).transpose()?,
+        limits: form.limits,
+        accounts: accounts(app, form.accounts)?,
+        ..new_user(&form.name, form.role).map_err(|error| told(&error))?
+    };
+    let life = life(form.days, form.role);
+    let added = app.people.add(user, label(&form.label), life).await.map_err(|error| told(&error))?;
+    tracing::info!(by = visit.who.name(), user = %added.user.id, name = added.user.name, "somebody was added");
+    Ok(json!(NewPerson {
+        person: app.people.read(|people| person(people, &added.user)),
+        credential: new_key(&added.issued),
+        operator: added.operator.as_ref().map(new_key),
+    }))
+}
+
+async fn changed(visit: &mut Visit<Operator>) -> Found<serde_json::Value> {
+    let form: ChangePerson = visit.json().await?;
+    let app = &visit.app;
+    let found = known(visit)?;
+    let mut user = User::clone(&found);
+    if let Some(name) = form.name {
+        user.name = name;
+    }
+    if let Some(limits) = form.limits {
+        check_limits(&limits)?;
+        user.limits = limits;
+    }
+    if let Some(wanted) = form.accounts {
+        user.accounts = accounts(app, wanted)?;
+    }
+    if let Some(email) = form.email {
+        user.email = email.as_deref().map(check_email).transpose()?;
+    }
+    user.role = form.role.unwrap_or(user.role);
+    user.paused = form.paused.unwrap_or(user.paused);
+    let outside = has_other_way_in(app);
+    app.people.change_user(user.clone(), outside).await.map_err(|error| told(&error))?;
+    tracing::info!(by = visit.who.name(), user = %user.id, name = user.name, paused = user.paused, "somebody was changed");
+    Ok(json!(app.people.read(|people| person(people, &user))))
+}
+
+async fn removed(visit: &Visit<Operator>) -> Found<serde_json::Value> {
+    let (app, user) = (&visit.app, known(visit)?);
+    let outside = has_other_way_in(app);
+    app.people.remove(&user.id, outside).await.map_err(|error| told(&error))?;
+    tracing::info!(by = visit.who.name(), user = %user.id, name = user.name, "somebody was removed");
+    Ok(json!({ "removed": &*user.id.0, "name": user.name }))
+}
+
+async fn key_added(visit: &mut Visit<Oneself>) -> Found<serde_json::Value> {
+    let form: AddKey = visit.json().await?;
+    let (people, user) = (&visit.app.people, &visit.who.user);
+    let (now, most) = (clock::now(), MOST_KEYS);
+    let working =
+        people.read(|people| people.credentials_of(&user.id).filter(|key| Key::from(&***key).works(now)).count());
+    if working >= most {
+        let message = format!("{} has {most} credentials that work: revoke one first", user.name);
+        return Err(Fault::new(StatusCode::CONFLICT, message));
+    }
+    let life = outlived_by(life(form.days, user.role), visit.who.caller());
+    let issued = people.issue(&user.id, label(&form.label), life).await.map_err(|error| told(&error))?;
+    let (by, credential) = (visit.who.caller().scope(), &issued.credential.id);
+    tracing::info!(by, user = %user.id, %credential, "a credential was issued");
+    Ok(json!(new_key(&issued)))
+}
+
+async fn key_revoked(visit: &Visit<Oneself>) -> Found<serde_json::Value> {
+    let (app, user) = (&visit.app, &visit.who.user);
+    let id = CredentialId(visit.hole(1).into());
+    if !app.people.read(|people| people.credentials_of(&user.id).any(|key| key.id == id)) {
+        let message = format!("{} has no credential {}; see `codex-pool users list`", user.name, id);
+        return Err(Fault::new(StatusCode::NOT_FOUND, message));
+    }
+    app.people.revoke_kept(&id, has_other_way_in(app)).await.map_err(|error| told(&error))?;
+    tracing::info!(by = visit.who.caller().scope(), user = %user.id, credential = %id, "a credential was revoked");
+    Ok(json!({ "revoked": &*id.0 }))
+}
+
+async fn invited(visit: &mut Visit<Operator>) -> Found<serde_json::Value> {
+    let form: Invite = visit.json().await?;
+    check_limits(&form.limits)?;
+    let (app, now) = (&visit.app, clock::now());
+    if app.people.read(|people| people.codes(now).count()) >= MOST_INVITATIONS {
+        return Err(Fault::new(StatusCode::CONFLICT, "there are too many open invitations: withdraw some first"));
+    }
+    if let Some(name) = &form.name {
+        app.people.check_new_name(name).map_err(|error| told(&error))?;
+    }
+    let hours = form.hours.unwrap_or(INVITATION).clamp(1, 24 * 90);
+    let grants = Grants::Invitation {
+        role: form.role,
+        name: form.name,
+        limits: form.limits,
+        accounts: accounts(app, form.accounts)?,
+    };
+    let life = Span::from_hours(u64::from(hours));
+    let (secret, code, operator) = app.people.make_code(grants, life).await.map_err(|error| told(&error))?;
+    tracing::info!(by = visit.who.name(), "somebody was invited");
+    let Some(invitation) = Invitation::of(&code) else {
+        return Err(Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "the code is for something else"));
+    };
+    Ok(json!(NewInvitation {
+        invitation,
+        path: format!("/join/{}", secret.expose()),
+        code: secret.expose().to_owned(),
+        operator: operator.as_ref().map(new_key),
+    }))
+}
+
+async fn withdrawn(visit: &Visit<Operator>) -> Found<serde_json::Value> {
+    let (people, now, id) = (&visit.app.people, clock::now(), visit.hole(0));
+    let found = people.read(|people| {
+        let mut codes = people.codes(now);
+        codes.find(|code| Invitation::of(code).is_some_and(|invitation| invitation.id == id)).map(|code| code.hash)
+    });
+    let Some(hash) = found else {
+        return Err(Fault::new(StatusCode::NOT_FOUND, format!("there is no open invitation {id:?}")));
+    };
+    people.change(vec![Change::CodeUsed { hash, at: now }]).await.map_err(|error| told(&error))?;
+    Ok(json!({ "withdrawn": id }))
+}
+
+/// The user that the path names, by id or by name.
+fn known(visit: &Visit<Operator>) -> Found<std::sync::Arc<User>> {
+    let wanted = visit.hole(0);
+    let found =
+        visit.app.people.read(|people| people.user(&UserId(wanted.into())).or_else(|| people.named(wanted)).cloned());
+    found.ok_or_else(|| told(&ChangeError::Nobody(wanted.to_owned())))
+}
+
+fn person(people: &Directory, user: &User) -> Person {
+    Person::new(user, people.credentials_of(&user.id).map(|key| &**key))
+}
+
+fn new_key(issued: &Issued) -> NewKey {
+    NewKey { key: Key::from(&issued.credential), secret: issued.secret.expose().to_owned() }
+}
+
+fn label(text: &str) -> &str {
+    if text.trim().is_empty() { "no label" } else { text.trim() }
+}
+
+fn life(days: Option<u32>, role: Role) -> Option<Span> {
+    match days {
+        Some(0) => None,
+        Some(days) => Some(Span::from_hours(u64::from(days.min(36_500)) * 24)),
+        None => (role == Role::Friend).then_some(FRIENDS_KEY),
+    }
+}
+
+/// Nobody but the operator lengthens their own stay: what somebody issues with a credential ends with that at the latest.
+fn outlived_by(life: Option<Span>, caller: &Caller) -> Option<Span> {
+    let own = match caller {
+        Caller::Person { credential, .. } if caller.role() != Role::Operator => credential.expires_at,
+        _ => None,
+    };
+    let rest = own.map(|end| end.since(clock::now()));
+    life.into_iter().chain(rest).min()
+}
+
+/// Can the operator come in without being in the directory?
+fn has_other_way_in(app: &App) -> bool {
+    app.config.operator_token.is_some()
+}
+
+/// Accounts by id, name or file.
+fn accounts(app: &App, wanted: Option<Vec<String>>) -> Found<Option<Vec<AccountId>>> {
+    let Some(wanted) = wanted else { return Ok(None) };
+    let find = |wanted: &String| {
+        let ids: Vec<AccountId> = app.pool.read(|pool, _| {
+            let fits = |slot: &&Slot| {
+                slot.account.name == *wanted || *slot.account.id.0 == **wanted || slot.account.file == *wanted
+            };
+            pool.slots().filter(fits).map(|slot| slot.account.id.clone()).collect()
+        });
+        let message = format!("no account is called {wanted:?}; see `codex-pool accounts list`");
+        if ids.is_empty() { Err(Fault::new(StatusCode::BAD_REQUEST, message)) } else { Ok(ids) }
+    };
+    let found = wanted.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    Ok(Some(found.into_iter().flatten().collect()))
+}
+
+fn check_limits(limits: &Limits) -> Found<()> {
+    let wrong = |why: &str| Err(Fault::new(StatusCode::BAD_REQUEST, why));
+    let share = |share: f64| (0.0..=1.0).contains(&share);
+    if limits.budgets.iter().any(|budget| matches!(budget.amount, Amount::WindowShare(part) if !share(part))) {
+        return wrong("a window_share is a number from 0 to 1");
+    }
+    let patterns = || limits.models.iter().chain(&limits.providers);
+    if limits.budgets.len() > 20 || patterns().count() > 100 || patterns().any(|text| text.len() > 200) {
+        return wrong("these limits are too many: 20 budgets, 100 models and providers are the most");
+    }
+    Ok(())
+}
+
+fn check_email(email: &str) -> Found<String> {
+    let email = email.trim();
+    let good = email.len() <= 254 && email.contains('@') && !email.contains(|letter: char| letter.is_control());
+    if good { Ok(email.to_owned()) } else { Err(Fault::new(StatusCode::BAD_REQUEST, "this is no e-mail address")) }
+}
+
+fn told(error: &ChangeError) -> Fault {
+    let status = match error {
+        ChangeError::BadName(_) => StatusCode::BAD_REQUEST,
+        ChangeError::Nobody(_) | ChangeError::NoSuchCode => StatusCode::NOT_FOUND,
+        ChangeError::LastOperator | ChangeError::Store(StoreError::NameTaken | StoreError::CodeUsed) => {
+            StatusCode::CONFLICT
+        }
+        ChangeError::Store(_) | ChangeError::NoRandomness(_) => {
+            tracing::error!(%error, "the directory of people could not be changed");
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    };
+    Fault::new(status, error.to_string())
+}
