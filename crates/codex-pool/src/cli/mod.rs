@@ -7,6 +7,7 @@ mod demo;
 mod serve;
 mod status;
 mod terminal;
+mod users;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -58,6 +59,9 @@ enum Command {
     /// List, add, pause and test accounts
     #[command(subcommand)]
     Accounts(accounts::Command),
+    /// Let people in, limit them, take them out; the server must run
+    #[command(subcommand)]
+    Users(users::Command),
 }
 
 /// What a command has to say on standard output.
@@ -109,6 +113,7 @@ fn run(arguments: Arguments) -> Result<Output, Failure> {
         Command::Check { json } => check::run(&inputs, &registry, json),
         Command::Status { json } => status::run(&inputs, json),
         Command::Accounts(command) => accounts::run(&inputs, &registry, command),
+        Command::Users(command) => users::run(&inputs, command),
     }
 }
 
