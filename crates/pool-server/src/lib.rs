@@ -9,6 +9,7 @@ mod dispatch;
 pub mod door;
 mod edge;
 pub mod network;
+pub mod notices;
 mod pages;
 pub mod people;
 pub mod pool;

@@ -17,6 +17,7 @@ use crate::app::{App, Gauge};
 use crate::config::Config;
 use crate::door::{self, Door};
 use crate::edge;
+use crate::notices;
 use crate::people::People;
 use crate::pool::{self, Keeper, LivePool};
 use crate::relay::receive::ReplayBudget;
@@ -74,7 +75,6 @@ const RENEWAL_END: Duration = Duration::from_secs(35);
 impl Server {
     /// Takes the port, the pool folder and the ledger, and reads the accounts.
     pub async fn start(config: Config, registry: Registry) -> Result<Self, StartError> {
-        guard(&config)?;
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|error| StartError::Listen { address: config.listen, error })?;
@@ -89,7 +89,6 @@ impl Server {
     ) -> Result<Self, StartError> {
         let listen = listener.local_addr().map_err(StartError::Inherited)?;
         let config = Config { listen, ..config };
-        guard(&config)?;
         listener.set_nonblocking(true).map_err(StartError::Inherited)?;
         let listener = TcpListener::from_std(listener).map_err(StartError::Inherited)?;
         Self::start_with(config, registry, listener).await
@@ -105,6 +104,8 @@ impl Server {
             tracing::warn!("{note}");
         }
         let people = People::start(DirectoryStore::beside(&opened.ledger), opened.fresh).await?;
+        guard(&config, people.is_empty())?;
+        notices::tell_once(&config);
         let door = open_door(&config);
         let ledger_writer = tokio::spawn(opened.writer.run());
         let app = Arc::new(App {
@@ -180,8 +181,9 @@ fn open_door(config: &Config) -> Door {
 }
 
 /// Nobody but this machine may use a pool without a credential.
-fn guard(config: &Config) -> Result<(), StartError> {
-    if config.listen.ip().is_loopback() || config.operator_token.is_some() {
+fn guard(config: &Config, without_users: bool) -> Result<(), StartError> {
+    let has_secret = config.operator_token.is_some() || config.admin_password.is_some();
+    if config.listen.ip().is_loopback() || has_secret || !without_users {
         return Ok(());
     }
     Err(StartError::Unguarded(config.listen))

@@ -4,10 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
-use pool_server::Config;
+use pool_core::Secret;
+use pool_server::pool::files;
+use pool_server::{Config, door};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::problem::{Failure, Problem};
@@ -22,56 +25,37 @@ pub(super) fn ask<T: DeserializeOwned>(
     path: &str,
     patience: Duration,
 ) -> Result<T, Failure> {
-    runtime()?.block_on(exchange(config, method, path, patience))
+    run(config, Call { method, path, body: Bytes::new() }, patience)
 }
 
-/// Does the server let such a request in?
-pub(super) fn admits(config: &Config, method: Method, path: &str, patience: Duration) -> Result<bool, Failure> {
-    let runtime = runtime()?;
-    let (status, _) = runtime.block_on(answer(config, method, path, patience))?;
-    Ok(!matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::MISDIRECTED_REQUEST))
+/// The same with something to say, as JSON.
+pub(super) fn tell<T: DeserializeOwned>(
+    config: &Config,
+    method: Method,
+    path: &str,
+    body: &impl Serialize,
+) -> Result<T, Failure> {
+    let body = serde_json::to_vec(body).map_err(|error| Problem::new("cannot ask that", error.to_string(), ""))?;
+    run(config, Call { method, path, body: body.into() }, Duration::from_secs(30))
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Problem> {
-    tokio::runtime::Builder::new_current_thread()
+/// A request.
+struct Call<'a> {
+    method: Method,
+    path: &'a str,
+    /// JSON, or empty.
+    body: Bytes,
+}
+
+fn run<T: DeserializeOwned>(config: &Config, call: Call<'_>, patience: Duration) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Problem::new("cannot start", error.to_string(), ""))
+        .map_err(|error| Problem::new("cannot start", error.to_string(), ""))?;
+    runtime.block_on(exchange(config, call, patience))
 }
 
-async fn exchange<T: DeserializeOwned>(
-    config: &Config,
-    method: Method,
-    path: &str,
-    patience: Duration,
-) -> Result<T, Failure> {
-    let address = reachable(config.listen);
-    let (status, body) = answer(config, method, path, patience).await?;
-    match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Problem::new(
-            format!("the server at http://{address} asks for a credential"),
-            "it does not take this request for a local one",
-            "Set POOL_OPERATOR_TOKEN to the operator's token, or use the server's own config.toml: --config FILE",
-        )
-        .into()),
-        status if status.is_success() => {
-            serde_json::from_slice(&body).map_err(|_| stranger(address, "its answer is not ours").into())
-        }
-        status => {
-            let said: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
-            let error = said.as_ref().and_then(|said| said.get("error"));
-            let text = error.and_then(|error| error.as_str().or_else(|| error.get("message")?.as_str()));
-            Err(stranger(address, &format!("{status} {}", text.unwrap_or_default())).into())
-        }
-    }
-}
-
-async fn answer(
-    config: &Config,
-    method: Method,
-    path: &str,
-    patience: Duration,
-) -> Result<(StatusCode, Bytes), Failure> {
+async fn exchange<T: DeserializeOwned>(config: &Config, call: Call<'_>, patience: Duration) -> Result<T, Failure> {
     let address = reachable(config.listen);
     let connect = tokio::net::TcpStream::connect(address);
     let stream = match tokio::time::timeout(Duration::from_secs(2), connect).await {
@@ -79,29 +63,66 @@ async fn answer(
         Ok(Err(error)) => return Err(not_running(address, &error.to_string())),
         Err(_) => return Err(not_running(address, "nothing answers")),
     };
-    let answer = tokio::time::timeout(patience, send(stream, address, config, method, path)).await;
-    match answer {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(why)) => Err(stranger(address, &why).into()),
-        Err(_) => Err(stranger(address, &format!("no answer in {} s", patience.as_secs())).into()),
+    let answer = tokio::time::timeout(patience, send(stream, address, config, call)).await;
+    let (status, body) = match answer {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(why)) => return Err(stranger(address, &why).into()),
+        Err(_) => return Err(stranger(address, &format!("no answer in {} s", patience.as_secs())).into()),
+    };
+    match status {
+        StatusCode::UNAUTHORIZED => Err(unknown_here(config, address).into()),
+        status if status.is_success() => {
+            serde_json::from_slice(&body).map_err(|_| stranger(address, "its answer is not ours").into())
+        }
+        status => {
+            let said: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+            let error = said.as_ref().and_then(|said| said.get("error"));
+            match error.and_then(|error| error.as_str().or_else(|| error.get("message")?.as_str())) {
+                Some(text) => Err(Problem::new(text, "", "").into()),
+                None => Err(stranger(address, &status.to_string()).into()),
+            }
+        }
     }
+}
+
+/// What opens the server's pages for the terminal: the operator's token, or else the key that the server writes for whoever may
+/// read its files.
+fn key(config: &Config) -> Option<Secret> {
+    config.operator_token.clone().or_else(|| {
+        let text = files::read_secret(&door::key_file(&config.db_path)).ok()?;
+        let text = String::from_utf8(text).ok()?;
+        Some(Secret::new(text.trim())).filter(|key| !key.is_empty())
+    })
+}
+
+fn unknown_here(config: &Config, address: SocketAddr) -> Problem {
+    Problem::new(
+        format!("the server at http://{address} asks for a credential"),
+        format!(
+            "its key file {} cannot be read from here, or is another server's",
+            door::key_file(&config.db_path).display()
+        ),
+        "Run this as the server's user, in its folder or with its settings: --config FILE\nOr set POOL_OPERATOR_TOKEN to an operator's credential",
+    )
 }
 
 async fn send(
     stream: tokio::net::TcpStream,
     address: SocketAddr,
     config: &Config,
-    method: Method,
-    path: &str,
+    call: Call<'_>,
 ) -> Result<(StatusCode, Bytes), String> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let connection = tokio::spawn(connection);
-    let mut request = Request::builder().method(method).uri(path).header("host", address.to_string());
-    if let Some(token) = &config.operator_token {
+    let mut request = Request::builder().method(call.method).uri(call.path).header("host", address.to_string());
+    if !call.body.is_empty() {
+        request = request.header("content-type", "application/json");
+    }
+    if let Some(token) = key(config) {
         request = request.header("authorization", format!("Bearer {}", token.expose()));
     }
-    let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
+    let request = request.body(Full::new(call.body)).map_err(|error| error.to_string())?;
     let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), MOST_BYTES).collect().await.map_err(|error| error.to_string())?;

@@ -9,6 +9,7 @@ mod setup;
 mod simulate;
 mod status;
 mod terminal;
+mod users;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -60,6 +61,9 @@ enum Command {
     /// List, add, pause and test accounts
     #[command(subcommand)]
     Accounts(accounts::Command),
+    /// Let people in, limit them, take them out; the server must run
+    #[command(subcommand)]
+    Users(users::Command),
     /// Point a client on this machine at the pool, and back
     Setup(setup::Arguments),
     /// Play a trace of conversations, or this pool's own past, under our routing and others
@@ -115,6 +119,7 @@ fn run(arguments: Arguments) -> Result<Output, Failure> {
         Command::Check { json } => check::run(&inputs, &registry, json),
         Command::Status { json } => status::run(&inputs, json),
         Command::Accounts(command) => accounts::run(&inputs, &registry, command),
+        Command::Users(command) => users::run(&inputs, command),
         Command::Setup(arguments) => setup::run(&inputs, &registry, &arguments),
         Command::Simulate(arguments) => simulate::run(&inputs, &registry, &arguments),
     }

@@ -1,11 +1,13 @@
 //! `codex-pool serve`, which is also what no command does.
 
-use std::net::TcpListener;
+use std::io::{IsTerminal, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use pool_providers::Registry;
+use pool_server::app::App;
 use pool_server::pool::files;
-use pool_server::{Server, StartError};
+use pool_server::{Server, StartError, clock};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -47,6 +49,7 @@ async fn serve(settings: Settings, registry: Registry, inherited: Option<TcpList
     if accounts == 0 {
         tracing::info!("{}", first_steps(&pool_dir));
     }
+    show_sign_in_link(server.app(), address);
     systemd::tell_ready();
     let stop = async {
         stop.await;
@@ -54,6 +57,21 @@ async fn serve(settings: Settings, registry: Registry, inherited: Option<TcpList
     };
     server.run(stop, at_once).await;
     Ok(Output::fine(""))
+}
+
+/// Where the operator has no other way to sign in, a link on the terminal, which is not kept: it must not stand in a log.
+fn show_sign_in_link(app: &App, address: SocketAddr) {
+    let config = &app.config;
+    let has_secret = config.operator_token.is_some() || config.admin_password.is_some();
+    let mut terminal = std::io::stderr();
+    if app.people.is_empty() || has_secret || !terminal.is_terminal() {
+        return;
+    }
+    if let Ok(code) = app.door.make_link(clock::now()) {
+        let base = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        let _ =
+            writeln!(terminal, "To sign in as the operator, once, within 15 minutes: {base}/sign-in/{}", code.expose());
+    }
 }
 
 /// The runtime of everything that serves. The TLS library is chosen here, once.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use http::Uri;
 use pool_core::Secret;
+use pool_server::network::Block;
 
 use super::table::{Kind, SETTINGS};
 use super::values::{Origin, Values};
@@ -14,10 +15,15 @@ use crate::problem::Problem;
 /// Who may enter.
 pub(super) struct Access {
     pub(super) operator_token: Option<Secret>,
+    pub(super) admin_password: Option<Secret>,
+    pub(super) trusted_proxies: Vec<Block>,
     pub(super) public_url: Option<String>,
     /// Local requests need no credential.
     pub(super) locally_open: bool,
 }
+
+/// A password with fewer characters is as good as none.
+const SHORT: usize = 10;
 
 const MAKE_TOKEN: &str = "Set operator_token (or POOL_OPERATOR_TOKEN) to what this prints: openssl rand -hex 32";
 
@@ -25,12 +31,15 @@ const MAKE_TOKEN: &str = "Set operator_token (or POOL_OPERATOR_TOKEN) to what th
 pub(super) fn resolve(values: &mut Values, listen: Option<SocketAddr>) -> Access {
     let access = Access {
         operator_token: operator_token(values),
+        admin_password: values.secret("pool_users.admin_password"),
+        trusted_proxies: trusted_proxies(values),
         public_url: public_url(values),
         locally_open: values.flag("local_access"),
     };
     let Some(listen) = listen else { return access };
     sample_secrets(values, listen);
-    if access.operator_token.is_some() || !values.problems.is_empty() {
+    let has_secret = access.operator_token.is_some() || access.admin_password.is_some();
+    if has_secret || may_have_users(values) || !values.problems.is_empty() {
         return access;
     }
     if !listen.ip().is_loopback() {
@@ -48,6 +57,23 @@ pub(super) fn resolve(values: &mut Values, listen: Option<SocketAddr>) -> Access
         ));
     }
     access
+}
+
+/// Is there a database that may know pool users? The server looks into it before it answers anybody.
+fn may_have_users(values: &mut Values) -> bool {
+    Path::new(&values.text("db_path")).exists()
+}
+
+fn trusted_proxies(values: &mut Values) -> Vec<Block> {
+    let text = values.text("trusted_proxies");
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    match parts.map(str::parse).collect::<Result<Vec<Block>, _>>() {
+        Ok(blocks) => blocks,
+        Err(error) => {
+            values.wrong("trusted_proxies", error, "Write it as: trusted_proxies = \"10.0.0.0/8, 192.0.2.7\"");
+            Vec::new()
+        }
+    }
 }
 
 fn operator_token(values: &mut Values) -> Option<Secret> {
@@ -89,11 +115,15 @@ fn is_sample(secret: &str) -> bool {
 
 fn sample_secrets(values: &mut Values, listen: SocketAddr) {
     for key in ["pool_users.admin_password", "pool_users.jwt_secret", "friend_code"] {
-        if !values.is_said(key) || !is_sample(&values.text(key)) {
-            continue;
-        }
+        let text = values.text(key);
+        let fault = match () {
+            () if !values.is_said(key) => continue,
+            () if is_sample(&text) => "is empty or a sample value that everybody knows",
+            () if key == "pool_users.admin_password" && text.chars().count() < SHORT => "is short enough to be guessed",
+            () => continue,
+        };
         let problem = Problem::new(
-            format!("{key} is empty or a sample value that everybody knows"),
+            format!("{key} {fault}"),
             format!("from {}", values.origin(key)),
             "Take the line out, or put a random value there, as from: openssl rand -hex 32",
         );

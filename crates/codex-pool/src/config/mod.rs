@@ -121,6 +121,8 @@ fn resolve(inputs: &Inputs, listens: bool) -> Result<Settings, Vec<Problem>> {
         replay_cap: limits.replay_cap,
         replay_budget: limits.replay_budget,
         operator_token: access.operator_token,
+        admin_password: access.admin_password,
+        trusted_proxies: access.trusted_proxies,
         public_url: access.public_url,
         local_access: access.locally_open,
         max_connections: limits.max_connections,

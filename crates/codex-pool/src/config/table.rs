@@ -90,7 +90,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
             "listen_addr",
             "PROXY_LISTEN_ADDR",
             "127.0.0.1:8989",
-            "Address and port to listen on. Anything beyond loopback needs `operator_token`.",
+            "Address and port to listen on. Anything beyond loopback needs `operator_token`, `pool_users.admin_password` or pool users.",
         ),
     ),
     flagged(
@@ -116,6 +116,12 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "PUBLIC_URL",
         "",
         "The address that clients use, if a reverse proxy stands in front. Once it is set, no request counts as local.",
+    ),
+    text(
+        "trusted_proxies",
+        "POOL_TRUSTED_PROXIES",
+        "",
+        "Reverse proxies whose `x-forwarded-for` is believed: addresses or blocks as `10.0.0.0/8, ::1`, with commas between. It tells apart who guesses passwords; it never makes a request local.",
     ),
     of_kind(
         Kind::Bool,
@@ -350,11 +356,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
     unused(LATER, text("friend_code", "FRIEND_CODE", "", "The code that friends enter.")),
     unused(LATER, text("friend_name", "FRIEND_NAME", "PP", "Whose friends they are, on the landing page.")),
     unused(LATER, text("friend_tagline", "FRIEND_TAGLINE", "", "The line under it.")),
-    unused(
-        LATER,
-        of_kind(
-            Kind::Secret,
-            text("pool_users.admin_password", "POOL_ADMIN_PASSWORD", "", "The operator's password on the pages."),
+    of_kind(
+        Kind::Secret,
+        text(
+            "pool_users.admin_password",
+            "POOL_ADMIN_PASSWORD",
+            "",
+            "The operator's password, for signing in on the pool's own pages. It opens nothing else.",
         ),
     ),
     unused(

@@ -53,12 +53,36 @@ fn the_go_originals_settings_work_as_they_are() {
     assert_eq!(settings.server.max_attempts, 5);
     assert!(settings.log.filter.contains("pool_server=debug"));
     let unused: Vec<_> = settings.without_effect.iter().map(|(key, ..)| *key).collect();
-    assert_eq!(unused, ["friend_code", "pool_users.admin_password", "pool_users.jwt_secret", "flush_interval_ms"]);
+    assert_eq!(unused, ["friend_code", "pool_users.jwt_secret", "flush_interval_ms"]);
     let warned: Vec<_> = settings.warnings.iter().map(|warning| warning.what.as_str()).collect();
     assert_eq!(warned.iter().filter(|what| what.contains("sample value")).count(), 2, "{warned:?}");
     let beyond = format!("operator_token = \"{TOKEN}\"\n{file}");
     let refused = problems(&beyond, &[], Some("0.0.0.0:8989"));
     assert_eq!(refused.matches("sample value").count(), 2, "{refused}");
+}
+
+#[test]
+fn beyond_loopback_somebody_must_be_able_to_show_who_they_are() {
+    let password = "[pool_users]\nadmin_password = \"a-long-made-up-one\"\n";
+    let short = "[pool_users]\nadmin_password = \"a-short1\"\n";
+    assert!(problems("", &[], Some("0.0.0.0:8989")).contains("refusing to listen"));
+    assert!(problems(short, &[], Some("0.0.0.0:8989")).contains("short enough to be guessed"));
+    let (_folder, with_password) = inputs(password, &[], Some("0.0.0.0:8989"));
+    assert!(load(&with_password).expect("settings").server.admin_password.is_some());
+    // Whether a database knows somebody, the server sees.
+    let (folder, mut with_users) = inputs("", &[], Some("0.0.0.0:8989"));
+    let database = folder.path().join("proxy.db");
+    std::fs::write(&database, "").expect("writes");
+    with_users.flags.db_path = Some(database.display().to_string());
+    assert!(load(&with_users).is_ok());
+    assert!(settings(short, &[]).warnings.iter().any(|warning| warning.what.contains("short")));
+}
+
+#[test]
+fn trusted_proxies_are_addresses() {
+    let trusted = |text: &str| settings("", &[("POOL_TRUSTED_PROXIES", text)]).server.trusted_proxies.len();
+    assert_eq!((trusted(""), trusted("::1"), trusted("10.0.0.0/8, 192.0.2.7")), (0, 1, 2));
+    assert!(problems("", &[("POOL_TRUSTED_PROXIES", "proxy.example")], None).contains("\"proxy.example\" is neither"));
 }
 
 #[test]

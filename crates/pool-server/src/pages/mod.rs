@@ -60,6 +60,7 @@ table! {
     GET    "/"                               Operator  status::as_text,     "the accounts and what they have left, for `curl`";
     GET    "/status"                         Operator  status::as_json,     "the same for programs";
     GET    "/api/status"                     Operator  status::as_json,     "the same for programs";
+    GET    "/api/notices"                    Operator  status::notices,     "what the operator should know";
     POST   "/api/accounts/{account}/test"    Operator  accounts::test,      "one small request on an account";
 
     POST   "/api/session"                    Visitor   session::begin,      "sign in with password, credential or code";

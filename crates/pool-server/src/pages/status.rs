@@ -10,6 +10,7 @@ use pool_core::{Client, Demand, UnixMs};
 use super::reply::{json_page, text};
 use super::{Operator, Visit};
 use crate::app::App;
+use crate::notices;
 use crate::pool::Topic;
 use crate::relay::deliver::ReplyBody;
 use crate::status::{self, AccountStatus, FaultyFile, LedgerStatus, State, StatusPage, WindowStatus};
@@ -21,6 +22,11 @@ pub async fn as_text(visit: Visit<Operator>) -> Response<ReplyBody> {
 
 pub async fn as_json(visit: Visit<Operator>) -> Response<ReplyBody> {
     json_page(StatusCode::OK, &status_page(&visit.app))
+}
+
+pub async fn notices(visit: Visit<Operator>) -> Response<ReplyBody> {
+    let has_users = !visit.app.people.is_empty();
+    json_page(StatusCode::OK, &notices::of(&visit.app.config, has_users))
 }
 
 pub fn account_status(app: &App, id: &pool_core::AccountId) -> Option<AccountStatus> {

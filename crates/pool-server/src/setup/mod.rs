@@ -7,4 +7,4 @@
 mod pages;
 pub mod script;
 
-pub use pages::{Line, config, line, make_line, redeem, renew, with_code, without_code};
+pub use pages::{Line, MadeLine, config, line, make_line, redeem, renew, with_code, without_code};

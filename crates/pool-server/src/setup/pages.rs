@@ -5,7 +5,7 @@ use pool_core::people::{Change, Directory, Grants, Role, User};
 use pool_core::{Secret, Span, UnixMs};
 use pool_providers::Provider;
 use pool_providers::setup::{self, SetUp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::script::{self, Access, Shell};
 use crate::admit::{self, Caller};
@@ -27,10 +27,19 @@ const MOST_LINES: usize = 20;
 const FRIENDS_KEY: Span = Span::from_hours(90 * 24);
 
 /// What somebody types to set a client up.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Line {
     pub sh: String,
     pub powershell: String,
+}
+
+/// Answer of `POST /api/people/{user}/setup/{cli}`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MadeLine {
+    /// Works once.
+    pub code: String,
+    pub expires_at_ms: i64,
+    pub line: Line,
 }
 
 /// The line that runs such a script, with or without a code. `url` is the pool's address.
@@ -55,8 +64,8 @@ pub async fn make_line(visit: Visit<Oneself>) -> Response<ReplyBody> {
     match app.people.make_code(Grants::SetUp { user: user.id.clone() }, LINE).await {
         Ok((secret, code, _)) => {
             let line = line(&url, provider.id().0, Some(secret.expose()));
-            let told = serde_json::json!({ "code": secret.expose(), "ends_ms": code.expires_at.0, "line": line });
-            json_page(StatusCode::CREATED, &told)
+            let code = MadeLine { code: secret.expose().to_owned(), expires_at_ms: code.expires_at.0, line };
+            json_page(StatusCode::CREATED, &code)
         }
         Err(error) => not_brought(&error),
     }

@@ -111,7 +111,7 @@ pub(super) fn run(inputs: &Inputs, registry: &Registry, command: Command) -> Res
     }
 }
 
-fn now() -> UnixMs {
+pub(super) fn now() -> UnixMs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -6,15 +6,18 @@ mod files;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 use http::Method;
 use pool_core::Secret;
 use pool_providers::setup::{SetUp, is_plain_key, is_plain_url};
 use pool_providers::{Provider, Registry};
+use pool_server::Config;
+use pool_server::roster::{AddKey, NewKey};
+use pool_server::setup::MadeLine;
+use serde_json::json;
 
-use super::{Output, client, terminal};
+use super::{Output, client, terminal, users};
 use crate::config::{self, Inputs};
 use crate::problem::{Failure, Problem};
 use files::Plan;
@@ -24,8 +27,14 @@ pub(crate) struct Arguments {
     /// The client: codex, claude or gemini
     #[arg(value_name = "CLIENT")]
     client: String,
-    /// The pool's address (default: the one that the settings name)
-    #[arg(long, value_name = "URL", conflicts_with = "undo")]
+    /// Whose credential it gets, by name or id; a new one is made (default: you are asked for one)
+    #[arg(long, value_name = "NAME", conflicts_with = "undo")]
+    user: Option<String>,
+    /// Make a line for another machine of that person, with a one-time code, and change nothing here
+    #[arg(long, requires = "user", conflicts_with = "print")]
+    line: bool,
+    /// The pool's address, if it is another than the settings name
+    #[arg(long, value_name = "URL", conflicts_with_all = ["undo", "user"])]
     url: Option<String>,
     /// Bring back what stood in the client's files before
     #[arg(long)]
@@ -41,6 +50,10 @@ pub(super) fn run(inputs: &Inputs, registry: &Registry, arguments: &Arguments) -
     if arguments.undo {
         return Ok(Output::fine(files::undo(&places.state)?));
     }
+    let server = config::load_for_client(inputs)?.server;
+    if let Some(user) = arguments.user.as_deref().filter(|_| arguments.line) {
+        return line(&server, user, provider);
+    }
     if let Some(rival) = set_up.rivals.iter().find(|name| inputs.env.get(**name).is_some_and(|value| !value.is_empty())) {
         return Err(Problem::new(
             format!("{rival} is set in this shell"),
@@ -49,8 +62,12 @@ pub(super) fn run(inputs: &Inputs, registry: &Registry, arguments: &Arguments) -
         )
         .into());
     }
-    let (url, key) = access(inputs, arguments)?;
-    let plans = Plan::of_all(&set_up, &places, &url, key.expose())?;
+    let url = address(&server, arguments)?;
+    // With a stand-in first: a credential is made, or asked for, when nothing else can go wrong.
+    let mut plans = Plan::of_all(&set_up, &places, &url, "pool")?;
+    if !arguments.print {
+        plans = Plan::of_all(&set_up, &places, &url, key(&server, arguments, &url, provider)?.expose())?;
+    }
     let changed: Vec<&Plan> = plans.iter().filter(|plan| plan.changes()).collect();
     if changed.is_empty() {
         return Ok(Output::fine(format!("{} already uses the pool at {url}.\n", set_up.client)));
@@ -69,6 +86,17 @@ pub(super) fn run(inputs: &Inputs, registry: &Registry, arguments: &Arguments) -
         set_up.client, set_up.note, arguments.client
     );
     Ok(Output::fine(out))
+}
+
+/// A line that somebody runs elsewhere.
+fn line(server: &Config, user: &str, provider: &dyn Provider) -> Result<Output, Failure> {
+    let person = users::find(server, user)?;
+    let path = format!("{}/setup/{}", users::path(&person), provider.id().0);
+    let made: MadeLine = client::tell(server, Method::POST, &path, &json!({}))?;
+    Ok(Output::fine(format!(
+        "For {}, once, within a day:\n\n  {}\n\nIn PowerShell:\n\n  {}\n",
+        person.name, made.line.sh, made.line.powershell
+    )))
 }
 
 /// Where the client's files are, and what is kept of them.
@@ -97,25 +125,31 @@ fn named<'a>(registry: &'a Registry, name: &str) -> Result<(&'a dyn Provider, Se
     })
 }
 
-/// The pool's address, and what to show there. A pool that asks nobody on this machine gets any word.
-fn access(inputs: &Inputs, arguments: &Arguments) -> Result<(String, Secret), Failure> {
-    let config = config::load_for_client(inputs)?.server;
-    let own = || config.public_url.clone().unwrap_or_else(|| format!("http://{}", client::reachable(config.listen)));
+fn address(server: &Config, arguments: &Arguments) -> Result<String, Failure> {
+    let own = || server.public_url.clone().unwrap_or_else(|| format!("http://{}", client::reachable(server.listen)));
     let url = arguments.url.clone().unwrap_or_else(own).trim_end_matches('/').to_owned();
-    if !is_plain_url(&url) {
-        let why = "An address is http:// or https://, a name or number, and a port or path";
-        return Err(Failure::wrong_use(Problem::new(format!("{url:?} cannot be set up"), why, "Give --url")));
+    if is_plain_url(&url) {
+        return Ok(url);
     }
-    let asked = arguments.url.is_none() && config.public_url.is_none() && is_open(&config)?;
-    let key = if asked { Secret::new("pool") } else { terminal::read_secret(&format!("Your credential of {url}"))? };
-    if !is_plain_key(key.expose()) {
-        return Err(Problem::new("that is no credential of a pool", "", "Copy it again, or ask the pool's operator").into());
-    }
-    Ok((url, key))
+    let why = "An address is http:// or https://, a name or number, and a port or path";
+    Err(Failure::wrong_use(Problem::new(format!("{url:?} cannot be set up"), why, "Give --url")))
 }
 
-/// Does the running pool serve this machine without a credential?
-fn is_open(config: &pool_server::Config) -> Result<bool, Failure> {
-    let anonymous = pool_server::Config { operator_token: None, ..config.clone() };
-    client::admits(&anonymous, Method::GET, "/api/status", Duration::from_secs(10))
+/// What the client shows. A pool that asks nobody on this machine gets any word.
+fn key(server: &Config, arguments: &Arguments, url: &str, provider: &dyn Provider) -> Result<Secret, Failure> {
+    if let Some(user) = &arguments.user {
+        let person = users::find(server, user)?;
+        let form = AddKey { label: format!("{} on the pool's machine", provider.title()), days: None };
+        let made: NewKey = client::tell(server, Method::POST, &format!("{}/credentials", users::path(&person)), &form)?;
+        return Ok(Secret::new(made.secret));
+    }
+    let local = arguments.url.is_none() && server.public_url.is_none() && server.local_access;
+    if local && users::fetch(server)?.people.is_empty() {
+        return Ok(Secret::new("pool"));
+    }
+    let key = terminal::read_secret(&format!("Your credential of {url} (or give --user)"))?;
+    if is_plain_key(key.expose()) {
+        return Ok(key);
+    }
+    Err(Problem::new("that is no credential of a pool", "", "Copy it again, or ask the pool's operator").into())
 }
