@@ -117,7 +117,8 @@ fn the_script_and_the_command_do_the_same_and_undo_it() {
             continue;
         }
         assert_eq!(one.clients(), two.clients(), "{name}");
-        for (output, secret) in [(&by_script, KEY), (&by_command, KEY), (&by_script, "canary"), (&by_command, "canary")] {
+        for (output, secret) in [(&by_script, KEY), (&by_command, KEY), (&by_script, "canary"), (&by_command, "canary")]
+        {
             assert!(!told(output).contains(secret), "{name}: {}", told(output));
         }
         for wanted in case.wants {
@@ -192,7 +193,9 @@ fn a_rival_in_the_shell_is_refused() {
     let home = Home(tempfile::tempdir().expect("a folder"));
     let script = format!("GEMINI_API_KEY=canary; export GEMINI_API_KEY\n{}", script("gemini"));
     let refused = home.run("sh", &[], &script);
-    assert!(!refused.status.success() && told(&refused).contains("GEMINI_API_KEY") && !told(&refused).contains("canary"));
+    assert!(
+        !refused.status.success() && told(&refused).contains("GEMINI_API_KEY") && !told(&refused).contains("canary")
+    );
     assert_eq!(home.everything(), Vec::new());
 }
 

@@ -43,7 +43,8 @@ pub(super) fn shown(body: &[u8]) -> Option<Secret> {
 
 /// The answer after which Codex asks no more: `refresh_token_expired` (`codex-rs/login/src/auth/manager.rs`).
 pub(super) fn refused() -> Reply {
-    let message = "this pool credential is unknown, was revoked or has ended: ask the pool's operator for a new set-up line";
+    let message =
+        "this pool credential is unknown, was revoked or has ended: ask the pool's operator for a new set-up line";
     Reply::json(
         StatusCode::UNAUTHORIZED,
         &json!({ "error": { "code": "refresh_token_expired", "type": "invalid_request_error", "message": message } }),
@@ -60,7 +61,12 @@ fn id_token(user: &str, now: UnixMs) -> String {
         },
     });
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    format!("{}.{}.{}", part(&json!({ "alg": "none", "typ": "JWT" })), part(&claims), URL_SAFE_NO_PAD.encode("unsigned"))
+    format!(
+        "{}.{}.{}",
+        part(&json!({ "alg": "none", "typ": "JWT" })),
+        part(&claims),
+        URL_SAFE_NO_PAD.encode("unsigned")
+    )
 }
 
 #[cfg(test)]
@@ -92,7 +98,11 @@ mod tests {
         let claims: Value = serde_json::from_slice(&claims).expect("json");
         assert_eq!(claims["https://api.openai.com/auth"]["chatgpt_account_id"], file["tokens"]["account_id"]);
         assert_eq!(claims["exp"], 1_800_000_000 + TEN_YEARS_SECONDS);
-        assert_eq!(shown(format!("refresh_token={}", file["tokens"]["refresh_token"].as_str().expect("a text")).as_bytes())
-            .as_ref().map(Secret::expose), Some("pool-abc"));
+        assert_eq!(
+            shown(format!("refresh_token={}", file["tokens"]["refresh_token"].as_str().expect("a text")).as_bytes())
+                .as_ref()
+                .map(Secret::expose),
+            Some("pool-abc")
+        );
     }
 }

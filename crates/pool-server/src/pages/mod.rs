@@ -26,9 +26,9 @@ use pool_core::people::Role;
 
 use crate::admit::{self, Caller, Denied};
 use crate::app::App;
-use crate::setup;
 use crate::relay::deliver::ReplyBody;
 use crate::relay::path::head;
+use crate::setup;
 
 use reply::problem;
 pub use visit::{Oneself, Operator, Visit};

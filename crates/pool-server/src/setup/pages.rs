@@ -58,7 +58,8 @@ pub async fn make_line(visit: Visit<Oneself>) -> Response<ReplyBody> {
     let now = clock::now();
     let theirs = |grants: &Grants| matches!(grants, Grants::SetUp { user: one } if *one == user.id);
     if app.people.read(|people| people.codes(now).filter(|code| theirs(&code.grants)).count()) >= MOST_LINES {
-        let message = format!("{} has {MOST_LINES} set-up lines open: use one, or wait until they have ended", user.name);
+        let message =
+            format!("{} has {MOST_LINES} set-up lines open: use one, or wait until they have ended", user.name);
         return problem(StatusCode::CONFLICT, &message);
     }
     match app.people.make_code(Grants::SetUp { user: user.id.clone() }, LINE).await {
@@ -122,12 +123,18 @@ pub async fn renew(mut visit: Visit<()>) -> Response<ReplyBody> {
     };
     let app = &visit.app;
     let shown = app.registry.iter().find_map(|provider| Some((provider, provider.shown_for_renewal(&body)?)));
-    let renewed = shown.and_then(|(provider, key)| {
+    let renewed = shown.as_ref().and_then(|(provider, key)| {
         let (user, _) = app.people.open(key.expose()).ok()?;
-        provider.pool_login(&key, &user.id.0, clock::now())
+        provider.pool_login(key, &user.id.0, clock::now())
     });
-    let refused = || app.registry.iter().find_map(Provider::not_renewed);
-    match renewed.map(|login| login.renewed).or_else(refused) {
+    if let Some(login) = renewed {
+        return guarded(deliver::reply(login.renewed));
+    }
+    // Who shows a token of another house's is no guesser.
+    if let Some(wait) = shown.and_then(|_| app.door.stray(visit.origin(), clock::now()).err()) {
+        return too_many(wait, &wait.to_string());
+    }
+    match app.registry.iter().find_map(Provider::not_renewed) {
         Some(reply) => guarded(deliver::reply(reply)),
         None => problem(StatusCode::UNAUTHORIZED, "no client of this pool renews a login here"),
     }
@@ -201,7 +208,10 @@ fn not_brought(error: &ChangeError) -> Response<ReplyBody> {
 }
 
 fn no_address() -> Response<ReplyBody> {
-    problem(StatusCode::SERVICE_UNAVAILABLE, "the pool does not know its own address: its operator has to set public_url")
+    problem(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the pool does not know its own address: its operator has to set public_url",
+    )
 }
 
 fn unknown(app: &App) -> Response<ReplyBody> {

@@ -42,7 +42,8 @@ pub fn render(shell: Shell, cli: &str, set_up: &SetUp, url: &str, access: Access
     };
     // The programs first: they hold no marks of ours.
     let mut script = template.to_owned();
-    for (mark, text) in [("@client@", set_up.client), ("@cli@", cli), ("@url@", url), ("@code@", code), ("@key@", key)] {
+    for (mark, text) in [("@client@", set_up.client), ("@cli@", cli), ("@url@", url), ("@code@", code), ("@key@", key)]
+    {
         script = script.replace(mark, text);
     }
     script = script.replace("@note@", &set_up.note.replace('\'', ""));
@@ -54,7 +55,8 @@ pub fn render(shell: Shell, cli: &str, set_up: &SetUp, url: &str, access: Access
 
 /// A script that only says why there is nothing to run: who pipes a page into a shell sees no page.
 pub fn refusal(shell: Shell, why: &str) -> String {
-    let why: String = why.chars().filter(|letter| letter.is_alphanumeric() || " .,:;()_-/`".contains(*letter)).collect();
+    let why: String =
+        why.chars().filter(|letter| letter.is_alphanumeric() || " .,:;()_-/`".contains(*letter)).collect();
     match shell {
         Shell::Sh => format!("#!/bin/sh\nprintf 'codex-pool: %s.\\n' '{why}' >&2\nexit 1\n"),
         Shell::PowerShell => format!("Write-Error 'codex-pool: {why}.'\n"),
@@ -143,11 +145,15 @@ mod tests {
             for shell in [Shell::Sh, Shell::PowerShell] {
                 let render = |url, access| render(shell, provider.id().0, &set_up, url, access);
                 let script = render("http://127.0.0.1:8989", Access::Code("abc-DEF_0")).expect("renders");
-                let left = ["client", "cli", "url", "code", "key", "folder", "edits", "undo", "tools", "rivals", "names", "note"];
+                let left = [
+                    "client", "cli", "url", "code", "key", "folder", "edits", "undo", "tools", "rivals", "names",
+                    "note",
+                ];
                 let marks: Vec<_> = left.iter().filter(|mark| script.contains(&format!("@{mark}@"))).collect();
                 assert!(marks.is_empty(), "{marks:?}");
                 assert!(script.contains("abc-DEF_0") && !script.contains('\r'));
-                for evil in ["http://x';id;'", "http://x\" + (id)", "http://$(id)", "http://x`id`", "http://x\ny", "x"] {
+                for evil in ["http://x';id;'", "http://x\" + (id)", "http://$(id)", "http://x`id`", "http://x\ny", "x"]
+                {
                     assert!(render(evil, Access::Key("pool")).is_none(), "{evil}");
                     assert!(render("http://x", Access::Code(evil)).is_none() || evil == "x", "{evil}");
                 }

@@ -45,8 +45,9 @@ impl Plan {
             return Err(untouched(&path, &why, "Undo that first: codex-pool setup CLIENT --undo"));
         }
         let now = read(&path)?;
-        let new = setup::edit(file, &now, url, key)
-            .map_err(|error| untouched(&path, &error.to_string(), "Mend that, or write the settings by hand (README.md)"))?;
+        let new = setup::edit(file, &now, url, key).map_err(|error| {
+            untouched(&path, &error.to_string(), "Mend that, or write the settings by hand (README.md)")
+        })?;
         check(&path, &new, url)?;
         Ok(Self { name: file.path, file: path, now, new })
     }

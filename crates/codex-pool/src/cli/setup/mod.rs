@@ -54,7 +54,8 @@ pub(super) fn run(inputs: &Inputs, registry: &Registry, arguments: &Arguments) -
     if let Some(user) = arguments.user.as_deref().filter(|_| arguments.line) {
         return line(&server, user, provider);
     }
-    if let Some(rival) = set_up.rivals.iter().find(|name| inputs.env.get(**name).is_some_and(|value| !value.is_empty())) {
+    if let Some(rival) = set_up.rivals.iter().find(|name| inputs.env.get(**name).is_some_and(|value| !value.is_empty()))
+    {
         return Err(Problem::new(
             format!("{rival} is set in this shell"),
             "It would win over what is set up here",

@@ -351,11 +351,19 @@ async fn invitation(pool: &Pool) -> String {
 }
 
 /// What a page says that was reached, and looked for what is not there.
-const REACHED: [&str; 3] = ["no account is called", "nobody is called", "there is no open invitation"];
+const REACHED: [&str; 5] = [
+    "no account is called",
+    "nobody is called",
+    "there is no open invitation",
+    "there is no set-up for that",
+    "this code is unknown",
+];
 
 fn fate(door: &Door, got: &Got) -> Fate {
     let relayed = matches!(door.class, Class::Relay | Class::Probe);
     match got.status.as_u16() {
+        // A renewal is judged by the token in its body, and was.
+        401 if got.body.contains("refresh_token_expired") => Fate::In,
         401 => Fate::Who,
         // The pool has no accounts, and some dialects say so with this status.
         403 if relayed && !got.body.contains("other web pages") => Fate::In,
