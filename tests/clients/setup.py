@@ -157,7 +157,6 @@ def try_one(cli: str, own: bool, line: str, key: str | None, flags: argparse.Nam
         if key is None:
             again = home.shell(line)
             expect(again.returncode != 0 and "Nothing was changed" in again.stdout, f"a code worked twice:\n{again.stdout}")
-        # What a client writes into its settings by itself is kept apart by undo, and is not what is compared here.
         undo = re.search(r"^Undo: (.+)$", done.stdout, re.MULTILINE)
         expect(undo is not None, f"no line that undoes it:\n{done.stdout}")
         undone = home.shell(undo.group(1))
@@ -200,7 +199,22 @@ def check_all(pool: Pool, flags: argparse.Namespace, clients: pathlib.Path) -> l
         for own in (False, True):
             line = pool.ask("POST", f"/api/people/{person['id']}/setup/{cli}")["line"]["sh"]
             attempt(f"{cli}, {'own settings' if own else 'empty home'}, with a code", cli, own, line, None)
+    if "codex" in chosen:
+        faults += handed_out_file(pool, person["id"], flags, clients)
     return faults
+
+
+def handed_out_file(pool: Pool, person: str, flags: argparse.Namespace, clients: pathlib.Path) -> list[str]:
+    """Codex CLI with the auth.json that /config hands out, as the Go original's set-up installs it."""
+    with tempfile.TemporaryDirectory(prefix="codex-pool-setup-") as name:
+        home = Home(pathlib.Path(name), "codex", False)
+        code = pool.ask("POST", f"/api/people/{person}/setup/codex")["code"]
+        (home.path / ".codex").mkdir()
+        (home.path / ".codex/config.toml").write_text(modes.README_CONFIG.format(url=pool.url))
+        fetched = home.shell(f"curl -fsSL {pool.url}/config/codex/{code} > $HOME/.codex/auth.json")
+        works, shown = home.turn(clients, flags.timeout)
+        print(f"{'codex, auth.json of /config':<40} {'ok' if works else 'FAILED'}", flush=True)
+        return [] if works else [f"codex with the auth.json of /config: {fetched.stdout}\n{shown[-3000:]}"]
 
 
 def main() -> int:

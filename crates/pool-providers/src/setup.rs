@@ -78,9 +78,15 @@ impl Format {
     }
 }
 
+impl File {
+    /// The edits for the scripts, a line each: `set PATH VALUE`, `blank PATH`, `drop PATH`.
+    pub fn lines(&self) -> String {
+        self.edits.iter().flat_map(|edit| [edit.line(), "\n".to_owned()]).collect()
+    }
+}
+
 impl Edit {
-    /// The edit as a line for the scripts: `set PATH VALUE`, `blank PATH`, `drop PATH`.
-    pub fn line(self) -> String {
+    fn line(self) -> String {
         match self {
             Self::Set(path, value) => format!("set {path} {value}"),
             Self::Blank(path) => format!("blank {path}"),

@@ -234,8 +234,7 @@ fn awk(folder: &Path, file: &setup::File, text: &str) -> Option<String> {
         setup::Format::Json => include_str!("../../../pool-server/src/setup/json.awk"),
         setup::Format::Env => include_str!("../../../pool-server/src/setup/env.awk"),
     };
-    let lines: String = file.edits.iter().map(|edit| format!("{}\n", edit.line())).collect();
-    fs::write(folder.join("edits"), lines.replace("$url", URL).replace("$key", KEY)).expect("written");
+    fs::write(folder.join("edits"), file.lines().replace("$url", URL).replace("$key", KEY)).expect("written");
     let mut command = Command::new("awk");
     command.arg(program).env("EDITS", folder.join("edits")).env("LC_ALL", "C");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("awk");

@@ -18,13 +18,13 @@ pub(super) fn edit(text: &str, edits: &[Filled<'_>]) -> Result<String, Uneditabl
         found[at] = true;
         let content = line.strip_suffix("\r\n").or_else(|| line.strip_suffix('\n')).unwrap_or(line);
         let ending = &line[content.len()..];
-        out.push_str(&format!("{}={}{ending}", edits[at].1[0], edits[at].2));
+        out.extend([edits[at].1[0], "=", edits[at].2.as_str(), ending]);
     }
     for ((_, path, value), _) in edits.iter().zip(found).filter(|(_, found)| !found) {
         if !out.is_empty() && !out.ends_with('\n') {
             out.push_str(end);
         }
-        out.push_str(&format!("{}={value}{end}", path[0]));
+        out.extend([path[0], "=", value.as_str(), end]);
     }
     Ok(out)
 }

@@ -38,7 +38,7 @@ pub(super) fn edit(text: &str, edits: &[Filled<'_>]) -> Result<String, Uneditabl
         text = format!("{{}}{end}");
     }
     for (action, path, value) in edits {
-        let wanted: String = path.iter().map(|key| format!("{JOINT}{key}")).collect();
+        let wanted: String = path.iter().flat_map(|key| [JOINT, *key]).collect();
         let places = Scanner::read(&text)?;
         if let Some(place) = places.get(&wanted) {
             if place.object.is_some() || *action == Action::Drop {
@@ -59,7 +59,7 @@ fn insert(mut text: String, path: &[&str], value: &str, end: &str) -> Result<Str
         let last = depth + 1 == path.len();
         let child = format!("{inside}{JOINT}{key}");
         let places = Scanner::read(&text)?;
-        if places.get(&child).is_none() {
+        if !places.contains_key(&child) {
             let outer = places.get(&inside).and_then(|place| place.object);
             let Some(outer) = outer else {
                 return fault(format!("{} is not an object", path[..depth].join(".")));

@@ -129,7 +129,7 @@ impl Editor<'_> {
             } else if self.dotted.contains(&table) {
                 return fault(format!("{} has keys but no table; write it as a table", table.join(".")));
             } else {
-                tail.push_str(&format!("{end}[{}]{end}{lines}", table.join(".")));
+                tail.extend([end, "[", table.join(".").as_str(), "]", end, lines.as_str()]);
             }
         }
         // From the end, so that the places before stay where they are.
@@ -154,17 +154,15 @@ fn key(text: &str) -> Result<(Vec<String>, &str), Uneditable> {
     let mut rest = text;
     loop {
         rest = rest.trim_start_matches([' ', '\t']);
-        let (part, after) = match rest.bytes().next() {
-            Some(quote @ (b'"' | b'\'')) => {
-                let Some(len) = rest[1..].find(char::from(quote)) else { return fault("a key does not end") };
-                (&rest[1..=len], &rest[len + 2..])
-            }
-            _ => {
-                let bare = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
-                rest.split_at(rest.find(|letter| !bare(letter)).unwrap_or(rest.len()))
-            }
+        let quote = rest.chars().next().filter(|first| matches!(first, '"' | '\''));
+        let (part, after) = if let Some(quote) = quote {
+            let Some(len) = rest[1..].find(quote) else { return fault("a key does not end") };
+            (&rest[1..=len], &rest[len + 2..])
+        } else {
+            let bare = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+            rest.split_at(rest.find(|letter| !bare(letter)).unwrap_or(rest.len()))
         };
-        if part.is_empty() && !rest.starts_with(['"', '\'']) {
+        if part.is_empty() && quote.is_none() {
             return fault("this is no key");
         }
         path.push(part.to_owned());

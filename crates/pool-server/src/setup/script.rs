@@ -1,7 +1,7 @@
 //! The scripts, made from templates beside this file. Nothing in them comes from a request unchecked: addresses and codes are of
 //! letters that no shell, no TOML and no JSON reads as anything else.
 
-use pool_providers::setup::{self, Edit, Format, SetUp};
+use pool_providers::setup::{self, Format, SetUp};
 
 const SETUP_SH: &str = include_str!("setup.sh");
 const UNDO_SH: &str = include_str!("undo.sh");
@@ -71,10 +71,10 @@ fn sh(set_up: &SetUp) -> Parts {
     } else {
         format!("\"${{{}:-$HOME/{}}}\"", set_up.folder_env, set_up.folder)
     };
-    let edits = set_up.files.iter().map(|file| {
-        let lines: String = file.edits.iter().map(|edit| format!("{}\n", Edit::line(*edit))).collect();
-        format!("  edit {} {} << END\n{lines}END\n", file.format.word(), file.path)
-    });
+    let edits = set_up
+        .files
+        .iter()
+        .map(|file| format!("  edit {} {} << END\n{}END\n", file.format.word(), file.path, file.lines()));
     let formats = formats(set_up);
     let tools = formats.iter().map(|format| {
         let program = match format {
@@ -98,9 +98,8 @@ fn sh(set_up: &SetUp) -> Parts {
 
 fn power_shell(set_up: &SetUp) -> Parts {
     let edits = set_up.files.iter().map(|file| {
-        let lines: String = file.edits.iter().map(|edit| format!("{}\n", Edit::line(*edit))).collect();
         // Without backquotes in the edits, only the two names are expanded in such a text.
-        format!("  Edit-File {} {} @\"\n{lines}\"@\n", file.format.word(), file.path)
+        format!("  Edit-File {} {} @\"\n{}\"@\n", file.format.word(), file.path, file.lines())
     });
     let formats = formats(set_up);
     let tools = formats.iter().map(|format| match format {

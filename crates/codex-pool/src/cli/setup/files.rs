@@ -3,6 +3,7 @@
 //! In the record's folder, for each file: `at.NAME` its path, `before.NAME` what it was (absent: there was none), `after.NAME` what it
 //! was made. What stood there first is kept, however often a client is set up.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -137,9 +138,9 @@ pub(super) fn undo(state: &Path) -> Result<String, Failure> {
         let done = bring_back(state, &name, &file).and_then(|kept| fs::remove_file(&record).map(|()| kept));
         let kept = done.map_err(|error| untouched(&file, &format!("It could not be restored: {error}"), ""))?;
         if let Some(kept) = kept {
-            told += &format!("You changed {} since: that version is now {}\n", file.display(), kept.display());
+            let _ = writeln!(told, "You changed {} since: that version is now {}", file.display(), kept.display());
         }
-        told += &format!("Restored {}\n", file.display());
+        let _ = writeln!(told, "Restored {}", file.display());
     }
     let _ = fs::remove_file(state.join("undo.sh"));
     // What holds nothing any more goes, too.
