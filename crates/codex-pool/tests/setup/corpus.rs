@@ -18,9 +18,11 @@ pub enum Shape {
     /// The link leads nowhere.
     Dangling,
     ReadOnly,
+    /// Something is where the new file is to be written first.
+    Blocked,
 }
 
-use Shape::{Dangling, Linked, Plain, ReadOnly};
+use Shape::{Blocked, Dangling, Linked, Plain, ReadOnly};
 
 const CODEX: &str = ".codex/config.toml";
 const CLAUDE: &str = ".claude/settings.json";
@@ -80,6 +82,7 @@ pub const CASES: &[Case] = &[
     fails("no TOML", "codex", &[(CODEX, Plain, "hello there\n")]),
     fails("a zero byte", "codex", &[(CODEX, Plain, "model = \"a\0b\"\n")]),
     fails("read-only", "codex", &[(CODEX, ReadOnly, "model = \"gpt\"\n")]),
+    fails("it cannot be written", "codex", &[(CODEX, Blocked, "model = \"gpt\"\n")]),
     fails("a link that leads nowhere", "codex", &[(CODEX, Dangling, "")]),
 
     works("nothing", "claude", &[], CLAUDE_ENV),
@@ -115,6 +118,7 @@ pub const CASES: &[Case] = &[
     works("Windows lines", "gemini", &[(GEMINI_ENV, Plain, "A=1\r\nGEMINI_API_KEY=\r\n")], &["GEMINI_API_KEY=pool-made-up_key-1\r\nGOOGLE"]),
     works("linked variables", "gemini", &[(GEMINI_ENV, Linked, "A=1\n")], GEMINI_TYPE),
     fails("a value of several lines", "gemini", &[(GEMINI_ENV, Plain, "GEMINI_API_KEY=\"a\nb\"\n")]),
+    fails("the second file cannot be written, after the first", "gemini", &[(GEMINI, Plain, "{}"), (GEMINI_ENV, Blocked, "A=1\n")]),
     fails("the second file cannot be written", "gemini", &[(GEMINI, Plain, "{}"), (GEMINI_ENV, ReadOnly, "A=1\n")]),
 ];
 

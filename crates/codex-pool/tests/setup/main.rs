@@ -35,6 +35,11 @@ impl Home {
                     symlink(Path::new("../dotfiles").join(path.file_name().expect("a name")), &path).expect("linked");
                 }
                 Shape::Dangling => symlink("nowhere", &path).expect("linked"),
+                Shape::Blocked => {
+                    fs::write(&path, text).expect("written");
+                    let beside = format!("{}.codex-pool", path.display());
+                    fs::create_dir(beside).expect("made");
+                }
                 Shape::ReadOnly => {
                     fs::write(&path, text).expect("written");
                     fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).expect("set");

@@ -93,7 +93,8 @@ write() {
     cp "$work/at.$1" "$state/at.$1" || return 1
   fi
   cp "$work/new.$1" "$state/after.$1" || return 1
-  mkdir -p "$(dirname "$file")" && cp "$work/new.$1" "$file.codex-pool" && mv -f "$file.codex-pool" "$file"
+  mkdir -p "$(dirname "$file")" && rm -f "$file.codex-pool" &&
+    cp "$work/new.$1" "$file.codex-pool" && mv -f "$file.codex-pool" "$file"
 }
 
 tools() {

@@ -7,11 +7,14 @@ for record in "$state"/at.*; do
   [ -e "$record" ] || break
   name=${record##*/at.}
   file=$(cat "$record")
-  if [ -e "$file" ] && ! cmp -s "$file" "$state/after.$name"; then
+  if [ -e "$file" ] && ! cmp -s "$file" "$state/after.$name" && ! cmp -s "$file" "$state/before.$name"; then
     cp -p "$file" "$file.with-codex-pool"
     printf 'You changed %s since: that version is now %s.with-codex-pool\n' "$file" "$file"
   fi
-  if [ -e "$state/before.$name" ]; then
+  if cmp -s "$file" "$state/before.$name"; then
+    : # It was not reached, or is as it was.
+  elif [ -e "$state/before.$name" ]; then
+    rm -f "$file.codex-pool"
     cp -p "$state/before.$name" "$file.codex-pool"
     mv -f "$file.codex-pool" "$file"
   else

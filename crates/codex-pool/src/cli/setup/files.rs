@@ -153,14 +153,19 @@ pub(super) fn undo(state: &Path) -> Result<String, Failure> {
 /// Where a version that was changed since is kept.
 fn bring_back(state: &Path, name: &str, file: &Path) -> io::Result<Option<PathBuf>> {
     let (before, after) = (state.join(format!("before.{name}")), state.join(format!("after.{name}")));
-    let changed = file.exists() && fs::read(file)? != fs::read(&after).unwrap_or_default();
+    let now = if file.exists() { Some(fs::read(file)?) } else { None };
+    let is = |path: &Path| fs::read(path).is_ok_and(|bytes| now.as_ref() == Some(&bytes));
+    let changed = now.is_some() && !is(&after) && !is(&before);
     let mut kept = file.as_os_str().to_owned();
     kept.push(".with-codex-pool");
     if changed {
         copy_with_mode(file, Path::new(&kept))?;
     }
     if before.exists() {
-        copy_with_mode(&before, file)?;
+        // What was not reached stays the very file that it was.
+        if !is(&before) {
+            copy_with_mode(&before, file)?;
+        }
         fs::remove_file(&before)?;
     } else if file.exists() {
         fs::remove_file(file)?;
