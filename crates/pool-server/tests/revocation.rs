@@ -32,7 +32,7 @@ fn as_somebody(mut request: Request, issued: &Issued) -> Request {
 fn send(rig: &Rig, request: Request) -> JoinHandle<(Option<u16>, bool, Instant)> {
     let addr = rig.addr;
     tokio::spawn(async move {
-        let seen = request.send(addr, Duration::from_secs(60)).await.expect("connected");
+        let seen = request.send(addr, Duration::from_mins(1)).await.expect("connected");
         (seen.status, seen.whole, Instant::now())
     })
 }
@@ -55,7 +55,7 @@ async fn streams_end_and_others_go_on() {
     let (mira, nadia) = (somebody(&rig, "Mira").await, somebody(&rig, "Nadia").await);
     let streams = |issued: &Issued| -> Vec<_> {
         let request = |n: usize| {
-            let client = if n % 2 == 0 { CODEX } else { CLAUDE };
+            let client = if n.is_multiple_of(2) { CODEX } else { CLAUDE };
             as_somebody((client.request)(&format!("{} {n}", issued.credential.id)), issued)
         };
         (0..STREAMS).map(|n| send(&rig, request(n))).collect()
