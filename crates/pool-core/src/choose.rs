@@ -1,6 +1,6 @@
-//! Choosing: who can take a request, and who of them should.
+//! Choosing: who of those that can take a request should.
 //!
-//! Eligible accounts only; the pin if there is one (unless it is to a paid key while a plan could serve); else by the operator's priority, subscriptions before paid API keys, those
+//! The pin if there is one (unless it is to a paid key while a plan could serve); else by the operator's priority, subscriptions before paid API keys, those
 //! without recent trouble first, and then the most headroom over all windows that limit the request.
 
 use std::cmp::Ordering;
@@ -11,7 +11,6 @@ use crate::account::{AccountId, AccountKind};
 use crate::demand::{Demand, SessionKey};
 use crate::policy::{Choice, Part, Policy, Question, Score, Why};
 use crate::pool::Slot;
-use crate::standing::Ineligible;
 use crate::time::UnixMs;
 
 /// The pool's rule of choice.
@@ -61,41 +60,6 @@ fn headroom(slot: &Slot, demand: &Demand, now: UnixMs) -> f64 {
         .map(|window| window.used(now).rest().get())
         .min_by(f64::total_cmp)
         .unwrap_or(UNKNOWN)
-}
-
-/// Can this account take the request now?
-pub fn eligible(slot: &Slot, demand: &Demand, now: UnixMs) -> Result<(), Ineligible> {
-    if !demand.admits(slot.account.kind) {
-        return Err(Ineligible::Kind);
-    }
-    if slot.account.settings.disabled {
-        return Err(Ineligible::Paused);
-    }
-    if let Some(why) = &slot.needs_login {
-        return Err(Ineligible::NeedsLogin { why: why.clone() });
-    }
-    let blocking = slot
-        .cooldowns
-        .iter()
-        .filter(|cooldown| cooldown.is_hard() && cooldown.is_running(now) && cooldown.scope.touches(&demand.families));
-    // Of several the one that ends last decides.
-    if let Some(cooldown) = blocking.max_by_key(|cooldown| cooldown.until) {
-        return Err(Ineligible::Cooling {
-            cause: cooldown.cause,
-            scope: cooldown.scope.clone(),
-            until: cooldown.until,
-        });
-    }
-    if demand.light {
-        return Ok(());
-    }
-    let spent = slot.windows.iter().filter(|window| window.scope.touches(&demand.families) && window.is_exhausted(now));
-    match spent.max_by_key(|window| window.resets_at) {
-        Some(window) => {
-            Err(Ineligible::WindowSpent { window: window.name.clone(), span: window.span, resets_at: window.resets_at })
-        }
-        None => Ok(()),
-    }
 }
 
 /// Is it in trouble that does not forbid a try (a failure in passing, moments ago)?

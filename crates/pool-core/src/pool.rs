@@ -11,10 +11,12 @@ use crate::ask::Ask;
 use crate::choose;
 use crate::decision::{Considered, Decision, Finding, MOST_CONSIDERED};
 use crate::demand::{Demand, SessionKey};
+use crate::eligible::{able, eligible};
 use crate::pins::Pins;
 use crate::policy::{Choice, Policy, Question};
 use crate::quota::{self, Fraction, QuotaWindow, Scope};
-use crate::standing::{Ineligible, Refusal, RefusalWhy, Standing, StandingWindow};
+use crate::refusal::refusal;
+use crate::standing::{Ineligible, Refusal, Standing, StandingWindow};
 use crate::time::{Span, UnixMs};
 use crate::usage::Drawn;
 use crate::verdict::{Cause, Penalty, Until};
@@ -259,7 +261,7 @@ impl Pool {
             }
         }
         windows.sort_by_key(|window| window.span);
-        let ready = able.iter().filter(|slot| choose::eligible(slot, demand, now).is_ok()).count();
+        let ready = able.iter().filter(|slot| eligible(slot, demand, now).is_ok()).count();
         Standing { accounts: able.len(), ready, windows }
     }
 
@@ -351,9 +353,6 @@ impl Slot {
 const SETTLE: Span = Span::from_secs(5);
 const TOGETHER: Span = Span::from_secs(1);
 
-/// What a client sits out by itself.
-const A_MOMENT: Span = Span::from_mins(1);
-
 /// How long to keep away when nobody said.
 fn back_off(cause: Cause, strikes: u32) -> Span {
     let doubled = |first: Span, most: Span| Span((first.0 << strikes.clamp(1, 16).saturating_sub(1)).min(most.0));
@@ -397,18 +396,6 @@ fn stand(able: &[&Slot], like: &QuotaWindow, now: UnixMs) -> Option<StandingWind
     })
 }
 
-/// Can this account take the request?
-fn able(slot: &Slot, ask: &Ask<'_>, pinned: Option<&AccountId>, now: UnixMs) -> Result<(), Ineligible> {
-    // What keeps it out says more than that it was tried.
-    choose::eligible(slot, ask.demand, now)?;
-    let id = &slot.account.id;
-    match () {
-        () if ask.tried.contains(id) => Err(Ineligible::Tried),
-        () if ask.demand.bound && pinned.is_some_and(|pin| pin != id) => Err(Ineligible::BoundElsewhere),
-        () => Ok(()),
-    }
-}
-
 fn decision(
     chosen: &Slot,
     choice: &Choice,
@@ -434,49 +421,6 @@ fn decision(
         more: (candidates.len() + unable_count).saturating_sub(considered.len()),
         considered,
     }
-}
-
-/// Sums up why nobody can take it: what a client can be told.
-fn refusal(demand: &Demand, considered: Vec<(AccountId, Ineligible)>, now: UnixMs) -> Refusal {
-    let why = refusal_why(&considered, now);
-    Refusal { provider: demand.provider, model: demand.model.clone(), why, considered }
-}
-
-fn refusal_why(considered: &[(AccountId, Ineligible)], now: UnixMs) -> RefusalWhy {
-    if considered.is_empty() {
-        return RefusalWhy::NoAccounts;
-    }
-    let reasons = || considered.iter().map(|(_, why)| why);
-    // Limits first: somebody who waits will be served.
-    let limits = reasons().filter_map(|why| match why {
-        Ineligible::WindowSpent { window, span, resets_at } => Some((*resets_at, Some(window.clone()), *span)),
-        Ineligible::Cooling { cause: Cause::QuotaSpent | Cause::OutOfCredit, until, .. } => {
-            Some((Some(*until), None, None))
-        }
-        // A throttle that lasts is a limit to whoever waits for it.
-        Ineligible::Cooling { cause: Cause::Throttled, until, .. } if *until > now + A_MOMENT => {
-            Some((Some(*until), None, None))
-        }
-        _ => None,
-    });
-    // The earliest known time; unknown only if none is known.
-    if let Some((resets_at, window, span)) = limits.min_by_key(|(resets_at, ..)| (resets_at.is_none(), *resets_at)) {
-        return RefusalWhy::AllSpent { resets_at, window, span };
-    }
-    let trouble = reasons().filter_map(|why| match why {
-        Ineligible::Cooling { cause, until, .. } if *cause != Cause::ModelRefused => Some((*until, *cause)),
-        _ => None,
-    });
-    if let Some((until, cause)) = trouble.min_by_key(|(until, _)| *until) {
-        return RefusalWhy::Trouble { until: Some(until), cause };
-    }
-    if reasons().any(|why| matches!(why, Ineligible::Tried)) {
-        return RefusalWhy::Trouble { until: None, cause: Cause::UpstreamFailing };
-    }
-    if reasons().all(|why| matches!(why, Ineligible::Kind)) {
-        return RefusalWhy::NoneOfThisKind;
-    }
-    RefusalWhy::NeedsPerson
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use http::{Method, Response, StatusCode, header};
-use pool_core::choose::eligible;
+use pool_core::eligible::eligible;
 use pool_core::pool::Slot;
 use pool_core::quota::Scope;
 use pool_core::standing::Ineligible;
