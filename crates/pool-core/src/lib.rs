@@ -13,6 +13,7 @@ pub mod eligible;
 pub mod pins;
 pub mod policy;
 pub mod pool;
+pub mod price;
 pub mod quota;
 pub mod refresh;
 pub mod refusal;
@@ -28,6 +29,7 @@ pub use account::{Account, AccountId, AccountKind, Credentials, ProviderId, Sett
 pub use ask::Ask;
 pub use demand::{Client, Demand, SessionKey};
 pub use pool::Pool;
+pub use price::{MicroUsd, Prices};
 pub use quota::{Fraction, QuotaWindow, Scope, Source};
 pub use secret::Secret;
 pub use time::{Span, UnixMs};
