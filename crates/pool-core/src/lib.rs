@@ -24,6 +24,7 @@ pub mod standing;
 pub mod time;
 pub mod usage;
 pub mod verdict;
+pub mod wishes;
 
 pub use account::{Account, AccountId, AccountKind, Credentials, ProviderId, Settings};
 pub use ask::Ask;

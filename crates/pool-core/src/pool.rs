@@ -7,19 +7,21 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::account::{Account, AccountId, Credentials};
-use crate::ask::Ask;
+use crate::ask::{Ask, Rights};
 use crate::choose;
 use crate::decision::{Considered, Decision, Finding, MOST_CONSIDERED};
 use crate::demand::{Demand, SessionKey};
 use crate::eligible::{able, eligible};
 use crate::pins::Pins;
 use crate::policy::{Choice, Policy, Question};
+use crate::price::MicroUsd;
 use crate::quota::{self, Fraction, QuotaWindow, Scope};
 use crate::refusal::refusal;
 use crate::standing::{Ineligible, Refusal, Standing, StandingWindow};
 use crate::time::{Span, UnixMs};
 use crate::usage::Drawn;
 use crate::verdict::{Cause, Penalty, Until};
+use crate::wishes::{DayBook, KindOrder};
 
 /// One account and its state.
 #[derive(Clone, Debug)]
@@ -34,6 +36,7 @@ pub struct Slot {
     pub cooldowns: Vec<Cooldown>,
     pub in_flight: u32,
     pub last_used: Option<UnixMs>,
+    pub book: DayBook,
 }
 
 /// An account, or one of its model families, kept out for a while.
@@ -93,6 +96,8 @@ pub enum Event {
     /// A request has come to its end: what it took from the account's quota, and what its conversation now has in the
     /// account's cache.
     Drew { id: AccountId, session: Option<SessionKey>, families: Vec<String>, drawn: Drawn },
+    /// A request that arrived at `at` has cost so much, as far as anybody knows.
+    Spent { id: AccountId, at: UnixMs, cost: Option<MicroUsd> },
     /// The operator clears what keeps it out.
     Cleared { id: AccountId },
     /// An account has refused what another has sealed in this conversation.
@@ -132,6 +137,7 @@ pub struct Pool {
     slots: BTreeMap<AccountId, Slot>,
     pub pins: Pins,
     policy: Box<dyn Policy>,
+    kinds: KindOrder,
 }
 
 impl Default for Pool {
@@ -142,7 +148,13 @@ impl Default for Pool {
 
 impl Pool {
     pub fn new(pins: Pins, policy: Box<dyn Policy>) -> Self {
-        Self { slots: BTreeMap::new(), pins, policy }
+        Self { slots: BTreeMap::new(), pins, policy, kinds: KindOrder::default() }
+    }
+
+    /// With the operator's order of the kinds of accounts.
+    #[must_use]
+    pub fn in_order(self, kinds: KindOrder) -> Self {
+        Self { kinds, ..self }
     }
 
     pub fn slots(&self) -> impl Iterator<Item = &Slot> {
@@ -185,6 +197,7 @@ impl Pool {
                     self.pins.drew(session, &id, &drawn, now);
                 }
             }
+            Event::Spent { id, at, cost } => self.with(&id, |slot| slot.book.add(at, cost)),
             Event::Stripped { session } => self.pins.strip(session),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
@@ -211,7 +224,8 @@ impl Pool {
         if candidates.is_empty() {
             return Err(Box::new(refusal(demand, unable, now)));
         }
-        let choice = self.policy.choose(&Question { demand, session, pin, candidates: &candidates, now });
+        let choice =
+            self.policy.choose(&Question { demand, session, pin, kinds: self.kinds, candidates: &candidates, now });
         // A policy that points beyond its candidates must not become a panic.
         let chosen = *candidates.get(choice.index).unwrap_or(&candidates[0]);
         let grant = Grant {
@@ -261,7 +275,7 @@ impl Pool {
             }
         }
         windows.sort_by_key(|window| window.span);
-        let ready = able.iter().filter(|slot| eligible(slot, demand, now).is_ok()).count();
+        let ready = able.iter().filter(|slot| eligible(slot, demand, Rights::OWNER, now).is_ok()).count();
         Standing { accounts: able.len(), ready, windows }
     }
 
@@ -275,6 +289,7 @@ impl Pool {
                 cooldowns: Vec::new(),
                 in_flight: 0,
                 last_used: None,
+                book: DayBook::default(),
                 account: Arc::new(account),
             };
             self.slots.insert(slot.account.id.clone(), slot);
