@@ -27,6 +27,7 @@ use crate::clock;
 use crate::pool::Lease;
 use crate::relay::body::OutBody;
 use crate::relay::deliver::{self, ReplyBody};
+use crate::relay::menu::Menu;
 use crate::relay::path::{self, head, provider};
 use crate::relay::{attempt, headers};
 use crate::upstream::UpstreamError;
@@ -175,6 +176,12 @@ impl Ground {
         Ok(provider(&self.app.registry, self.route)?.demand(self.route, &head(&self.parts), &body))
     }
 
+    /// The models that the turn which a message begins may be served with.
+    pub fn menu(&self, message: &Bytes) -> Result<Menu, Failure> {
+        let demand = self.demand(message)?;
+        Ok(Menu::new(&self.app, provider(&self.app.registry, self.route)?, demand))
+    }
+
     /// The conversation that a demand belongs to. A socket whose client names none is one of its own.
     pub fn session(&self, demand: &Demand) -> SessionKey {
         SessionKey::new(demand.provider, &self.caller.name, demand.session.as_deref().unwrap_or(&self.id))
@@ -273,6 +280,7 @@ impl Ground {
             credentials: &lease.credentials,
             bases: &app.config.bases,
             carry: Carry::All,
+            model: None,
         };
         let nothing = Body { bytes: Bytes::new(), whole: true };
         let outbound = provider.outbound(self.route, &head(&self.parts), &nothing, &serving).map_err(unfit)?;

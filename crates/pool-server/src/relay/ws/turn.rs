@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use pool_core::pool::Event;
 use pool_core::retry::Trail;
+use pool_core::standing::Refusal;
 use pool_core::usage::{Ending, UsageRecord};
 use pool_core::verdict::Verdict;
 use pool_core::{AccountId, Demand, Judgement, SessionKey, UnixMs};
@@ -15,6 +16,8 @@ use super::open::Ground;
 use crate::app::{App, Counted};
 use crate::clock;
 use crate::pool::Lease;
+use crate::pool::line::PATIENCE;
+use crate::relay::menu::Menu;
 use crate::relay::receive::Held;
 
 /// What is kept back of an answer while its first meaningful message is awaited.
@@ -26,6 +29,7 @@ pub struct Turn {
     /// What began it, as long as it may have to be sent again. `None`: too large to be kept, or no longer needed.
     create: Option<(Utf8Bytes, Held)>,
     pub demand: Demand,
+    pub menu: Box<Menu>,
     pub session: SessionKey,
     /// The account that it is on, with its slot.
     pub lease: Option<Lease>,
@@ -54,12 +58,13 @@ pub struct Turn {
 }
 
 impl Turn {
-    pub fn new(app: &App, number: u32, create: &Utf8Bytes, demand: Demand, session: SessionKey) -> Self {
+    pub fn new(app: &App, number: u32, create: &Utf8Bytes, menu: Menu, session: SessionKey) -> Self {
         let size = create.len();
         let held = (size <= app.config.replay_cap).then(|| app.replay.hold(size)).flatten();
         Self {
             create: held.map(|held| (create.clone(), held)),
-            demand,
+            demand: menu.demand(),
+            menu: Box::new(menu),
             session,
             lease: None,
             carry: Carry::All,
@@ -100,6 +105,20 @@ impl Turn {
             self.carry = Carry::Bare;
         }
         self.lease = Some(lease);
+    }
+
+    /// Until when a busy account is waited for.
+    pub fn patience(&self) -> tokio::time::Instant {
+        self.menu.patience(tokio::time::Instant::from_std(self.started) + PATIENCE)
+    }
+
+    /// No account takes the turn as it is now: `Ok` if it may be another model's, see [`Menu::refused`].
+    pub fn refused(&mut self, refusal: Refusal) -> Result<(), Refusal> {
+        self.menu.refused(refusal)?;
+        self.demand = self.menu.demand();
+        self.refused.clear();
+        self.stumbled.clear();
+        Ok(())
     }
 
     /// The connection to this account is of no use any more.
@@ -198,11 +217,11 @@ impl Turn {
             total_ms: millis(total),
         };
         tracing::info!(
-            request = record.request_id, account = %lease.account.name, model = record.model, status, ending = ?ending,
+            request = record.request_id, account = %lease.account.name, model = record.model, asked = self.menu.alias(), status, ending = ?ending,
             tokens = record.tokens.map(|tokens| tokens.total()), attempts = record.attempts, ms = record.total_ms,
             "served a turn"
         );
-        ground.app.ledger.record(record);
+        ground.app.keep(record);
     }
 }
 
