@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use pool_core::alias::Aliases;
-use pool_providers::Registry;
 use pool_providers::gemini::OauthClient;
+use pool_providers::{Provider, Registry};
 
 use super::values::{Entry, Values};
 
@@ -45,8 +45,7 @@ fn models(entry: &Entry, registry: &Registry) -> Result<Vec<String>, (String, &'
             return Err((format!("has {name:?}, which is no model's name"), mend));
         }
     }
-    let owners =
-        |name: &String| registry.iter().find(|provider| provider.is_own_model(name)).map(|owner| owner.title());
+    let owners = |name: &String| registry.iter().find(|provider| provider.is_own_model(name)).map(Provider::title);
     let mut owners: Vec<&str> = models.iter().filter_map(owners).collect();
     owners.dedup();
     match owners[..] {

@@ -8,85 +8,97 @@ use tokio::time::Instant;
 
 use crate::app::App;
 
-/// See the module's page.
+/// See the module's page. Of a request that names its own model it is empty.
 #[derive(Debug)]
-pub struct Menu {
-    /// As the client names it, where that is not the model that it gets.
-    alias: Option<String>,
+pub struct Menu(Option<Box<Card>>);
+
+#[derive(Debug)]
+struct Card {
+    /// What the client asked for.
+    alias: String,
     /// One a model; at least one.
     demands: Vec<Demand>,
     at: usize,
-    /// All have been tried; now one is waited for whose accounts are only busy.
+    /// All have been tried; now those are waited for whose accounts are only busy.
     waits: bool,
     /// The first of those.
     busy: Option<usize>,
-    /// The refusal that ends first, of those so far.
+    /// The refusal that ends first, of this round so far.
     refusal: Option<Refusal>,
 }
 
 impl Menu {
-    pub fn new(app: &App, provider: &dyn Provider, demand: Demand) -> Self {
+    /// With what is asked of an account first.
+    pub fn new(app: &App, provider: &dyn Provider, demand: Demand) -> (Self, Demand) {
         let models = demand.model.as_deref().and_then(|name| behind(app, provider, name));
-        let Some(models) = models else { return Self::of(None, vec![demand]) };
+        let (Some(models), Some(alias)) = (models, &demand.model) else { return (Self(None), demand) };
         let with = |model: &String| Demand {
             families: provider.families(model),
             model: Some(model.clone()),
             ..demand.clone()
         };
-        Self::of(demand.model.clone(), models.iter().map(with).collect())
-    }
-
-    fn of(alias: Option<String>, demands: Vec<Demand>) -> Self {
-        Self { waits: demands.len() == 1, alias, demands, at: 0, busy: None, refusal: None }
-    }
-
-    /// What is asked of an account now.
-    pub fn demand(&self) -> Demand {
-        self.demands[self.at].clone()
+        let card = Card::new(alias.clone(), models.iter().map(with).collect());
+        let first = card.demands.first().cloned().unwrap_or(demand);
+        (Self(Some(Box::new(card))), first)
     }
 
     /// The model to name in place of the alias.
     pub fn model(&self) -> Option<&str> {
-        self.alias.as_ref()?;
-        self.demands[self.at].model.as_deref()
+        let card = self.0.as_ref()?;
+        card.demands.get(card.at)?.model.as_deref()
     }
 
     pub fn alias(&self) -> Option<&str> {
-        self.alias.as_deref()
+        self.0.as_ref().map(|card| card.alias.as_str())
     }
 
     /// How long a busy account is waited for: not at all as long as there is another model to try.
     pub fn patience(&self, deadline: Instant) -> Instant {
-        if self.waits { deadline } else { Instant::now() }
+        if self.0.as_ref().is_none_or(|card| card.waits) { deadline } else { Instant::now() }
     }
 
-    /// The next model, after the present one came to nothing. `false`: there is none.
-    pub fn step(&mut self) -> bool {
-        let more = !self.waits && self.at + 1 < self.demands.len();
-        self.at += usize::from(more);
-        more
+    /// The next model, after the present one came to nothing.
+    pub fn step(&mut self) -> Option<Demand> {
+        self.0.as_mut()?.step()
     }
 
-    /// No account takes the present model: `Ok` if there is another try to make, `Err` with what the client is told if there is none.
-    pub fn refused(&mut self, refusal: Refusal) -> Result<(), Refusal> {
+    /// No account takes the present model: what else may be asked for, or what the client is told.
+    pub fn refused(&mut self, refusal: Refusal) -> Result<Demand, Refusal> {
+        match &mut self.0 {
+            Some(card) => card.refused(refusal),
+            None => Err(refusal),
+        }
+    }
+}
+
+impl Card {
+    fn new(alias: String, demands: Vec<Demand>) -> Self {
+        Self { alias, waits: demands.len() == 1, demands, at: 0, busy: None, refusal: None }
+    }
+
+    fn step(&mut self) -> Option<Demand> {
+        let next = self.demands.get(self.at + 1)?;
+        self.at += 1;
+        Some(next.clone())
+    }
+
+    fn refused(&mut self, refusal: Refusal) -> Result<Demand, Refusal> {
         if refusal.why == RefusalWhy::Busy {
             self.busy.get_or_insert(self.at);
         }
-        let refusal = match self.refusal.take() {
-            Some(earlier) if ends(&earlier) <= ends(&refusal) => earlier,
-            _ => refusal,
-        };
-        if self.step() {
-            self.refusal = Some(refusal);
-            return Ok(());
+        if self.refusal.as_ref().is_none_or(|earlier| ends(&refusal) < ends(earlier)) {
+            self.refusal = Some(refusal.clone());
         }
-        match self.busy.filter(|_| !self.waits) {
-            Some(busy) => {
-                (self.at, self.waits) = (busy, true);
-                Ok(())
-            }
-            None => Err(Refusal { model: self.alias.clone().or(refusal.model), ..refusal }),
+        if let Some(next) = self.step() {
+            return Ok(next);
         }
+        if let Some(busy) = self.busy.filter(|_| !self.waits) {
+            // Meanwhile more may be known of them: the last round's word counts.
+            (self.at, self.waits, self.refusal) = (busy, true, None);
+            return Ok(self.demands[busy].clone());
+        }
+        let refusal = self.refusal.take().unwrap_or(refusal);
+        Err(Refusal { model: Some(self.alias.clone()), ..refusal })
     }
 }
 
@@ -127,7 +139,7 @@ mod tests {
 
     fn menu(models: &[&str]) -> Menu {
         let demand = |model: &&str| Demand { model: Some((*model).into()), ..Demand::any(PROVIDER, Client::OwnCli) };
-        Menu::of(Some("best".into()), models.iter().map(demand).collect())
+        Menu(Some(Box::new(Card::new("best".into(), models.iter().map(demand).collect()))))
     }
 
     fn refusal(why: RefusalWhy) -> Refusal {
@@ -146,8 +158,9 @@ mod tests {
         for why in answers {
             tried += menu.model().expect("an alias");
             tried += if menu.patience(later) == later { "+" } else { "" };
-            if let Err(end) = menu.refused(refusal(why.clone())) {
-                return (tried, end);
+            match menu.refused(refusal(why.clone())) {
+                Ok(next) => assert_eq!(next.model.as_deref(), menu.model()),
+                Err(end) => return (tried, end),
             }
         }
         panic!("not at an end: {tried}");
@@ -161,8 +174,8 @@ mod tests {
             (&["a", "b"], vec![spent(5), spent(9)], "ab", spent(5)),
             (&["a", "b"], vec![NeedsPerson, spent(9)], "ab", spent(9)),
             (&["a", "b"], vec![spent(9), NeedsPerson], "ab", spent(9)),
-            (&["a", "b", "c"], vec![spent(9), Busy, Busy, Busy], "abcb+", Busy),
-            (&["a", "b"], vec![Busy, spent(9), Busy], "aba+", Busy),
+            (&["a", "b", "c"], vec![spent(9), Busy, Busy, Busy, NeedsPerson], "abcb+c+", Busy),
+            (&["a", "b"], vec![Busy, spent(9), NeedsPerson, spent(8)], "aba+b+", spent(8)),
             (&["a"], vec![Busy], "a+", Busy),
         ] {
             let (seen, end) = played(models, &answers);

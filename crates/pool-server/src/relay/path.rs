@@ -78,8 +78,7 @@ impl Errand {
         demand.light |= route.kind == Kind::Relay { light: true };
         let session = demand.session.as_deref().map(|id| SessionKey::new(demand.provider, &caller.name, id));
         let under_way = Arc::new(app.in_flight.enter());
-        let menu = Menu::new(&app, provider, demand);
-        let demand = menu.demand();
+        let (menu, demand) = Menu::new(&app, provider, demand);
         Ok(Self { app, route, parts, received, demand, menu, session, id: request_id(), arrived, started, under_way })
     }
 
@@ -103,9 +102,9 @@ impl Errand {
                     continue;
                 }
                 Err(refusal) => match self.menu.refused(*refusal) {
-                    Ok(()) => {
+                    Ok(demand) => {
+                        self.demand = demand;
                         refused.clear();
-                        self.demand = self.menu.demand();
                         continue;
                     }
                     Err(refusal) => return Err(self.give_up(Some(refusal), last, &trail)),
@@ -120,20 +119,20 @@ impl Errand {
             let transient = miss.judgement.is_transient();
             last = Some(miss);
             let exhausted = transient && trail.transient >= self.app.config.max_attempts;
-            if !self.received.can_be_sent() || (transient && !self.app.pool.may_retry(self.demand.provider)) {
+            // The trouble of one model is not the next one's.
+            let of_model = last.as_ref().is_some_and(|miss| miss.judgement.fault == Fault::Model);
+            let next = if exhausted && of_model { self.menu.step() } else { None };
+            if (exhausted && next.is_none())
+                || !self.received.can_be_sent()
+                || (transient && !self.app.pool.may_retry(self.demand.provider))
+            {
                 return Err(self.give_up(None, last, &trail));
             }
-            if exhausted {
-                // The trouble of one model is not the next one's.
-                let of_model = last.as_ref().is_some_and(|miss| miss.judgement.fault == Fault::Model);
-                if !(of_model && self.menu.step()) {
-                    return Err(self.give_up(None, last, &trail));
-                }
-                self.demand = self.menu.demand();
-                (refused, stumbled) = (Vec::new(), Vec::new());
-                continue;
+            match next {
+                Some(demand) => (self.demand, refused, stumbled) = (demand, Vec::new(), Vec::new()),
+                None if transient => stumbled.push(account),
+                None => refused.push(account),
             }
-            if transient { stumbled.push(account) } else { refused.push(account) }
         }
     }
 

@@ -177,7 +177,7 @@ impl Ground {
     }
 
     /// The models that the turn which a message begins may be served with.
-    pub fn menu(&self, message: &Bytes) -> Result<Menu, Failure> {
+    pub fn menu(&self, message: &Bytes) -> Result<(Menu, Demand), Failure> {
         let demand = self.demand(message)?;
         Ok(Menu::new(&self.app, provider(&self.app.registry, self.route)?, demand))
     }
@@ -202,8 +202,11 @@ impl Ground {
         let (mut trail, mut tried) = (Trail::default(), Vec::new());
         self.app.pool.count_request(demand.provider);
         let patience = self.app.config.timeouts.handshake * HANDSHAKES;
+        // A busy account is waited for as long as a handshake takes that does not succeed.
+        let deadline = self.started + self.app.config.timeouts.handshake;
         loop {
-            let mut lease = self.app.pool.lease(&Ask::new(demand, session).after(&tried)).map_err(|refusal| {
+            let ask = Ask::new(demand, session).after(&tried);
+            let mut lease = self.app.pool.lease_by(&ask, deadline).await.map_err(|refusal| {
                 let reply = self.failure(&Failure::Refused(*refusal));
                 // What is not certain may be better over HTTP, and is told there.
                 Some(reply).filter(|reply| reply.status.is_client_error())

@@ -29,7 +29,7 @@ pub struct Turn {
     /// What began it, as long as it may have to be sent again. `None`: too large to be kept, or no longer needed.
     create: Option<(Utf8Bytes, Held)>,
     pub demand: Demand,
-    pub menu: Box<Menu>,
+    pub menu: Menu,
     pub session: SessionKey,
     /// The account that it is on, with its slot.
     pub lease: Option<Lease>,
@@ -58,13 +58,19 @@ pub struct Turn {
 }
 
 impl Turn {
-    pub fn new(app: &App, number: u32, create: &Utf8Bytes, menu: Menu, session: SessionKey) -> Self {
+    pub fn new(
+        app: &App,
+        number: u32,
+        create: &Utf8Bytes,
+        (menu, demand): (Menu, Demand),
+        session: SessionKey,
+    ) -> Self {
         let size = create.len();
         let held = (size <= app.config.replay_cap).then(|| app.replay.hold(size)).flatten();
         Self {
             create: held.map(|held| (create.clone(), held)),
-            demand: menu.demand(),
-            menu: Box::new(menu),
+            demand,
+            menu,
             session,
             lease: None,
             carry: Carry::All,
@@ -114,8 +120,7 @@ impl Turn {
 
     /// No account takes the turn as it is now: `Ok` if it may be another model's, see [`Menu::refused`].
     pub fn refused(&mut self, refusal: Refusal) -> Result<(), Refusal> {
-        self.menu.refused(refusal)?;
-        self.demand = self.menu.demand();
+        self.demand = self.menu.refused(refusal)?;
         self.refused.clear();
         self.stumbled.clear();
         Ok(())
