@@ -200,7 +200,7 @@ impl Pool {
                     self.pins.drew(session, &id, &drawn, now);
                 }
             }
-            Event::Spent { id, at, cost } => self.book(&id, now).add(at, cost),
+            Event::Spent { id, at, cost } => self.book(&id, now).add(at, cost, now),
             Event::Stripped { session } => self.pins.strip(session),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
