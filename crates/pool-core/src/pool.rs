@@ -102,6 +102,8 @@ pub enum Event {
     Cleared { id: AccountId },
     /// An account has refused what another has sealed in this conversation.
     Stripped { session: SessionKey },
+    /// The conversation was not served where it is pinned to.
+    Unpinned { session: SessionKey },
 }
 
 /// An account handed to one attempt. The slot is taken until [`Pool::release`].
@@ -202,6 +204,7 @@ impl Pool {
             }
             Event::Spent { id, at, cost } => self.book(&id, now).add(at, cost, now),
             Event::Stripped { session } => self.pins.strip(session),
+            Event::Unpinned { session } => self.pins.forget(session),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
                 slot.windows.retain(|window| !window.is_exhausted(now));
