@@ -174,8 +174,9 @@ impl Pool {
         match event {
             Event::Seen { account, credentials } => self.seen(*account, *credentials),
             Event::Gone { id } => {
+                self.away.retain(|_, book| book.is_of(now));
                 let book = self.slots.remove(&id).map(|slot| slot.book);
-                self.away.extend(book.map(|book| (id, book)));
+                self.away.extend(book.filter(|book| book.is_of(now)).map(|book| (id, book)));
             }
             Event::Renewed { id, credentials } => self.with(&id, |slot| slot.renew(*credentials)),
             Event::SignInNeeded { id, epoch, why } => self.with(&id, |slot| {

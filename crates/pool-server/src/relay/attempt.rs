@@ -159,7 +159,7 @@ fn build(errand: &Errand, outbound: Outbound) -> Result<Request<OutBody>, Failur
     } else {
         let bad = |status, message: &str| Failure::BadRequest { status, message: message.into() };
         if compressed && !received.seen.whole {
-            let message = "this body is too large to be decoded for an account that takes no compressed bodies";
+            let message = "this body is too large to be decoded, as its account or the alias of its model asks";
             return Err(bad(StatusCode::PAYLOAD_TOO_LARGE, message));
         }
         let edits = outbound.edits.iter().map(|edit| (edit.range.clone(), &edit.with[..]));

@@ -276,3 +276,19 @@ async fn an_overloaded_model_gives_way_after_the_tries_that_any_request_has() {
     let seen = rig.send(&Request::claude("other")).await;
     assert_eq!(seen.status, Some(529), "who asks for the model itself has no other: {}", seen.text());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_socket_an_overloaded_model_gives_way_too() {
+    let rig = Rig::with(World::new().account(FakeAccount::chatgpt("one")), |config| {
+        config.websockets = true;
+        config.aliases = aliases(&[("best", &["gpt-6.1-sol", "gpt-6-sol"])]);
+    })
+    .await;
+    rig.fake.account("one").fault_next(3, Fault::Overloaded);
+    let mut socket = SocketClient::codex(rig.addr, "c1").await.expect("granted");
+    let mut first = create("c1", None, "hello");
+    first["model"] = "best".into();
+    let came = socket.turn(first).await;
+    assert!(response_id(&came).is_some(), "{came:?}");
+    assert_eq!(models_asked(&rig), ["gpt-6.1-sol", "gpt-6.1-sol", "gpt-6.1-sol", "gpt-6-sol"]);
+}

@@ -6,7 +6,7 @@ use pool_core::pool::Event;
 use pool_core::retry::Trail;
 use pool_core::standing::Refusal;
 use pool_core::usage::{Ending, UsageRecord};
-use pool_core::verdict::Verdict;
+use pool_core::verdict::{Fault, Verdict};
 use pool_core::{AccountId, Demand, Judgement, SessionKey, UnixMs};
 use pool_providers::request::Carry;
 use pool_providers::socket::SocketTurns;
@@ -120,9 +120,8 @@ impl Turn {
 
     /// No account takes the turn as it is now: `Ok` if it may be another model's, see [`Menu::refused`].
     pub fn refused(&mut self, refusal: Refusal) -> Result<(), Refusal> {
-        self.demand = self.menu.refused(refusal)?;
-        self.refused.clear();
-        self.stumbled.clear();
+        let demand = self.menu.refused(refusal)?;
+        self.ask_for(demand);
         Ok(())
     }
 
@@ -144,7 +143,20 @@ impl Turn {
             let id = lease.account.id.clone();
             if transient { self.stumbled.push(id) } else { self.refused.push(id) }
         }
-        !exhausted && (!transient || app.pool.may_retry(self.demand.provider))
+        // The trouble of one model is not the next one's.
+        let next = if exhausted && judgement.fault == Fault::Model { self.menu.step() } else { None };
+        let more = !exhausted || next.is_some();
+        if let Some(demand) = next {
+            self.ask_for(demand);
+        }
+        more && (!transient || app.pool.may_retry(self.demand.provider))
+    }
+
+    /// Another model: all accounts may be asked anew.
+    fn ask_for(&mut self, demand: Demand) {
+        self.demand = demand;
+        self.refused.clear();
+        self.stumbled.clear();
     }
 
     /// Those that failed in passing may be asked again. `false`: there are none.
