@@ -3,9 +3,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use pool_core::Secret;
+use pool_core::alias::Aliases;
+use pool_core::wishes::KindOrder;
+use pool_core::{Prices, Secret};
 use pool_providers::request::Bases;
 
 #[derive(Clone, Debug)]
@@ -40,6 +43,12 @@ pub struct Config {
     pub max_connections: usize,
     /// Between two probes of an idle account.
     pub probe_every: Duration,
+    /// Which kind of account goes first.
+    pub kinds: KindOrder,
+    /// What models cost.
+    pub prices: Arc<Prices>,
+    /// Other names for models.
+    pub aliases: Aliases,
 }
 
 /// Which kind of outbound proxy, and where.
@@ -121,6 +130,9 @@ impl Default for Config {
             local_access: true,
             max_connections: 10_000,
             probe_every: Duration::from_mins(5),
+            kinds: KindOrder::default(),
+            prices: Arc::default(),
+            aliases: Aliases::default(),
         }
     }
 }

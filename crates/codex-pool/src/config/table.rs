@@ -162,6 +162,31 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "300",
         "Pause between two quota probes of an idle account.",
     ),
+    text(
+        "routing.kinds",
+        "POOL_ROUTING_KINDS",
+        "subscriptions-first",
+        "Which kind of account goes first where both can serve: `subscriptions-first`, `api-keys-first` or `together`. An account's `priority` goes before that.",
+    ),
+    text(
+        "prices_file",
+        "POOL_PRICES_FILE",
+        "",
+        "A JSON file of prices on top of those that are built in: `{\"models\": {\"some-model\": {\"input\": 2.5, \"output\": 15}}}`, in dollars for a million tokens; also `cache_read`, `cache_write_5m`, `cache_write_1h`, and `long` with `above` (tokens of the prompt) and the same keys.",
+    ),
+    of_kind(
+        Kind::Section,
+        text(
+            "models",
+            "",
+            "",
+            "Other names for models: `best = [\"claude-opus-5-5\", \"claude-sonnet-5-5\"]`. A request for the name is served with the first of its models that an account can take now. All are of one provider.",
+        ),
+    ),
+    of_kind(
+        Kind::Section,
+        text("model_aliases", "", "", "Old name of `models`; where both have a name, `models` counts."),
+    ),
     number(
         "max_inmem_body_bytes",
         "PROXY_MAX_INMEM_BODY_BYTES",
@@ -342,10 +367,6 @@ pub(crate) static SETTINGS: &[Setting] = &[
             "30",
             "Days that usage records are kept.",
         ),
-    ),
-    unused(
-        "model aliases are not built yet",
-        of_kind(Kind::Section, text("model_aliases", "", "", "Other names for models.")),
     ),
     unused(LATER, text("friend_code", "FRIEND_CODE", "", "The code that friends enter.")),
     unused(LATER, text("friend_name", "FRIEND_NAME", "PP", "Whose friends they are, on the landing page.")),

@@ -26,6 +26,8 @@ pub struct Meter {
     /// The provider told of a failure inside the answer.
     failed: bool,
     account: AccountId,
+    /// What the client called the model.
+    alias: Option<String>,
     record: UsageRecord,
     started: Instant,
     first_byte: Option<Duration>,
@@ -58,6 +60,7 @@ impl Meter {
             light: errand.demand.light,
             failed: false,
             account: lease.account.id.clone(),
+            alias: errand.menu.alias().map(str::to_owned),
             record,
             started: errand.started,
             first_byte: None,
@@ -119,11 +122,11 @@ impl Meter {
         self.record.total_ms = millis(total);
         tracing::info!(
             request = self.record.request_id, provider = self.record.provider, account = %lease.account.name,
-            model = self.record.model, status = self.record.status, ending = ?ending, tokens = self.record.tokens.map(|tokens| tokens.total()),
+            model = self.record.model, asked = self.alias, status = self.record.status, ending = ?ending, tokens = self.record.tokens.map(|tokens| tokens.total()),
             attempts = self.record.attempts, ms = self.record.total_ms, "served"
         );
         if !self.light {
-            self.app.ledger.record(self.record.clone());
+            self.app.keep(self.record.clone());
         }
     }
 }

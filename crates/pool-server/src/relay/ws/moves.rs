@@ -31,17 +31,23 @@ impl Talk {
         let app = self.ground.app.clone();
         loop {
             let open = Some(&self.leg.account).filter(|open| turn.left.as_ref() != Some(open));
-            let lease = match self.ground.lease(&Ask::new(&turn.demand, Some(turn.session)).after(&turn.tried()), open)
-            {
+            let tried = turn.tried();
+            let ask = Ask::new(&turn.demand, Some(turn.session)).after(&tried);
+            let leasing = self.ground.lease(&ask, open, turn.patience());
+            let lease = match listening(&mut self.client, &mut self.queue, leasing).await? {
                 Ok(lease) => lease,
-                Err(_) if !turn.stands_alone() => return self.start_over(&turn).await,
-                Err(NoLease::OverHttp) => return self.over_http(&turn).await,
-                Err(NoLease::Refused(_)) if turn.forgive() => {
+                Err(NoLease::OverHttp) if turn.stands_alone() => return self.over_http(&turn).await,
+                Err(NoLease::OverHttp) => return self.start_over(&turn).await,
+                Err(NoLease::Refused(_)) if turn.stands_alone() && turn.forgive() => {
                     let pause = tokio::time::sleep(PAUSE * turn.trail.transient.clamp(1, 8));
                     listening(&mut self.client, &mut self.queue, pause).await?;
                     continue;
                 }
-                Err(NoLease::Refused(refusal)) => return self.refuse(Failure::Refused(*refusal)).await,
+                Err(NoLease::Refused(refusal)) => match turn.refused(*refusal) {
+                    Ok(()) => continue,
+                    Err(_) if !turn.stands_alone() => return self.start_over(&turn).await,
+                    Err(refusal) => return self.refuse(Failure::Refused(refusal)).await,
+                },
             };
             let here = lease.account.id == self.leg.account && !turn.has_left(&lease);
             if !here && !turn.stands_alone() {
@@ -86,19 +92,19 @@ impl Talk {
     /// Sends what began the turn, as its account may have it.
     async fn send_turn(&mut self, turn: Turn, create: Utf8Bytes) -> Result<(), End> {
         let Some(lease) = &turn.lease else { return Ok(()) };
-        let message = self.fitted(create, lease, turn.carry);
+        let message = self.fitted(create, lease, turn.carry, turn.menu.model());
         self.turns.begin(&lease.account, &turn.demand, clock::now());
         self.progress = Instant::now();
         self.turn = Some(turn);
         self.send_up(Message::Text(message)).await
     }
 
-    /// The message without what only another account understands.
-    fn fitted(&self, create: Utf8Bytes, lease: &Lease, carry: Carry) -> Utf8Bytes {
+    /// The message without what only another account understands, and with the name of the model that it gets.
+    fn fitted(&self, create: Utf8Bytes, lease: &Lease, carry: Carry, model: Option<&str>) -> Utf8Bytes {
         let ground = &self.ground;
         let body = Body { bytes: create.clone().into(), whole: true };
         let bases = &ground.app.config.bases;
-        let serving = Serving { account: &lease.account, credentials: &lease.credentials, bases, carry };
+        let serving = Serving { account: &lease.account, credentials: &lease.credentials, bases, carry, model };
         let edits = provider(&ground.app.registry, ground.route)
             .and_then(|provider| provider.outbound(ground.route, &head(&ground.parts), &body, &serving))
             .map(|outbound| outbound.edits)

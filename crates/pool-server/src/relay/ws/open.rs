@@ -30,6 +30,7 @@ use crate::clock;
 use crate::pool::Lease;
 use crate::relay::body::OutBody;
 use crate::relay::deliver::{self, ReplyBody};
+use crate::relay::menu::Menu;
 use crate::relay::path::{self, head, provider};
 use crate::relay::{attempt, headers};
 use crate::upstream::UpstreamError;
@@ -154,6 +155,12 @@ impl Ground {
         Ok(provider(&self.app.registry, self.route)?.demand(self.route, &head(&self.parts), &body))
     }
 
+    /// The models that the turn which a message begins may be served with.
+    pub fn menu(&self, message: &Bytes) -> Result<(Menu, Demand), Failure> {
+        let demand = self.demand(message)?;
+        Ok(Menu::new(&self.app, provider(&self.app.registry, self.route)?, demand))
+    }
+
     /// The conversation that a demand belongs to. A socket whose client names none is one of its own.
     pub fn session(&self, demand: &Demand) -> SessionKey {
         SessionKey::new(demand.provider, &self.caller.name, demand.session.as_deref().unwrap_or(&self.id))
@@ -174,8 +181,11 @@ impl Ground {
         let (mut trail, mut tried, mut refused) = (Trail::default(), Vec::new(), 0);
         self.app.pool.count_request(demand.provider);
         let patience = self.app.config.timeouts.handshake * HANDSHAKES;
+        // A busy account is waited for as long as a handshake takes that does not succeed.
+        let deadline = self.started + self.app.config.timeouts.handshake;
         loop {
-            let mut lease = self.lease(&Ask::new(demand, session).after(&tried), None).map_err(|none| match none {
+            let ask = Ask::new(demand, session).after(&tried);
+            let mut lease = self.lease(&ask, None, deadline).await.map_err(|none| match none {
                 NoLease::OverHttp => None,
                 NoLease::Refused(refusal) => {
                     let reply = self.failure(&Failure::Refused(*refusal));
@@ -261,6 +271,7 @@ impl Ground {
             credentials: &lease.credentials,
             bases: &app.config.bases,
             carry: Carry::All,
+            model: None,
         };
         let nothing = Body { bytes: Bytes::new(), whole: true };
         let outbound = provider.outbound(self.route, &head(&self.parts), &nothing, &serving).map_err(unfit)?;
