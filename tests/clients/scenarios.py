@@ -16,6 +16,7 @@ limit` each client must show a limit text soon.
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import contextlib
 import dataclasses
 import json
@@ -41,6 +42,11 @@ PRIVATE = [KEY, "client-side-account", "client-side-user", "client-side-refresh-
 LIMIT_SECONDS = 2400
 # How long a client may take to say that there is nothing left.
 LIMIT_PATIENCE = 30
+
+# Every answer falls silent after its first words for so long (and for a quarter of it inside an event), while the pool gives a
+# sign of life every so many seconds, and Codex, whose patience can be set, waits so long for an event.
+LONG_SILENCE = "long-silence"
+SILENCE_MS, SIGN_SECONDS, CODEX_PATIENCE_MS = 24000, 2, 10000
 
 FAILURES = ["limit", "expired", "revoked", "overloaded", "close", "reset", "cut_first"]
 MIDWAY = ["limit", "revoked", "close"]
@@ -95,6 +101,8 @@ def spring(fake: Fake, scenario: str, each: int) -> None:
         for kind in KINDS:
             fake.order("fault", account=f"{kind}-1", fault="fine", times=1)
             fake.order("fault", account=f"{kind}-1", fault=scenario.removeprefix("midway-"))
+    if scenario == LONG_SILENCE:
+        fake.order("fault", fault=f"silence={SILENCE_MS}")
     if scenario == "only-last":
         for kind in KINDS:
             for number in range(1, each):
@@ -104,7 +112,7 @@ def spring(fake: Fake, scenario: str, each: int) -> None:
 def scenarios() -> list[str]:
     first = [f"first-{failure}" for failure in FAILURES + MORE_FAILURES]
     midway = [f"midway-{failure}" for failure in MIDWAY]
-    return ["ok", *first, *midway, "only-last", "all-limit"]
+    return ["ok", *first, *midway, LONG_SILENCE, "only-last", "all-limit"]
 
 
 def free_port() -> int:
@@ -173,6 +181,7 @@ def play(scenario: str, chosen: list[modes.Mode], flags: argparse.Namespace) -> 
                 PROXY_LISTEN_ADDR=f"127.0.0.1:{port}",
                 PROXY_DB_PATH=str(folder / "data/proxy.db"),
                 UPSTREAM_WEBSOCKETS=str(flags.sockets).lower(),
+                POOL_TIMEOUT_KEEP_ALIVE_SECONDS=str(SIGN_SECONDS if scenario == LONG_SILENCE else 15),
                 **dict(exports),
             )
             url = f"http://127.0.0.1:{port}"
@@ -180,15 +189,23 @@ def play(scenario: str, chosen: list[modes.Mode], flags: argparse.Namespace) -> 
                 time.sleep(flags.settle)
                 spring(fake, scenario, each)
                 setting = modes.Setting(url, run.clients_folder(), modes.credentials(None, KEY))
-                results = []
-                for mode in chosen:
+                if scenario == LONG_SILENCE:
+                    setting.codex_patience_ms = CODEX_PATIENCE_MS
+
+                def turn(mode: modes.Mode) -> run.Result:
                     print(f"{scenario}: {mode.name} …", file=sys.stderr, flush=True)
-                    result = run.run_mode(mode, setting, flags.timeout)
-                    results.append(result)
+                    return run.run_mode(mode, setting, flags.timeout)
+
+                # Those who wait can wait together.
+                crew = concurrent.futures.ThreadPoolExecutor(8 if scenario == LONG_SILENCE else 1)
+                with crew:
+                    results = list(crew.map(turn, chosen))
                 books = fake.order("books")
                 # Overload inside a 200 hits streams only: after a plain answer it is a turn of fate, too.
                 may_move = scenario.startswith("midway-") or scenario == "first-overload_first"
                 faults = against(books, may_move)
+                if scenario == LONG_SILENCE:
+                    faults += impatient(books)
                 if scenario == "all-limit":
                     results = [judged(result, books) for result in results]
                 elif flags.sockets:
@@ -201,6 +218,13 @@ def play(scenario: str, chosen: list[modes.Mode], flags: argparse.Namespace) -> 
 def left_socket(result: run.Result) -> bool:
     """Codex goes over to HTTP without telling the user, but it logs that it could not have its socket."""
     return "failed to connect to Responses WebSocket" in result.shown
+
+
+def impatient(books: dict) -> list[str]:
+    """Answers that a client did not wait for."""
+    log = [one for one in books["log"] if one["inference"]]
+    faults = [f"{one['model']}: an answer ended as {one['ended']}" for one in log if one["ended"] != "whole"]
+    return faults if any(one["fault"] == "silence" for one in log) else [*faults, "no answer fell silent"]
 
 
 def judged(result: run.Result, books: dict) -> run.Result:

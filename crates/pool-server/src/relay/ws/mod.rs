@@ -2,7 +2,7 @@
 //!
 //! - [`open`]: the client's handshake, answered once an account's own has succeeded; else 426, upon which clients fall back
 //!   to HTTP.
-//! - [`talk`]: messages both ways, turn by turn, as the provider's [`SocketTurns`] understand them.
+//! - [`talk`]: messages both ways, turn by turn, as the provider's [`SocketTurns`] understand them; [`queue`]: those that wait.
 //! - [`moves`]: which account serves a turn, and what becomes of one that fails.
 //! - [`turn`]: a turn under way: its slot, its tries, its record.
 //! - [`handshake`], [`link`]: RFC 6455, as far as the library leaves it to us.
@@ -16,6 +16,7 @@ mod handshake;
 mod link;
 mod moves;
 mod open;
+mod queue;
 mod talk;
 mod turn;
 
