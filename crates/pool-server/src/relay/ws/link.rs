@@ -142,9 +142,8 @@ impl Link {
         // Dropped with bytes unread, the connection would be reset and the goodbye lost.
         let (garbled, patience) = (self.garbled, if self.garbled { LINGER } else { GOODBYE });
         let goodbye = async {
-            if self.stream.close(Some(frame)).await.is_err() {
-                return;
-            }
+            // An error where the other side has said goodbye first: then what follows sends the answer to that.
+            let _ = self.stream.close(Some(frame)).await;
             if garbled {
                 let wire = self.stream.get_mut();
                 let mut unread = [0; 4096];
