@@ -12,7 +12,7 @@ use pool_server::Config;
 use pool_testkit::socket_client::{Came, SocketClient, create, response_id};
 use pool_testkit::{FakeAccount, Fault, World};
 use serde_json::{Value, json};
-use support::{Rig, until};
+use support::Rig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;

@@ -146,7 +146,7 @@ impl Link {
             let _ = self.stream.close(Some(frame)).await;
             if garbled {
                 let wire = self.stream.get_mut();
-                let mut unread = [0; 4096];
+                let mut unread = vec![0; READ_BUFFER];
                 let _ = wire.shutdown().await;
                 while matches!(wire.read(&mut unread).await, Ok(1..)) {}
             }

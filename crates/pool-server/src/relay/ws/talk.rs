@@ -2,6 +2,8 @@
 //!
 //! One task a socket. While it waits for one side to take a message it takes none from the other: that is the back-pressure.
 //! Only the client is always listened to, so that its leaving is noticed; what it says meanwhile waits in a short queue.
+//!
+//! What happens seldom and holds much (the beginning of a turn, a move) is boxed: the task of an idle socket stays small.
 
 use std::future::Future;
 
@@ -116,7 +118,7 @@ impl Talk {
     /// One thing that happens.
     async fn step(&mut self) -> Result<(), End> {
         if let Some(over) = self.fallen.take() {
-            return self.lost(over).await;
+            return Box::pin(self.lost(over)).await;
         }
         if self.turn.is_none()
             && let Some(message) = self.queue.pop()
@@ -134,7 +136,7 @@ impl Talk {
             came = self.leg.link.next() => self.heard_upstream(came).await,
             () = tokio::time::sleep_until(self.leg.opened + timeouts.socket_life), if idle => Err(End::Retired),
             () = tokio::time::sleep_until(self.progress + timeouts.upstream_idle), if !idle => {
-                self.lost(Over::Broke("it says nothing".into())).await
+                Box::pin(self.lost(Over::Broke("it says nothing".into()))).await
             }
             () = tokio::time::sleep_until(self.sign), if !idle => self.give_sign().await,
             () = tokio::time::sleep_until(self.ping) => self.ping().await,
@@ -159,7 +161,7 @@ impl Talk {
     /// A message of the client's whose time has come.
     async fn asked(&mut self, message: Message) -> Result<(), End> {
         match message {
-            Message::Text(text) if self.turns.asked(text.as_bytes()) == Asked::Turn => self.begin(text).await,
+            Message::Text(text) if self.turns.asked(text.as_bytes()) == Asked::Turn => Box::pin(self.begin(text)).await,
             message => self.send_up(message).await,
         }
     }
@@ -181,7 +183,7 @@ impl Talk {
         let text = match came {
             Came::Text(text) => text,
             Came::Binary(bytes) => return self.send_down(Message::Binary(bytes)).await,
-            Came::Over(over) => return self.lost(over).await,
+            Came::Over(over) => return Box::pin(self.lost(over)).await,
         };
         self.progress = Instant::now();
         let heard = self.turns.hear(text.as_bytes(), clock::now());
@@ -197,11 +199,11 @@ impl Talk {
             };
         };
         if heard.fate == Fate::Expired && !turn.shown {
-            return self.lost(Over::Broke("its time is up".into())).await;
+            return Box::pin(self.lost(Over::Broke("its time is up".into()))).await;
         }
         if let Some(judgement) = &heard.failure {
             if !turn.shown && !matches!(judgement.verdict, Verdict::Fatal | Verdict::Deliver) {
-                return self.missed(Miss::of(judgement.clone(), heard.status), Some(text)).await;
+                return Box::pin(self.missed(Miss::of(judgement.clone(), heard.status), Some(text))).await;
             }
             turn.note(&app, judgement);
         }
