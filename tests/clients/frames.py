@@ -530,7 +530,6 @@ def ground(flags: argparse.Namespace):
                 POOL_DIR=str(folder / "pool"),
                 PROXY_LISTEN_ADDR=f"127.0.0.1:{port}",
                 PROXY_DB_PATH=str(folder / "data/proxy.db"),
-                UPSTREAM_WEBSOCKETS="true",
                 POOL_MAX_SOCKET_MESSAGE_BYTES=str(MESSAGE_CAP),
                 POOL_TIMEOUT_HEAD_READ_SECONDS=str(HEAD_SECONDS),
                 POOL_TIMEOUT_BODY_PROGRESS_SECONDS=str(STALL_SECONDS),

@@ -95,6 +95,8 @@ pub enum Event {
     Cleared { id: AccountId },
     /// An account has refused what another has sealed in this conversation.
     Stripped { session: SessionKey },
+    /// The conversation was not served where it is pinned to.
+    Unpinned { session: SessionKey },
 }
 
 /// An account handed to one attempt. The slot is taken until [`Pool::release`].
@@ -184,6 +186,7 @@ impl Pool {
                 }
             }
             Event::Stripped { session } => self.pins.strip(session),
+            Event::Unpinned { session } => self.pins.forget(session),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
                 slot.windows.retain(|window| !window.is_exhausted(now));

@@ -91,7 +91,6 @@ async fn slowest(rig: &Rig) -> Duration {
 async fn whoever_only_waits_costs_next_to_nothing() {
     let upstream = grants_everything().await;
     let rig = Rig::with(World::new().account(FakeAccount::chatgpt("one")), |config| {
-        config.websockets = true;
         config.bases.responses = upstream;
     })
     .await;

@@ -108,7 +108,6 @@ fn too_old() -> Value {
 async fn rig(upstream: &Upstream, change: impl FnOnce(&mut Config)) -> Rig {
     let world = World::new().account(FakeAccount::chatgpt("one"));
     Rig::with(world, |config| {
-        config.websockets = true;
         config.bases.responses = upstream.base.clone();
         change(config);
     })
@@ -212,7 +211,6 @@ async fn an_end_of_old_age_later_is_the_clients_to_see() {
 async fn a_silence_in_the_middle_of_a_turn_is_bridged_by_messages() {
     let world = World::new().account(FakeAccount::chatgpt("one"));
     let rig = Rig::with(world, |config| {
-        config.websockets = true;
         config.timeouts.keep_alive = Duration::from_millis(50);
     })
     .await;
@@ -228,7 +226,6 @@ async fn a_silence_in_the_middle_of_a_turn_is_bridged_by_messages() {
     assert!(response_id(&came).is_some(), "{kinds:?}");
     // They are no progress of upstream's.
     let rig = Rig::with(World::new().account(FakeAccount::chatgpt("one")), |config| {
-        config.websockets = true;
         config.timeouts.keep_alive = Duration::from_millis(50);
         config.timeouts.upstream_idle = Duration::from_millis(300);
     })
@@ -241,7 +238,7 @@ async fn a_silence_in_the_middle_of_a_turn_is_bridged_by_messages() {
 #[tokio::test(flavor = "multi_thread")]
 async fn turns_that_are_asked_for_at_once_run_one_after_the_other() {
     let world = World::new().account(FakeAccount::chatgpt("one"));
-    let rig = Rig::with(world, |config| config.websockets = true).await;
+    let rig = Rig::start(world).await;
     // More than wait in the queue, some in lanes of their own
     // (<https://developers.openai.com/api/docs/guides/websocket-mode>), with notes between them.
     const TURNS: usize = 40;
@@ -281,7 +278,7 @@ async fn turns_that_are_asked_for_at_once_run_one_after_the_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_out_of_turn_leaves_the_records_as_they_are() {
     let world = World::new().account(FakeAccount::chatgpt("one"));
-    let rig = Rig::with(world, |config| config.websockets = true).await;
+    let rig = Rig::start(world).await;
     let mut socket = connect(&rig).await;
     let first = socket.turn(create("c1", None, "hello")).await;
     let id = response_id(&first).expect("completed");

@@ -84,7 +84,6 @@ async fn talks_without_end() -> String {
 async fn sockets_that_never_read() -> u64 {
     let base = talks_without_end().await;
     let rig = Rig::with(World::new().account((CODEX.account)("anna")), |config| {
-        config.websockets = true;
         config.bases.responses = base;
         config.timeouts.client_stall = Duration::from_secs(4);
     })
