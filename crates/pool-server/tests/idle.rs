@@ -70,7 +70,7 @@ async fn cost(addr: SocketAddr, count: usize, request: &str, status: &str) -> (u
     let each = resident_kib().saturating_sub(base) * 1024 / count as u64;
     let (before, begun) = (cpu_time(), Instant::now());
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let share = (cpu_time() - before).as_secs_f64() / begun.elapsed().as_secs_f64();
+    let share = cpu_time().saturating_sub(before).as_secs_f64() / begun.elapsed().as_secs_f64();
     (each, share, streams)
 }
 
@@ -117,7 +117,7 @@ async fn whoever_only_waits_costs_next_to_nothing() {
          sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     );
     for (name, value) in &Request::codex("idle").headers {
-        request += &format!("{name}: {value}\r\n");
+        request.extend([name, ": ", value, "\r\n"]);
     }
     request += "\r\n";
     let (each, share, sockets) = cost(addr, count, &request, "101").await;

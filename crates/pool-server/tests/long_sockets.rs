@@ -20,6 +20,9 @@ use tokio_tungstenite::tungstenite::Message;
 /// Four of them without an answer must not come about by a slow machine.
 const PING: Duration = Duration::from_millis(250);
 
+/// More than wait in the queue.
+const TURNS: usize = 40;
+
 /// What the upstream of a test does on a connection, one thing after the other.
 #[derive(Clone, Debug)]
 enum Act {
@@ -108,7 +111,7 @@ fn too_old() -> Value {
 async fn rig(upstream: &Upstream, change: impl FnOnce(&mut Config)) -> Rig {
     let world = World::new().account(FakeAccount::chatgpt("one"));
     Rig::with(world, |config| {
-        config.bases.responses = upstream.base.clone();
+        config.bases.responses.clone_from(&upstream.base);
         change(config);
     })
     .await
@@ -239,9 +242,7 @@ async fn a_silence_in_the_middle_of_a_turn_is_bridged_by_messages() {
 async fn turns_that_are_asked_for_at_once_run_one_after_the_other() {
     let world = World::new().account(FakeAccount::chatgpt("one"));
     let rig = Rig::start(world).await;
-    // More than wait in the queue, some in lanes of their own
-    // (<https://developers.openai.com/api/docs/guides/websocket-mode>), with notes between them.
-    const TURNS: usize = 40;
+    // Some in lanes of their own (<https://developers.openai.com/api/docs/guides/websocket-mode>), with notes between them.
     rig.fake.account("one").fault_next(3, Fault::Paced(Duration::from_millis(30)));
     let mut socket = connect(&rig).await;
     for number in 0..TURNS {

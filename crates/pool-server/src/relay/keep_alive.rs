@@ -61,13 +61,10 @@ impl Default for Seam {
 
 impl Seam {
     fn pass(&mut self, bytes: &[u8]) {
-        let Self([_, b, c]) = *self;
-        self.0 = match *bytes {
-            [] => self.0,
-            [x] => [b, c, x],
-            [x, y] => [c, x, y],
-            [.., x, y, z] => [x, y, z],
-        };
+        let last = &bytes[bytes.len().saturating_sub(self.0.len())..];
+        self.0.rotate_left(last.len());
+        let kept = self.0.len() - last.len();
+        self.0[kept..].copy_from_slice(last);
     }
 
     /// Has an empty line just ended? Lines end in LF, CRLF or CR. A CR may be the first half of a CRLF, so alone it

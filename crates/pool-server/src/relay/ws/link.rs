@@ -67,6 +67,9 @@ pub enum Over {
     Breach(u16, String),
 }
 
+/// The rest of a message does not come.
+struct Stalled;
+
 impl Link {
     /// `role`: ours on it.
     pub async fn new(upgraded: Upgraded, role: Role, config: &Config) -> Self {
@@ -89,7 +92,7 @@ impl Link {
         loop {
             let next = poll_fn(|cx| self.poll_next(cx)).await;
             self.pings = 0;
-            let Some(next) = next else { return Came::Over(Over::Breach(1008, "it left a message half said".into())) };
+            let Ok(next) = next else { return Came::Over(Over::Breach(1008, "it left a message half said".into())) };
             match next {
                 Some(Ok(Message::Text(text))) => return Came::Text(text),
                 Some(Ok(Message::Binary(bytes))) => return Came::Binary(bytes),
@@ -106,11 +109,10 @@ impl Link {
         }
     }
 
-    /// `None`: the rest of a message does not come.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Option<Result<Message, Error>>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Result<Message, Error>>, Stalled>> {
         if let Poll::Ready(next) = self.stream.poll_next_unpin(cx) {
             self.stream.get_mut().heard = None;
-            return Poll::Ready(Some(next));
+            return Poll::Ready(Ok(next));
         }
         let Some(heard) = self.stream.get_ref().heard else { return Poll::Pending };
         let due = heard + self.patience;
@@ -119,7 +121,7 @@ impl Link {
             stall.as_mut().reset(due);
         }
         ready!(stall.as_mut().poll(cx));
-        Poll::Ready(None)
+        Poll::Ready(Err(Stalled))
     }
 
     /// Sends, and waits until the other side's buffers have taken it.
