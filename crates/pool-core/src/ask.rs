@@ -34,6 +34,12 @@ impl<'a> Ask<'a> {
         Self { demand, session, parent: None, tried: &[], caller: Rights::OWNER }
     }
 
+    /// As a part of another conversation.
+    #[must_use]
+    pub fn within(self, parent: Option<SessionKey>) -> Self {
+        Self { parent, ..self }
+    }
+
     /// After failures on these.
     #[must_use]
     pub fn after(self, tried: &'a [AccountId]) -> Self {

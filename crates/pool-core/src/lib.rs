@@ -6,9 +6,11 @@
 
 pub mod account;
 pub mod ask;
+pub mod binding;
 pub mod choose;
 pub mod decision;
 pub mod demand;
+pub mod memory;
 pub mod pins;
 pub mod policy;
 pub mod pool;
@@ -24,6 +26,7 @@ pub mod verdict;
 
 pub use account::{Account, AccountId, AccountKind, Credentials, ProviderId, Settings};
 pub use ask::Ask;
+pub use binding::Binding;
 pub use demand::{Client, Demand, SessionKey};
 pub use pool::Pool;
 pub use quota::{Fraction, QuotaWindow, Scope, Source};

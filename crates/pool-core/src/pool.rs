@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::account::{Account, AccountId, Credentials};
+use crate::account::{Account, AccountId, AccountKind, Credentials};
 use crate::ask::Ask;
 use crate::choose;
 use crate::decision::{Considered, Decision, Finding, MOST_CONSIDERED};
 use crate::demand::{Demand, SessionKey};
-use crate::pins::Pins;
-use crate::policy::{Choice, Policy, Question};
+use crate::memory::{AccountMemory, Memory};
+use crate::pins::{Pin, Pins};
+use crate::policy::{Choice, Policy, Question, Why};
 use crate::quota::{self, Fraction, QuotaWindow, Scope};
 use crate::standing::{Ineligible, Refusal, RefusalWhy, Standing, StandingWindow};
 use crate::time::{Span, UnixMs};
@@ -35,7 +36,7 @@ pub struct Slot {
 }
 
 /// An account, or one of its model families, kept out for a while.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cooldown {
     pub scope: Scope,
     pub cause: Cause,
@@ -60,12 +61,12 @@ impl Cooldown {
     }
 }
 
-const CLOCK_SLACK: Span = Span::from_mins(5);
+pub(crate) const CLOCK_SLACK: Span = Span::from_mins(5);
 /// No cooldown lasts longer, whatever an upstream says: a week's window and a bit.
-const LONGEST: Span = Span::from_hours(8 * 24);
+pub(crate) const LONGEST: Span = Span::from_hours(8 * 24);
 /// A repeated failure counts as one in a row within this time of the last one's end.
-const MEMORY: Span = Span::from_mins(10);
-const MAX_COOLDOWNS: usize = 64;
+pub(crate) const MEMORY: Span = Span::from_mins(10);
+pub(crate) const MAX_COOLDOWNS: usize = 64;
 
 /// What has happened to an account.
 #[derive(Clone, Debug)]
@@ -95,6 +96,10 @@ pub enum Event {
     Cleared { id: AccountId },
     /// An account has refused what another has sealed in this conversation.
     Stripped { session: SessionKey },
+    /// What was known of an account before a restart. Readings made since count more.
+    Recalled { id: AccountId, memory: AccountMemory },
+    /// The pins from before a restart, the last used first.
+    Repinned { pins: Vec<(SessionKey, Pin)> },
 }
 
 /// An account handed to one attempt. The slot is taken until [`Pool::release`].
@@ -129,6 +134,8 @@ pub enum PinState {
 pub struct Pool {
     slots: BTreeMap<AccountId, Slot>,
     pub pins: Pins,
+    /// What has changed since it was last put away.
+    pub memory: Memory,
     policy: Box<dyn Policy>,
 }
 
@@ -140,7 +147,7 @@ impl Default for Pool {
 
 impl Pool {
     pub fn new(pins: Pins, policy: Box<dyn Policy>) -> Self {
-        Self { slots: BTreeMap::new(), pins, policy }
+        Self { slots: BTreeMap::new(), pins, memory: Memory::default(), policy }
     }
 
     pub fn slots(&self) -> impl Iterator<Item = &Slot> {
@@ -153,6 +160,7 @@ impl Pool {
 
     /// Takes an event in. Events about accounts that are gone are ignored.
     pub fn apply(&mut self, event: Event, now: UnixMs) {
+        self.memory.note(&event);
         match event {
             Event::Seen { account, credentials } => self.seen(*account, *credentials),
             Event::Gone { id } => {
@@ -184,6 +192,8 @@ impl Pool {
                 }
             }
             Event::Stripped { session } => self.pins.strip(session),
+            Event::Recalled { id, memory } => self.with(&id, |slot| slot.recall(memory, now)),
+            Event::Repinned { pins } => self.pins.restore(pins, now),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
                 slot.windows.retain(|window| !window.is_exhausted(now));
@@ -209,7 +219,11 @@ impl Pool {
         if candidates.is_empty() {
             return Err(Box::new(refusal(demand, unable, now)));
         }
-        let choice = self.policy.choose(&Question { demand, session, pin, candidates: &candidates, now });
+        let parent = ask.parent.filter(|_| pinned.is_none()).and_then(|key| self.pins.get(key, now));
+        let choice = match parent.and_then(|parent| beside(parent, demand, &candidates, now)) {
+            Some(index) => Choice { index, why: Why::Parent, scores: Vec::new() },
+            None => self.policy.choose(&Question { demand, session, pin, candidates: &candidates, now }),
+        };
         // A policy that points beyond its candidates must not become a panic.
         let chosen = *candidates.get(choice.index).unwrap_or(&candidates[0]);
         let grant = Grant {
@@ -230,7 +244,7 @@ impl Pool {
             self.with(&grant.account.id, |slot| slot.in_flight += 1);
         }
         if let Some(key) = session.filter(|_| !demand.light) {
-            self.pins.set(key, &grant.account.id, now);
+            self.pins.set(key, &grant.account.id, demand.binding, now);
         }
         Ok(grant)
     }
@@ -404,10 +418,27 @@ fn able(slot: &Slot, ask: &Ask<'_>, pinned: Option<&AccountId>, now: UnixMs) -> 
     let id = &slot.account.id;
     match () {
         () if ask.tried.contains(id) => Err(Ineligible::Tried),
-        () if ask.demand.bound && pinned.is_some_and(|pin| pin != id) => Err(Ineligible::BoundElsewhere),
+        () if ask.demand.is_bound() && pinned.is_some_and(|pin| pin != id) => Err(Ineligible::BoundElsewhere),
         () => Ok(()),
     }
 }
+
+/// Where a sub-agent begins: on its parent's account, whose cache holds the tools and the system text that both open with, as
+/// long as that cache is warm, the account has room and the operator prefers no other. `None`: anywhere.
+fn beside(parent: &Pin, demand: &Demand, candidates: &[&Slot], now: UnixMs) -> Option<usize> {
+    let index = candidates.iter().position(|slot| slot.account.id == parent.account && parent.is_warm(now))?;
+    let slot = candidates[index];
+    let rank = |slot: &Slot| (slot.account.settings.priority, slot.account.kind == AccountKind::Subscription);
+    let mut windows = slot.windows.iter().filter(|window| window.scope.touches(&demand.families));
+    let full = windows.any(|window| window.is_believable(now) && window.used(now).get() >= CROWDED);
+    let mut cooldowns = slot.cooldowns.iter().filter(|cooldown| cooldown.scope.touches(&demand.families));
+    let troubled = cooldowns.any(|cooldown| cooldown.is_running(now));
+    let preferred = candidates.iter().all(|other| rank(other) <= rank(slot));
+    (preferred && !full && !troubled).then_some(index)
+}
+
+/// With less left of a window than this, what is there is for the conversations that are there already.
+const CROWDED: f64 = 0.9;
 
 fn decision(
     chosen: &Slot,
