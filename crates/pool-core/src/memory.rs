@@ -27,9 +27,7 @@ impl Memory {
     pub(crate) fn note(&mut self, event: &Event) {
         match event {
             Event::Read { id, .. } | Event::Penalised { id, .. } | Event::Served { id, .. } | Event::Cleared { id } => {
-                if !self.accounts.contains(id) {
-                    self.accounts.insert(id.clone());
-                }
+                self.accounts.insert(id.clone());
             }
             Event::Gone { id } => drop(self.accounts.remove(id)),
             _ => {}

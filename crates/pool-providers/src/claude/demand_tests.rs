@@ -34,7 +34,7 @@ fn recorded_claude_code_requests_are_its_own_and_keep_their_session() {
             assert_eq!(demand.session, demands[0].session);
             assert_eq!(demand.session.as_deref().map(str::len), Some(36), "the header's UUID");
             assert_eq!(demand.families.len(), 2);
-            assert!(!demand.bound && !demand.light);
+            assert!(!demand.is_bound() && !demand.light);
         }
     }
 }
@@ -97,21 +97,14 @@ fn the_opening_stays_the_same_from_turn_to_turn() {
     ] {
         assert_ne!(session(&other), id, "{other}");
     }
-    let image = json!([{"type": "image", "source": {"data": "x"}}]);
-    for none in [
-        json!({"messages": [{"role": "user", "content": image}]}),
-        json!({"messages": [{"role": "assistant", "content": "hi"}]}),
-        json!({"messages": [5]}),
-        json!({"messages": "hi"}),
-        json!({}),
-    ] {
+    for none in [json!({"messages": [{"role": "assistant", "content": "hi"}]}), json!({"messages": [5]}), json!({})] {
         assert_eq!(session(&none), None, "{none}");
     }
 }
 
 #[test]
 fn a_request_is_bound_by_what_one_organisation_holds() {
-    let bound = |body: &str| read(&HeaderMap::new(), body.as_bytes()).bound;
+    let bound = |body: &str| read(&HeaderMap::new(), body.as_bytes()).is_bound();
     for body in [
         r#"{"container":"container_01"}"#,
         r#"{"container":{"id":"container_01","skills":[]}}"#,

@@ -63,7 +63,7 @@ fn a_recorded_turn_names_its_thread() {
     assert_eq!(demands[0].session, demands[1].session);
     assert_eq!(demands[0].model.as_deref(), Some("gpt-6.1-sol"));
     assert_eq!(demands[0].families, ["model:gpt-6.1-sol"]);
-    assert!(!demands[0].bound && !demands[0].light && demands[0].kinds.is_empty());
+    assert!(!demands[0].is_bound() && !demands[0].light && demands[0].kinds.is_empty());
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn what_leans_on_one_account_is_bound() {
         (json!({"previous_response_id": null, "conversation": null}), false),
         (json!({"input": [{"previous_response_id": "resp_1"}]}), false),
     ] {
-        assert_eq!(demand("responses", &[], &body).bound, bound, "{body}");
+        assert_eq!(demand("responses", &[], &body).is_bound(), bound, "{body}");
     }
 }
 
