@@ -343,6 +343,8 @@ fn with_parent(warm: &str) -> (Pool, SessionKey) {
     (pool, parent)
 }
 
+type Change<'a> = &'a dyn Fn(&mut Pool);
+
 #[test]
 fn a_sub_agent_begins_beside_its_parent_where_that_is_warm_and_has_room() {
     let full = |pool: &mut Pool| read(pool, "b", vec![window("5h", 0.95, Span::from_hours(1))]);
@@ -360,7 +362,7 @@ fn a_sub_agent_begins_beside_its_parent_where_that_is_warm_and_has_room() {
         read(pool, "a", vec![window("5h", 0.1, Span::from_hours(1))]);
         read(pool, "b", vec![window("5h", 0.7, Span::from_hours(1))]);
     };
-    let cases: [(&str, &dyn Fn(&mut Pool), Span, &str); 5] = [
+    let cases: [(&str, Change<'_>, Span, &str); 5] = [
         ("warm", &|_| {}, Span::ZERO, "b"),
         ("cold", &|_| {}, Span::from_mins(6), "a"),
         ("full", &full, Span::ZERO, "a"),

@@ -28,7 +28,9 @@ impl Talk {
     pub(super) async fn place(&mut self, mut turn: Turn, create: Utf8Bytes) -> Result<(), End> {
         let app = self.ground.app.clone();
         loop {
-            let lease = match app.pool.lease(&Ask::new(&turn.demand, Some(turn.session)).after(&turn.tried())) {
+            let tried = turn.tried();
+            let ask = Ask::new(&turn.demand, Some(turn.session)).within(turn.parent).after(&tried);
+            let lease = match app.pool.lease(&ask) {
                 Ok(lease) => lease,
                 Err(_) if !turn.stands_alone() => return self.start_over(&turn).await,
                 Err(_) if turn.forgive() => {
@@ -179,7 +181,7 @@ impl Talk {
         tracing::info!(
             request = self.ground.id,
             turn = self.count,
-            bound = turn.demand.bound,
+            binding = %turn.demand.binding,
             "a conversation starts over"
         );
         self.turns.end();

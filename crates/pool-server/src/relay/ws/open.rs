@@ -180,6 +180,11 @@ impl Ground {
         SessionKey::new(demand.provider, &self.caller.name, demand.session.as_deref().unwrap_or(&self.id))
     }
 
+    /// The conversation that a demand's is a part of.
+    pub fn parent(&self, demand: &Demand) -> Option<SessionKey> {
+        demand.parent.as_deref().map(|id| SessionKey::new(demand.provider, &self.caller.name, id))
+    }
+
     /// A failure in the client's dialect.
     pub fn failure(&self, failure: &Failure) -> Reply {
         match provider(&self.app.registry, self.route) {
@@ -191,16 +196,17 @@ impl Ground {
     /// Finds an account whose handshake succeeds. `Err(Some)`: the reply that says why there is none; `Err(None)`: HTTP may do
     /// better.
     async fn choose(&self, demand: &Demand) -> Result<(Leg, HeaderMap), Option<Reply>> {
-        let session = Some(self.session(demand));
+        let (session, parent) = (Some(self.session(demand)), self.parent(demand));
         let (mut trail, mut tried) = (Trail::default(), Vec::new());
         self.app.pool.count_request(demand.provider);
         let patience = self.app.config.timeouts.handshake * HANDSHAKES;
         loop {
-            let mut lease = self.app.pool.lease(&Ask::new(demand, session).after(&tried)).map_err(|refusal| {
-                let reply = self.failure(&Failure::Refused(*refusal));
-                // What is not certain may be better over HTTP, and is told there.
-                Some(reply).filter(|reply| reply.status.is_client_error())
-            })?;
+            let mut lease =
+                self.app.pool.lease(&Ask::new(demand, session).within(parent).after(&tried)).map_err(|refusal| {
+                    let reply = self.failure(&Failure::Refused(*refusal));
+                    // What is not certain may be better over HTTP, and is told there.
+                    Some(reply).filter(|reply| reply.status.is_client_error())
+                })?;
             match self.connect(&mut lease, demand, &mut trail).await {
                 Ok(opened) => return Ok(opened),
                 Err(miss) if miss.judgement.verdict == Verdict::Fatal => return Err(None),

@@ -175,8 +175,7 @@ impl Talk {
         app.pool.count_request(demand.provider);
         self.count += 1;
         self.sign = Instant::now() + app.config.timeouts.hold;
-        let session = self.ground.session(&demand);
-        let turn = Turn::new(&app, self.count, &create, demand, session);
+        let turn = Turn::new(&self.ground, self.count, &create, demand);
         self.place(turn, create).await
     }
 

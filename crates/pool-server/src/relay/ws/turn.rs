@@ -15,6 +15,7 @@ use super::open::Ground;
 use crate::app::{App, Counted};
 use crate::clock;
 use crate::pool::Lease;
+use crate::relay::draw::draw;
 use crate::relay::receive::Held;
 
 /// What is kept back of an answer while its first meaningful message is awaited.
@@ -27,6 +28,8 @@ pub struct Turn {
     create: Option<(Utf8Bytes, Held)>,
     pub demand: Demand,
     pub session: SessionKey,
+    /// The conversation that this one is a part of.
+    pub parent: Option<SessionKey>,
     /// The account that it is on, with its slot.
     pub lease: Option<Lease>,
     pub carry: Carry,
@@ -54,13 +57,15 @@ pub struct Turn {
 }
 
 impl Turn {
-    pub fn new(app: &App, number: u32, create: &Utf8Bytes, demand: Demand, session: SessionKey) -> Self {
+    pub fn new(ground: &Ground, number: u32, create: &Utf8Bytes, demand: Demand) -> Self {
+        let app = &ground.app;
         let size = create.len();
         let held = (size <= app.config.replay_cap).then(|| app.replay.hold(size)).flatten();
         Self {
             create: held.map(|held| (create.clone(), held)),
+            session: ground.session(&demand),
+            parent: ground.parent(&demand),
             demand,
-            session,
             lease: None,
             carry: Carry::All,
             renewed: false,
@@ -88,7 +93,7 @@ impl Turn {
 
     /// Can it go to another account as it is?
     pub fn stands_alone(&self) -> bool {
-        !self.demand.bound && self.create.is_some()
+        !self.demand.is_bound() && self.create.is_some()
     }
 
     pub fn tried(&self) -> Vec<AccountId> {
@@ -182,6 +187,8 @@ impl Turn {
     pub fn end(self, ground: &Ground, turns: &dyn SocketTurns, status: u16, ending: Ending) {
         let Some(lease) = self.lease else { return };
         let total = self.started.elapsed();
+        let tokens = turns.usage();
+        draw(&ground.app, &lease.account.id, &self.demand, Some(self.session), tokens, total);
         let record = UsageRecord {
             request_id: format!("{}.{}", ground.id, self.number),
             at: self.at,
@@ -192,7 +199,7 @@ impl Turn {
             session: Some(self.session.short()),
             status,
             ending,
-            tokens: turns.usage(),
+            tokens,
             attempts: u32::try_from(self.trail.attempts.len() + 1).unwrap_or(u32::MAX),
             first_byte_ms: millis(self.first_byte.unwrap_or(total)),
             total_ms: millis(total),
