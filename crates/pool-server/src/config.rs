@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pool_core::Secret;
+use pool_core::{Secret, Span};
 use pool_providers::request::Bases;
 
 #[derive(Clone, Debug)]
@@ -40,6 +40,10 @@ pub struct Config {
     pub max_connections: usize,
     /// Between two probes of an idle account.
     pub probe_every: Duration,
+    /// A conversation that has not been heard of for so long may begin on another account.
+    pub pin_idle: Span,
+    /// Conversations whose account is remembered. Of more, the longest idle are forgotten.
+    pub max_pins: usize,
 }
 
 /// Which kind of outbound proxy, and where.
@@ -118,6 +122,8 @@ impl Default for Config {
             local_access: true,
             max_connections: 10_000,
             probe_every: Duration::from_mins(5),
+            pin_idle: Span::from_hours(24),
+            max_pins: 100_000,
         }
     }
 }

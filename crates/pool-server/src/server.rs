@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use pool_core::pins::Pins;
 use pool_providers::Registry;
 use pool_providers::routes::Table;
 use pool_store::Ledger;
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 use crate::app::{App, Gauge};
 use crate::config::Config;
 use crate::edge;
+use crate::memory;
 use crate::pool::{self, Keeper, LivePool};
 use crate::relay::receive::ReplayBudget;
 use crate::relay::ws::Sockets;
@@ -71,13 +73,14 @@ impl Server {
             .await
             .map_err(|error| StartError::Listen { address: config.listen, error })?;
         let registry = Arc::new(registry);
-        let pool = Arc::new(LivePool::default());
+        let pool = Arc::new(LivePool::with_pins(Pins::new(config.max_pins, config.pin_idle)));
         let upstream = Arc::new(Upstream::new(&config));
         let keeper = Keeper::start(&config, registry.clone(), pool.clone(), upstream.clone())?;
         let opened = Ledger::open(&config.db_path, pool_store::ledger::Options::default()).await?;
         if let Some(note) = opened.note {
             tracing::warn!("{note}");
         }
+        memory::recall(&pool, &opened.ledger).await;
         let ledger_writer = tokio::spawn(opened.writer.run());
         let app = Arc::new(App {
             table: Table::new(&registry),
@@ -106,8 +109,14 @@ impl Server {
     /// Serves until `stop`, then lets streams finish, renewals be written and records be kept.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self { app, listener, ledger_writer } = self;
+        let remembering = tokio::spawn({
+            let app = app.clone();
+            async move { memory::run(&app.pool, &app.ledger).await }
+        });
         edge::serve(app.clone(), listener, stop).await;
         app.keeper.shutdown(RENEWAL_END).await;
+        remembering.abort();
+        memory::put_away(&app.pool, &app.ledger, LEDGER_CLOSE).await;
         let lost = app.ledger.close(LEDGER_CLOSE).await;
         if lost > 0 {
             tracing::error!(lost, "usage records could not be written before the end");

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use pool_core::pins::Pins;
 use pool_core::pool::{Event, Grant};
 use pool_core::retry::RetryBudget;
 use pool_core::standing::{Refusal, Standing};
@@ -26,7 +27,7 @@ struct State {
 
 impl Default for LivePool {
     fn default() -> Self {
-        Self { state: Mutex::new(State { pool: Pool::default(), budgets: HashMap::new() }) }
+        Self::with_pins(Pins::default())
     }
 }
 
@@ -74,6 +75,13 @@ impl Lease {
 }
 
 impl LivePool {
+    /// An empty pool with its own bounds for pins.
+    pub fn with_pins(pins: Pins) -> Self {
+        let mut pool = Pool::default();
+        pool.pins = pins;
+        Self { state: Mutex::new(State { pool, budgets: HashMap::new() }) }
+    }
+
     pub fn apply(&self, event: Event) {
         self.state.lock().pool.apply(event, clock::now());
     }
@@ -92,6 +100,11 @@ impl LivePool {
     /// Reads the state: for pages, and for the tasks that keep it fresh.
     pub fn read<T>(&self, look: impl FnOnce(&Pool, UnixMs) -> T) -> T {
         look(&self.state.lock().pool, clock::now())
+    }
+
+    /// Takes out what the pool has gathered for others. What it decides by is changed by [`LivePool::apply`] alone.
+    pub fn change<T>(&self, take: impl FnOnce(&mut Pool) -> T) -> T {
+        take(&mut self.state.lock().pool)
     }
 
     /// A client request has arrived: it pays into the retry budget.
