@@ -76,7 +76,9 @@ pub struct Timeouts {
     pub head_read: Duration,
     /// Between two pieces of a client's request body.
     pub body_progress: Duration,
-    /// How long streams may go on after the order to stop.
+    /// How long connections are still accepted after the order to stop, while `/readyz` says `draining`.
+    pub drain_notice: Duration,
+    /// How long streams may go on after that.
     pub drain: Duration,
     /// How long the head of a successful answer is held back while its first meaningful event is awaited.
     pub hold: Duration,
@@ -96,6 +98,7 @@ impl Default for Timeouts {
             client_stall: secs(60),
             head_read: secs(15),
             body_progress: secs(30),
+            drain_notice: Duration::ZERO,
             drain: secs(30),
             hold: secs(15),
         }

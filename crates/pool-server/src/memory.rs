@@ -19,16 +19,16 @@ use crate::clock;
 use crate::pool::LivePool;
 
 /// A kind of slow memory that is kept as notes, each a name and a text.
-pub struct Kind {
+struct Kind {
     /// As the database names it.
-    pub name: &'static str,
+    name: &'static str,
     /// A note that has not been written anew for so long is forgotten. `None`: only [`Kind::changed`] forgets.
-    pub keep: Option<Span>,
+    keep: Option<Span>,
     /// What has changed since this was last asked: name and JSON, or `None` for what is to be forgotten. Locks the pool for as
     /// short as it can, so it writes its texts after that.
-    pub changed: fn(&LivePool) -> Vec<(String, Option<String>)>,
+    changed: fn(&LivePool) -> Vec<(String, Option<String>)>,
     /// Takes up what was kept. A text that it does not understand it passes over.
-    pub recall: fn(&LivePool, Vec<(String, String)>),
+    recall: fn(&LivePool, Vec<(String, String)>),
 }
 
 /// Every kind there is.

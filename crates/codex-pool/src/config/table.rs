@@ -319,12 +319,14 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "30",
         "Between two pieces of a client's request body.",
     ),
-    seconds(
-        "timeouts.drain_seconds",
-        "POOL_TIMEOUT_DRAIN_SECONDS",
-        "30",
-        "How long answers may go on after the order to stop.",
+    number(
+        "timeouts.drain_notice_seconds",
+        "POOL_TIMEOUT_DRAIN_NOTICE_SECONDS",
+        (0, 3600),
+        "0",
+        "How long connections are still accepted after the order to stop, while `/readyz` says `draining`: for load balancers, which take a while to notice.",
     ),
+    seconds("timeouts.drain_seconds", "POOL_TIMEOUT_DRAIN_SECONDS", "30", "How long answers may go on after that."),
     seconds(
         "timeouts.hold_seconds",
         "POOL_TIMEOUT_HOLD_SECONDS",

@@ -51,6 +51,11 @@ impl Rig {
         let fake = FakeUpstream::start(world).await.expect("the fake starts");
         prepare(&fake);
         let pool = TestPool::of(&fake).expect("a temporary pool");
+        Self::resume(fake, pool, change).await
+    }
+
+    /// With what an earlier rig has left (see [`Rig::stop`]).
+    pub async fn resume(fake: FakeUpstream, pool: TestPool, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
             pool_dir: pool.pool(),
@@ -63,9 +68,10 @@ impl Rig {
         let server = Server::start(config, Registry::new(client)).await.expect("the server starts");
         let (addr, app) = (server.address().expect("bound"), server.app().clone());
         let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(server.run(async move {
+        let order = async move {
             let _ = stopped.await;
-        }));
+        };
+        let running = tokio::spawn(server.run(order, std::future::pending()));
         Self { fake, pool, app, addr, stop: Some(stop), running: Some(running) }
     }
 
