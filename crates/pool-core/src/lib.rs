@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod ask;
+mod beside;
 pub mod binding;
 pub mod choose;
 pub mod decision;

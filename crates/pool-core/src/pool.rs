@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::account::{Account, AccountId, AccountKind, Credentials};
+use crate::account::{Account, AccountId, Credentials};
 use crate::ask::Ask;
+use crate::beside;
 use crate::choose;
 use crate::decision::{Considered, Decision, Finding, MOST_CONSIDERED};
 use crate::demand::{Demand, SessionKey};
@@ -220,7 +221,7 @@ impl Pool {
             return Err(Box::new(refusal(demand, unable, now)));
         }
         let parent = ask.parent.filter(|_| pinned.is_none()).and_then(|key| self.pins.get(key, now));
-        let choice = match parent.and_then(|parent| beside(parent, demand, &candidates, now)) {
+        let choice = match parent.and_then(|parent| beside::parent(parent, demand, &candidates, now)) {
             Some(index) => Choice { index, why: Why::Parent, scores: Vec::new() },
             None => self.policy.choose(&Question { demand, session, pin, candidates: &candidates, now }),
         };
@@ -422,23 +423,6 @@ fn able(slot: &Slot, ask: &Ask<'_>, pinned: Option<&AccountId>, now: UnixMs) -> 
         () => Ok(()),
     }
 }
-
-/// Where a sub-agent begins: on its parent's account, whose cache holds the tools and the system text that both open with, as
-/// long as that cache is warm, the account has room and the operator prefers no other. `None`: anywhere.
-fn beside(parent: &Pin, demand: &Demand, candidates: &[&Slot], now: UnixMs) -> Option<usize> {
-    let index = candidates.iter().position(|slot| slot.account.id == parent.account && parent.is_warm(now))?;
-    let slot = candidates[index];
-    let rank = |slot: &Slot| (slot.account.settings.priority, slot.account.kind == AccountKind::Subscription);
-    let mut windows = slot.windows.iter().filter(|window| window.scope.touches(&demand.families));
-    let full = windows.any(|window| window.is_believable(now) && window.used(now).get() >= CROWDED);
-    let mut cooldowns = slot.cooldowns.iter().filter(|cooldown| cooldown.scope.touches(&demand.families));
-    let troubled = cooldowns.any(|cooldown| cooldown.is_running(now));
-    let preferred = candidates.iter().all(|other| rank(other) <= rank(slot));
-    (preferred && !full && !troubled).then_some(index)
-}
-
-/// With less left of a window than this, what is there is for the conversations that are there already.
-const CROWDED: f64 = 0.9;
 
 fn decision(
     chosen: &Slot,

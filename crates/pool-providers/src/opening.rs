@@ -42,6 +42,9 @@ const CONTENT: [&str; 18] = [
     "input_image",
 ];
 
+/// An opening has no more turns than these.
+const MOST_TURNS: usize = 64;
+
 /// Of a longer word, half of this from each end.
 const LONG: usize = 64 << 10;
 
@@ -132,7 +135,8 @@ impl<'de> Visitor<'de> for Turns<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut turns: A) -> Result<(), A::Error> {
         let Self { opening, roleless } = self;
-        while let Some(raw) = turns.next_element::<&RawValue>()? {
+        for _ in 0..MOST_TURNS {
+            let Some(raw) = turns.next_element::<&RawValue>()? else { break };
             let turn: Turn<'_> = serde_json::from_str(raw.get()).unwrap_or_default();
             let raw = raw.get().as_bytes();
             match turn.role.as_deref() {

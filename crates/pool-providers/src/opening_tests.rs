@@ -100,6 +100,9 @@ fn the_work_ends_with_the_opening() {
     turns.push(b',');
     turns.resize(1 << 20, b'[');
     assert_eq!(named(&Value::Null, &turns), whole);
+    let tool = json!({"role": "tool", "content": "x"});
+    let late: Vec<Value> = vec![tool; 1000].into_iter().chain([user("hi")]).collect();
+    assert_eq!(name(&Value::Null, &late.into()), None, "nobody speaks for long");
     let deep = [b"[{\"role\":\"user\",\"content\":", &vec![b'['; 1 << 20][..]].concat();
     assert_eq!(named(&Value::Null, &deep), None, "nor does a deep one break it");
 }

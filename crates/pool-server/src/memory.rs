@@ -24,10 +24,9 @@ struct Kind {
     name: &'static str,
     /// A note that has not been written anew for so long is forgotten. `None`: only [`Kind::changed`] forgets.
     keep: Option<Span>,
-    /// What has changed since this was last asked: name and JSON, or `None` for what is to be forgotten. Locks the pool for as
-    /// short as it can, so it writes its texts after that.
-    changed: fn(&LivePool) -> Vec<(String, Option<String>)>,
-    /// Takes up what was kept. A text that it does not understand it passes over.
+    /// What has changed since this was last asked. It locks the pool for as short as it can, so it writes the texts after that.
+    changed: fn(&LivePool) -> Vec<Note>,
+    /// Takes up what was kept, names and texts. A text that it does not understand it passes over.
     recall: fn(&LivePool, Vec<(String, String)>),
 }
 
@@ -105,10 +104,7 @@ pub async fn put_away(pool: &LivePool, ledger: &Ledger, limit: Duration) {
 }
 
 fn changed(pool: &LivePool) -> Changes {
-    let notes = KINDS.iter().flat_map(|kind| {
-        let changed = (kind.changed)(pool);
-        changed.into_iter().map(|(name, text)| Note { kind: kind.name, name, text })
-    });
+    let notes = KINDS.iter().flat_map(|kind| (kind.changed)(pool));
     let pins = pool.change(|pool| pool.pins.take_changed(PINS));
     Changes { pins, notes: notes.collect(), at: clock::now(), sweep: None }
 }

@@ -135,13 +135,11 @@ async fn a_memory_that_cannot_be_read_is_begun_anew() {
         let folder = TempDir::new().expect("a folder");
         let path = folder.path().join("proxy.db");
         let (ledger, _) = start(&path).await;
-        let pages = match harm {
-            SCRATCHED => pages(&ledger).await,
-            _ => {
-                sqlx::raw_sql(harm).execute(&ledger.database()).await.expect("harmed");
-                Vec::new()
-            }
-        };
+        let scratched = harm == SCRATCHED;
+        let pages = if scratched { pages(&ledger).await } else { Vec::new() };
+        if !scratched {
+            sqlx::raw_sql(harm).execute(&ledger.database()).await.expect("harmed");
+        }
         ledger.close(DEADLINE).await;
         scratch(&path, &pages);
 
@@ -155,7 +153,7 @@ async fn a_memory_that_cannot_be_read_is_begun_anew() {
         let (pins, notes) = (ledger.recall_pins(UnixMs(0), 10).await, ledger.recall_notes("account").await);
         assert!(ledger.count().await.is_ok(), "the records are as they were");
         // A table whose pages are broken cannot even be dropped: it stays of no use, and harms nobody.
-        let expected = if harm == SCRATCHED { 0 } else { 1 };
+        let expected = usize::from(!scratched);
         assert_eq!((pins.len(), notes.len()), (expected, expected), "{harm}");
     }
 }

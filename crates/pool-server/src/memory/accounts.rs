@@ -2,22 +2,30 @@
 
 use pool_core::memory::AccountMemory;
 use pool_core::pool::Event;
-use pool_core::{AccountId, Span};
+use pool_core::{AccountId, Pool, Span};
+use pool_store::Note;
 
 use super::Kind;
 use crate::pool::LivePool;
 
+const NAME: &str = "account";
+
 pub(super) const KIND: Kind = Kind {
-    name: "account",
+    name: NAME,
     // No limit lasts longer, nor does a file that is gone for so long deserve to be waited for.
     keep: Some(Span::from_hours(35 * 24)),
     changed,
     recall,
 };
 
-fn changed(pool: &LivePool) -> Vec<(String, Option<String>)> {
-    let changed = pool.change(pool_core::Pool::take_changed_accounts);
-    changed.into_iter().map(|(id, memory)| (id.to_string(), serde_json::to_string(&memory).ok())).collect()
+fn changed(pool: &LivePool) -> Vec<Note> {
+    let changed = pool.change(Pool::take_changed_accounts);
+    let note = |(id, memory): (AccountId, AccountMemory)| Note {
+        kind: NAME,
+        name: id.to_string(),
+        text: serde_json::to_string(&memory).ok(),
+    };
+    changed.into_iter().map(note).collect()
 }
 
 fn recall(pool: &LivePool, notes: Vec<(String, String)>) {
