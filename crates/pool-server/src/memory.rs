@@ -67,11 +67,9 @@ pub async fn recall(pool: &LivePool, ledger: &Ledger) {
 
 /// Puts away what changes, for ever.
 pub async fn run(pool: &LivePool, ledger: &Ledger) {
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut sweep_at = Instant::now();
+    let mut sweep_at = Instant::now() + SWEEP;
     loop {
-        ticks.tick().await;
+        tokio::time::sleep(EVERY).await;
         // While the last batch cannot be written there is no room, and changes go on gathering in the pool.
         let Some(room) = ledger.room().await else { return };
         let mut changes = changed(pool);
