@@ -101,6 +101,13 @@ impl Pins {
         }
     }
 
+    /// The conversation is not at home anywhere.
+    pub fn forget(&mut self, session: SessionKey) {
+        if self.map.remove(&session).is_some() {
+            self.note(session);
+        }
+    }
+
     /// From now on the conversation's requests go out without sealed state.
     pub fn strip(&mut self, session: SessionKey) {
         if let Some(pin) = self.map.get_mut(&session) {
@@ -114,8 +121,9 @@ impl Pins {
         self.changed.get_or_insert_default();
     }
 
-    /// Pins that changed since they were last taken, at most so many. The rest comes with the next call.
-    pub fn take_changed(&mut self, most: usize) -> Vec<(SessionKey, Pin)> {
+    /// Pins that changed since they were last taken, at most so many; `None` for one that is gone. The rest comes with the
+    /// next call.
+    pub fn take_changed(&mut self, most: usize) -> Vec<(SessionKey, Option<Pin>)> {
         let Some(changed) = &mut self.changed else { return Vec::new() };
         let taken: Vec<SessionKey> = changed.iter().take(most).copied().collect();
         if taken.len() == changed.len() {
@@ -125,7 +133,7 @@ impl Pins {
                 changed.remove(session);
             }
         }
-        taken.into_iter().filter_map(|session| Some((session, self.map.get(&session)?.clone()))).collect()
+        taken.into_iter().map(|session| (session, self.map.get(&session).cloned())).collect()
     }
 
     /// Takes in what was put away before a restart, the last used first. What is idle by now is left; so is the warmth of
@@ -185,6 +193,9 @@ mod tests {
         pins.set(key(1), &account("a"), Binding::Cache, UnixMs(0));
         assert!(pins.get(key(1), UnixMs(59_999)).is_some());
         assert!(pins.get(key(1), UnixMs(60_000)).is_none());
+        pins.set(key(1), &account("a"), Binding::Cache, UnixMs(60_000));
+        pins.forget(key(1));
+        assert!(pins.is_empty());
     }
 
     #[test]
@@ -237,7 +248,11 @@ mod tests {
         assert!(pins.take_changed(9).is_empty(), "an account that it is not on");
         pins.drew(key(3), &account("a"), &drawn, UnixMs(2));
         pins.strip(key(4));
-        assert_eq!(pins.take_changed(9).len(), 2);
+        pins.forget(key(5));
+        let mut taken = pins.take_changed(9);
+        taken.sort_unstable_by_key(|(session, _)| *session);
+        let gone: Vec<_> = taken.iter().map(|(session, pin)| (session.0[0], pin.is_none())).collect();
+        assert_eq!(gone, [(3, false), (4, false), (5, true)]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::decision::{Considered, Decision, Finding, MOST_CONSIDERED};
 use crate::demand::{Demand, SessionKey};
 use crate::memory::{AccountMemory, Memory};
 use crate::pins::{Pin, Pins};
-use crate::policy::{Choice, Policy, Question, Why};
+use crate::policy::{Choice, Policy, Question};
 use crate::quota::{self, Fraction, QuotaWindow, Scope};
 use crate::standing::{Ineligible, Refusal, RefusalWhy, Standing, StandingWindow};
 use crate::time::{Span, UnixMs};
@@ -97,6 +97,8 @@ pub enum Event {
     Cleared { id: AccountId },
     /// An account has refused what another has sealed in this conversation.
     Stripped { session: SessionKey },
+    /// The conversation was not served where it is pinned to.
+    Unpinned { session: SessionKey },
     /// What was known of an account before a restart. Readings made since count more.
     Recalled { id: AccountId, memory: AccountMemory },
     /// The pins from before a restart, the last used first.
@@ -193,6 +195,7 @@ impl Pool {
                 }
             }
             Event::Stripped { session } => self.pins.strip(session),
+            Event::Unpinned { session } => self.pins.forget(session),
             Event::Recalled { id, memory } => self.with(&id, |slot| slot.recall(memory, now)),
             Event::Repinned { pins } => self.pins.restore(pins, now),
             Event::Cleared { id } => self.with(&id, |slot| {
@@ -220,11 +223,9 @@ impl Pool {
         if candidates.is_empty() {
             return Err(Box::new(refusal(demand, unable, now)));
         }
-        let parent = ask.parent.filter(|_| pinned.is_none()).and_then(|key| self.pins.get(key, now));
-        let choice = match parent.and_then(|parent| beside::parent(parent, demand, &candidates, now)) {
-            Some(index) => Choice { index, why: Why::Parent, scores: Vec::new() },
-            None => self.policy.choose(&Question { demand, session, pin, candidates: &candidates, now }),
-        };
+        let beside = pinned.is_none().then(|| beside::parent(&self.pins, ask, &candidates, now)).flatten();
+        let question = Question { demand, session, pin, candidates: &candidates, now };
+        let choice = beside.unwrap_or_else(|| self.policy.choose(&question));
         // A policy that points beyond its candidates must not become a panic.
         let chosen = *candidates.get(choice.index).unwrap_or(&candidates[0]);
         let grant = Grant {

@@ -5,6 +5,7 @@ use crate::account::ProviderId;
 use crate::account::{AccountKind, Settings};
 use crate::binding::Binding;
 use crate::demand::Client;
+use crate::policy::Why;
 use crate::quota::Source;
 use crate::secret::Secret;
 

@@ -64,7 +64,7 @@ pub struct Timeouts {
     pub response_head: Duration,
     /// The same for compaction, which thinks long before it speaks.
     pub response_head_long: Duration,
-    /// From a WebSocket's handshake sent to its answer: Codex waits 15 s for its own, in which several accounts should fit.
+    /// From a WebSocket's handshake sent to its answer: Codex waits 15 s for its own.
     pub handshake: Duration,
     /// Sockets older than this end between turns: the provider ends them after an hour, wherever they stand.
     pub socket_life: Duration,
@@ -116,7 +116,7 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             max_attempts: 3,
             disable_refresh: false,
-            websockets: false,
+            websockets: true,
             socket_message_cap: 64 << 20,
             replay_cap: 16 << 20,
             replay_budget: 256 << 20,

@@ -23,8 +23,8 @@ pub struct Note {
 /// What has changed since the last time.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    /// The newest of each conversation.
-    pub pins: Vec<(SessionKey, Pin)>,
+    /// The newest of each conversation. `None`: it is on no account any more.
+    pub pins: Vec<(SessionKey, Option<Pin>)>,
     /// The newest of each kind and name.
     pub notes: Vec<Note>,
     /// When they were collected.
@@ -148,10 +148,22 @@ pub(crate) async fn write(database: &SqlitePool, changes: &Changes) -> Result<()
     transaction.commit().await
 }
 
-async fn write_pins(transaction: &mut Transaction<'_, Sqlite>, pins: &[(SessionKey, Pin)]) -> Result<(), sqlx::Error> {
+async fn write_pins(
+    transaction: &mut Transaction<'_, Sqlite>,
+    pins: &[(SessionKey, Option<Pin>)],
+) -> Result<(), sqlx::Error> {
+    for (session, _) in pins.iter().filter(|(_, pin)| pin.is_none()) {
+        let query = sqlx::query("DELETE FROM pins WHERE session = $1").bind(&session.0[..]);
+        query.execute(&mut **transaction).await?;
+    }
+    let kept: Vec<(&SessionKey, &Pin)> =
+        pins.iter().filter_map(|(session, pin)| Some((session, pin.as_ref()?))).collect();
+    if kept.is_empty() {
+        return Ok(());
+    }
     let mut query =
         QueryBuilder::new("INSERT INTO pins (session, account, used_at, bare, prefix, warm_until, binding) ");
-    query.push_values(pins, |mut row, (session, pin)| {
+    query.push_values(kept, |mut row, (session, pin)| {
         row.push_bind(&session.0[..])
             .push_bind(&*pin.account.0)
             .push_bind(pin.used_at.0)

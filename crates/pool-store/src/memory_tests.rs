@@ -56,13 +56,17 @@ async fn the_last_that_was_put_away_is_recalled_after_a_restart() {
     let (ledger, _) = start(&path).await;
     assert_eq!(ledger.recall_pins(UnixMs(0), 10).await, []);
     let first = Changes {
-        pins: vec![(key(1), pin_of("a", Span::from_hours(3))), (key(2), pin_of("b", Span::from_hours(2)))],
+        pins: vec![
+            (key(1), Some(pin_of("a", Span::from_hours(3)))),
+            (key(2), Some(pin_of("b", Span::from_hours(2)))),
+            (key(3), Some(pin_of("b", Span::ZERO))),
+        ],
         notes: vec![note("one", Some("1")), note("two", Some("2")), note("three", Some("3"))],
         at: NOW,
         sweep: None,
     };
     let second = Changes {
-        pins: vec![(key(1), pin_of("c", Span::from_hours(1)))],
+        pins: vec![(key(1), Some(pin_of("c", Span::from_hours(1)))), (key(3), None)],
         notes: vec![note("one", Some("4")), note("two", None)],
         ..first.clone()
     };
@@ -85,7 +89,7 @@ async fn the_last_that_was_put_away_is_recalled_after_a_restart() {
 async fn what_is_old_or_too_much_is_swept_away() {
     let folder = TempDir::new().expect("a folder");
     let (ledger, _) = start(&folder.path().join("proxy.db")).await;
-    let pins = (0..20).map(|age| (key(age), pin_of("a", Span::from_hours(u64::from(age))))).collect();
+    let pins = (0..20).map(|age| (key(age), Some(pin_of("a", Span::from_hours(u64::from(age)))))).collect();
     put(&ledger, Changes { pins, notes: vec![note("old", Some("1"))], at: NOW - Span::from_hours(9), sweep: None })
         .await;
     let sweep = |most_pins| Sweep {
@@ -146,7 +150,7 @@ async fn a_memory_that_cannot_be_read_is_begun_anew() {
         let (ledger, _) = start(&path).await;
         assert_eq!(ledger.recall_pins(UnixMs(0), 10).await, [], "{harm}");
         assert_eq!(ledger.recall_notes("account").await, [], "{harm}");
-        let pins = vec![(key(1), pin_of("a", Span::ZERO))];
+        let pins = vec![(key(1), Some(pin_of("a", Span::ZERO)))];
         put(&ledger, Changes { pins, notes: vec![note("one", Some("1"))], at: NOW, sweep: None }).await;
         ledger.close(DEADLINE).await;
         let (ledger, _) = start(&path).await;
@@ -164,7 +168,7 @@ async fn a_locked_database_makes_the_next_wait_and_loses_nothing() {
     let (ledger, _) = start(&folder.path().join("proxy.db")).await;
     let mut lock = ledger.database().acquire().await.expect("a connection");
     sqlx::query("BEGIN IMMEDIATE").execute(&mut *lock).await.expect("locked");
-    let changes = |number| Changes { pins: vec![(key(number), pin_of("a", Span::ZERO))], ..Changes::default() };
+    let changes = |number| Changes { pins: vec![(key(number), Some(pin_of("a", Span::ZERO)))], ..Changes::default() };
     // One is being tried and one waits: the third does not get in.
     put(&ledger, changes(1)).await;
     put(&ledger, changes(2)).await;
@@ -185,7 +189,7 @@ async fn a_hundred_thousand_pins_come_back_at_once() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("proxy.db");
     let (ledger, _) = start(&path).await;
-    let pins: Vec<_> = (0..PINS).map(|number| (key(number), pin_of("codex-1f0a33bc9d2e", Span::ZERO))).collect();
+    let pins: Vec<_> = (0..PINS).map(|number| (key(number), Some(pin_of("codex-1f0a33bc9d2e", Span::ZERO)))).collect();
     let begun = Instant::now();
     put(&ledger, Changes { pins, ..Changes::default() }).await;
     ledger.close(DEADLINE).await;
