@@ -11,9 +11,10 @@ use pool_core::policy::Why;
 use pool_core::{Ask, Binding, Client, Demand, ProviderId, SessionKey};
 use pool_testkit::request::Request;
 use pool_testkit::socket_client::{SocketClient, create};
-use pool_testkit::{FakeAccount, FakeWindow, World};
+use pool_testkit::{FakeAccount, FakeWindow, Fault, World};
 use sqlx::sqlite::SqliteConnectOptions;
-use support::{Rig, until};
+use support::{Rig, send_only, until};
+use tokio::io::AsyncReadExt;
 
 const CODEX: ProviderId = ProviderId("codex");
 
@@ -157,6 +158,20 @@ async fn a_request_tells_what_it_drew_and_light_ones_draw_nothing() {
     count.path = "/v1/messages/count_tokens?beta=true".into();
     assert_eq!(rig.send(&count).await.status, Some(200));
     assert_eq!(rig.app.pool.read(|pool, _| pool.pins.len()), 0);
+
+    // Whoever leaves early has drawn what was told by then.
+    rig.fake.account("key").fault(Fault::Paced(Duration::from_millis(200)));
+    let mut stream = send_only(&Request::claude("left"), rig.addr).await;
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains("content_block_delta") {
+        assert_ne!(stream.read_buf(&mut seen).await.expect("readable"), 0, "{}", String::from_utf8_lossy(&seen));
+    }
+    drop(stream);
+    let session = SessionKey::new(ProviderId("claude"), "", "left");
+    let prefix = || rig.app.pool.read(|pool, now| pool.pins.get(session, now).map_or(0, |pin| pin.prefix));
+    until("the answer that was left has told", || prefix() > 0).await;
+    assert_eq!(rig.recorded(1).await, 1);
+    assert_eq!(rig.records().await[0].ending, "aborted");
     rig.stop().await;
 }
 

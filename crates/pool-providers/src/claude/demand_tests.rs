@@ -130,3 +130,22 @@ fn nonsense_asks_for_nothing_in_particular() {
         assert_eq!((demand.model, demand.session, demand.families.len()), (None, None, 0));
     }
 }
+
+#[test]
+fn a_cache_lives_as_long_as_it_was_asked_to() {
+    let asked = |body: &str| read(&HeaderMap::new(), body.as_bytes());
+    let (short, long) =
+        (asked("{}"), asked(r#"{"system":[{"text":"x","cache_control":{"type":"ephemeral","ttl":"1h"}}]}"#));
+    assert_eq!((short.keep, long.keep), (None, Some(Span::from_hours(1))));
+    for (what, demand, cache_read, cache_write_5m, cache_write_1h, mins) in [
+        ("nothing was marked", &short, 0, 0, 0, 0),
+        ("written for 5 minutes", &short, 0, 9, 0, 5),
+        ("read, asked for 5 minutes", &short, 9, 0, 0, 5),
+        ("read, asked for an hour", &long, 9, 0, 0, 60),
+        ("written for an hour", &long, 9, 0, 9, 60),
+        ("an hour for the smaller part", &long, 9, 900, 9, 5),
+    ] {
+        let tokens = TokenCounts { input: 5000, cache_read, cache_write_5m, cache_write_1h, ..TokenCounts::default() };
+        assert_eq!(cache_life(demand, &tokens), Span::from_mins(mins), "{what}");
+    }
+}
