@@ -89,15 +89,25 @@ fn name(found: &Matches<'_>, at: At) -> Option<String> {
 
 fn session(about: &str, head: &Head<'_>, found: &Matches<'_>) -> Option<String> {
     let by_header = || SESSION_HEADERS.iter().find_map(|name| header(head, name));
-    let ids = [At::CacheKey, At::Thread, At::Session, At::Conversation, At::ConversationId];
-    let by_body = || ids.into_iter().find_map(|at| name(found, at));
+    let others = || [At::Session, At::Conversation, At::ConversationId].into_iter().find_map(|at| name(found, at));
+    let by_body = || name(found, At::Thread).or_else(|| cache_key(head, found)).or_else(others);
     // The head of a socket is its handshake's; its messages speak for themselves.
     let named = match about {
-        "responses socket" => name(found, At::Thread).or_else(by_body).or_else(by_header),
+        "responses socket" => by_body().or_else(by_header),
         _ => by_header().or_else(by_body),
     };
     let converses = matches!(about, "responses" | "responses socket" | "chat completions");
     named.or_else(|| converses.then(|| opening(found))?)
+}
+
+/// Codex's is its thread's id. Programs give one key to all conversations that begin alike, as OpenAI's guide tells them to, so
+/// that theirs are told apart by their opening.
+fn cache_key(head: &Head<'_>, found: &Matches<'_>) -> Option<String> {
+    let key = name(found, At::CacheKey)?;
+    match opening(found).filter(|_| client(head) == Client::Other) {
+        Some(opening) => Some(format!("{key}/{opening}")),
+        None => Some(key),
+    }
 }
 
 /// The thread that this one is a part of. A sub-agent names it; where it does not, it shares its parent's session

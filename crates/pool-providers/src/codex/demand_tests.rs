@@ -75,7 +75,9 @@ fn a_session_is_read_wherever_it_stands() {
         (&[("session-id", "s"), ("thread-id", "t")], body.clone(), "t"),
         (&[("session_id", "s")], body.clone(), "s"),
         (&[("conversation_id", "c")], body.clone(), "c"),
-        (&[("thread-id", "")], body, "k"),
+        (&[("thread-id", "")], body, "t2"),
+        (&[("originator", "codex_exec")], json!({"prompt_cache_key": "k", "input": "x"}), "k"),
+        (&[], json!({"prompt_cache_key": "k", "previous_response_id": "resp_1", "input": "x"}), "k"),
         (&[], json!({"client_metadata": {"session_id": "s2", "thread_id": "t2"}}), "t2"),
         (&[], json!({"client_metadata": {"session_id": "s2"}, "prompt_cache_key": ""}), "s2"),
         (&[], json!({"conversation": "conv_1"}), "conv_1"),
@@ -84,6 +86,10 @@ fn a_session_is_read_wherever_it_stands() {
     for (pairs, body, expected) in cases {
         assert_eq!(session(pairs, body).as_deref(), Some(*expected), "{body}");
     }
+    // One key for all that begins alike: two conversations of one program.
+    let of = |input: &str| session(&[], &json!({"prompt_cache_key": "k", "input": input})).expect("a name");
+    assert!(of("x").starts_with("k/opening-"), "{}", of("x"));
+    assert_ne!(of("x"), of("y"));
 }
 
 #[test]
