@@ -21,7 +21,7 @@ use crate::memory::Changes;
 
 pub use file::OpenError;
 pub(crate) use file::{is_passing, reason};
-pub use read::{AccountTotals, ReadError};
+pub use read::{AccountTotals, ReadError, ServedRecord};
 pub use write::Writer;
 
 /// Bounds of the ledger. The defaults are right for everything but tests.
