@@ -53,6 +53,12 @@ impl<'a> Ask<'a> {
         Self { demand, session, parent: None, tried: &[], caller: Rights::OWNER }
     }
 
+    /// As a part of another conversation.
+    #[must_use]
+    pub fn within(self, parent: Option<SessionKey>) -> Self {
+        Self { parent, ..self }
+    }
+
     /// The same, to be kept.
     pub fn waiting(&self) -> Waiting {
         let Self { demand, session, parent, tried, caller } = *self;

@@ -27,8 +27,9 @@ impl Policy for MostHeadroom {
         let Question { demand, candidates, now, .. } = *question;
         let pinned = question.pinned();
         // A conversation that had to move to a paid key goes back to what is paid for already.
-        let cheaper = pinned
-            .is_some_and(|(_, slot)| !demand.bound && candidates.iter().any(|other| is_cheaper(other, slot, question)));
+        let cheaper = pinned.is_some_and(|(_, slot)| {
+            !demand.is_bound() && candidates.iter().any(|other| is_cheaper(other, slot, question))
+        });
         if let Some((index, _)) = pinned.filter(|_| !cheaper) {
             return Choice { index, why: Why::Kept, scores: Vec::new() };
         }

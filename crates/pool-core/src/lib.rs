@@ -7,10 +7,13 @@
 pub mod account;
 pub mod alias;
 pub mod ask;
+mod beside;
+pub mod binding;
 pub mod choose;
 pub mod decision;
 pub mod demand;
 pub mod eligible;
+pub mod memory;
 pub mod pins;
 pub mod policy;
 pub mod pool;
@@ -29,6 +32,7 @@ pub mod wishes;
 
 pub use account::{Account, AccountId, AccountKind, Credentials, ProviderId, Settings};
 pub use ask::Ask;
+pub use binding::Binding;
 pub use demand::{Client, Demand, SessionKey};
 pub use pool::Pool;
 pub use price::{MicroUsd, Prices};

@@ -80,6 +80,8 @@ pub enum Why {
     Only,
     /// A conversation without a pin: the best.
     Best,
+    /// A sub-agent begins where its parent is, whose cache holds what both open with.
+    Parent,
     /// The conversation stays where its cache is.
     Kept,
     /// Its cache has gone cold, so that a move costs nothing: another account is better.

@@ -4,15 +4,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, AccountId, Credentials};
 use crate::ask::{Ask, Rights};
+use crate::beside;
 use crate::choose;
 use crate::decision::{Considered, Decision, Finding, MOST_CONSIDERED};
 use crate::demand::{Demand, SessionKey};
 use crate::eligible::{able, eligible};
-use crate::pins::Pins;
+use crate::memory::{AccountMemory, Memory};
+use crate::pins::{Pin, Pins};
 use crate::policy::{Choice, Policy, Question};
 use crate::price::MicroUsd;
 use crate::quota::{self, Fraction, QuotaWindow, Scope};
@@ -40,7 +42,7 @@ pub struct Slot {
 }
 
 /// An account, or one of its model families, kept out for a while.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cooldown {
     pub scope: Scope,
     pub cause: Cause,
@@ -65,12 +67,12 @@ impl Cooldown {
     }
 }
 
-const CLOCK_SLACK: Span = Span::from_mins(5);
+pub(crate) const CLOCK_SLACK: Span = Span::from_mins(5);
 /// No cooldown lasts longer, whatever an upstream says: a week's window and a bit.
-const LONGEST: Span = Span::from_hours(8 * 24);
+pub(crate) const LONGEST: Span = Span::from_hours(8 * 24);
 /// A repeated failure counts as one in a row within this time of the last one's end.
-const MEMORY: Span = Span::from_mins(10);
-const MAX_COOLDOWNS: usize = 64;
+pub(crate) const MEMORY: Span = Span::from_mins(10);
+pub(crate) const MAX_COOLDOWNS: usize = 64;
 
 /// What has happened to an account.
 #[derive(Clone, Debug)]
@@ -104,6 +106,10 @@ pub enum Event {
     Stripped { session: SessionKey },
     /// The conversation was not served where it is pinned to.
     Unpinned { session: SessionKey },
+    /// What was known of an account before a restart. Readings made since count more.
+    Recalled { id: AccountId, memory: AccountMemory },
+    /// The pins from before a restart, the last used first.
+    Repinned { pins: Vec<(SessionKey, Pin)> },
 }
 
 /// An account handed to one attempt. The slot is taken until [`Pool::release`].
@@ -138,6 +144,8 @@ pub enum PinState {
 pub struct Pool {
     slots: BTreeMap<AccountId, Slot>,
     pub pins: Pins,
+    /// What has changed since it was last put away.
+    pub memory: Memory,
     policy: Box<dyn Policy>,
     kinds: KindOrder,
     /// What accounts have cost today whose files are not there: a file that comes back finds its book.
@@ -146,13 +154,19 @@ pub struct Pool {
 
 impl Default for Pool {
     fn default() -> Self {
-        Self::new(Pins::default(), Box::new(choose::MostHeadroom))
+        Self::with_pins(Pins::default())
     }
 }
 
 impl Pool {
+    /// With the pool's own rule of choice.
+    pub fn with_pins(pins: Pins) -> Self {
+        Self::new(pins, Box::new(choose::MostHeadroom))
+    }
+
     pub fn new(pins: Pins, policy: Box<dyn Policy>) -> Self {
-        Self { slots: BTreeMap::new(), pins, policy, kinds: KindOrder::default(), away: BTreeMap::new() }
+        let memory = Memory::default();
+        Self { slots: BTreeMap::new(), pins, memory, policy, kinds: KindOrder::default(), away: BTreeMap::new() }
     }
 
     /// With the operator's order of the kinds of accounts.
@@ -171,6 +185,7 @@ impl Pool {
 
     /// Takes an event in. Events about accounts that are gone are ignored.
     pub fn apply(&mut self, event: Event, now: UnixMs) {
+        self.memory.note(&event);
         match event {
             Event::Seen { account, credentials } => self.seen(*account, *credentials),
             Event::Gone { id } => {
@@ -206,6 +221,8 @@ impl Pool {
             Event::Spent { id, at, cost } => self.book(&id, now).add(at, cost, now),
             Event::Stripped { session } => self.pins.strip(session),
             Event::Unpinned { session } => self.pins.forget(session),
+            Event::Recalled { id, memory } => self.with(&id, |slot| slot.recall(memory, now)),
+            Event::Repinned { pins } => self.pins.restore(pins, now),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
                 slot.windows.retain(|window| !window.is_exhausted(now));
@@ -231,8 +248,9 @@ impl Pool {
         if candidates.is_empty() {
             return Err(Box::new(refusal(demand, unable, now)));
         }
-        let choice =
-            self.policy.choose(&Question { demand, session, pin, kinds: self.kinds, candidates: &candidates, now });
+        let beside = pinned.is_none().then(|| beside::parent(&self.pins, ask, &candidates, now)).flatten();
+        let question = Question { demand, session, pin, kinds: self.kinds, candidates: &candidates, now };
+        let choice = beside.unwrap_or_else(|| self.policy.choose(&question));
         // A policy that points beyond its candidates must not become a panic.
         let chosen = *candidates.get(choice.index).unwrap_or(&candidates[0]);
         let grant = Grant {
@@ -253,7 +271,7 @@ impl Pool {
             self.with(&grant.account.id, |slot| slot.in_flight += 1);
         }
         if let Some(key) = session.filter(|_| !demand.light) {
-            self.pins.set(key, &grant.account.id, now);
+            self.pins.set(key, &grant.account.id, demand.binding, now);
         }
         Ok(grant)
     }

@@ -5,7 +5,10 @@ use http::{HeaderMap, StatusCode};
 use pool_core::account::Identity;
 use pool_core::quota::QuotaWindow;
 use pool_core::standing::Standing;
-use pool_core::{Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, Settings, UnixMs};
+use pool_core::{
+    Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, Settings, Span, TokenCounts,
+    UnixMs,
+};
 
 use crate::alias::Listing;
 use crate::claude::Claude;
@@ -168,6 +171,10 @@ pub trait Provider: Send + Sync {
 
     /// The reader for a successful answer. `stream`: its content type is `text/event-stream`.
     fn reader(&self, route: &Route, demand: &Demand, stream: bool, now: UnixMs) -> Box<dyn Reader>;
+
+    /// How long the account's prompt cache holds what a request has left there, counted from when the request was sent,
+    /// unless it is read again. Zero: there is nothing in it.
+    fn cache_life(&self, demand: &Demand, tokens: &TokenCounts) -> Span;
 
     /// The turns of a socket on this route. `None`: the provider has no sockets there, so the upgrade is declined.
     fn socket(&self, _route: &Route) -> Option<Box<dyn SocketTurns>> {

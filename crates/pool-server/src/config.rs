@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pool_core::alias::Aliases;
 use pool_core::wishes::KindOrder;
-use pool_core::{Prices, Secret};
+use pool_core::{Prices, Secret, Span};
 use pool_providers::request::Bases;
 
 #[derive(Clone, Debug)]
@@ -49,6 +49,10 @@ pub struct Config {
     pub prices: Arc<Prices>,
     /// Other names for models.
     pub aliases: Aliases,
+    /// A conversation that has not been heard of for so long may begin on another account.
+    pub pin_idle: Span,
+    /// Conversations whose account is remembered. Of more, the longest idle are forgotten.
+    pub max_pins: usize,
 }
 
 /// Which kind of outbound proxy, and where.
@@ -139,6 +143,8 @@ impl Default for Config {
             kinds: KindOrder::default(),
             prices: Arc::default(),
             aliases: Aliases::default(),
+            pin_idle: Span::from_hours(24),
+            max_pins: 100_000,
         }
     }
 }

@@ -132,6 +132,8 @@ fn resolve(inputs: &Inputs, listens: bool) -> Result<Settings, Vec<Problem>> {
         kinds: routing.kinds,
         prices: routing.prices,
         aliases,
+        pin_idle: limits.pin_idle,
+        max_pins: limits.max_pins,
     };
     check_unused(&mut values);
     if !values.problems.is_empty() {

@@ -22,7 +22,9 @@ mod routes;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use pool_core::standing::Standing;
-use pool_core::{Account, Client, Credentials, Demand, Judgement, ProviderId, QuotaWindow, Secret, UnixMs};
+use pool_core::{
+    Account, Client, Credentials, Demand, Judgement, ProviderId, QuotaWindow, Secret, Span, TokenCounts, UnixMs,
+};
 use serde_json::json;
 
 use crate::alias::Listing;
@@ -149,6 +151,10 @@ impl Provider for Claude {
 
     fn reader(&self, _route: &Route, demand: &Demand, stream: bool, _now: UnixMs) -> Box<dyn Reader> {
         if stream { Box::new(events::Events::new(demand)) } else { Box::new(events::Plain::new(demand)) }
+    }
+
+    fn cache_life(&self, demand: &Demand, tokens: &TokenCounts) -> Span {
+        demand::cache_life(demand, tokens)
     }
 
     fn speak_of_pool(&self, headers: &mut HeaderMap, _served: &Account, standing: &Standing, now: UnixMs) {

@@ -14,6 +14,7 @@
 
 mod answers;
 mod auth;
+mod cache;
 mod claims;
 mod demand;
 mod errors;
@@ -35,7 +36,9 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use pool_core::quota::QuotaWindow;
 use pool_core::standing::Standing;
-use pool_core::{Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, UnixMs};
+use pool_core::{
+    Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, Span, TokenCounts, UnixMs,
+};
 use serde_json::json;
 
 use crate::alias::Listing;
@@ -173,6 +176,10 @@ impl Provider for Codex {
 
     fn reader(&self, route: &Route, demand: &Demand, stream: bool, now: UnixMs) -> Box<dyn Reader> {
         events::reader(route, demand, stream, now)
+    }
+
+    fn cache_life(&self, demand: &Demand, tokens: &TokenCounts) -> Span {
+        cache::life(demand, tokens)
     }
 
     fn socket(&self, route: &Route) -> Option<Box<dyn SocketTurns>> {

@@ -30,7 +30,8 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use pool_core::standing::Standing;
 use pool_core::{
-    Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, QuotaWindow, Secret, UnixMs,
+    Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, QuotaWindow, Secret, Span, TokenCounts,
+    UnixMs,
 };
 use serde_json::json;
 
@@ -185,6 +186,10 @@ impl Provider for Gemini {
     fn reader(&self, route: &Route, demand: &Demand, stream: bool, now: UnixMs) -> Box<dyn Reader> {
         let chunks = is_stream(route) || route.path.ends_with(":generateContent");
         Box::new(events::AnswerReader::new(demand, stream, chunks, now))
+    }
+
+    fn cache_life(&self, _demand: &Demand, tokens: &TokenCounts) -> Span {
+        demand::cache_life(tokens)
     }
 
     fn speak_of_pool(&self, headers: &mut HeaderMap, _served: &Account, _standing: &Standing, _now: UnixMs) {

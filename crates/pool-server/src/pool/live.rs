@@ -49,7 +49,7 @@ struct TakenSlot {
 
 impl Drop for TakenSlot {
     fn drop(&mut self) {
-        self.pool.change(Some(&self.grant.account.id), |pool, _| pool.release(&self.grant));
+        self.pool.update(Some(&self.grant.account.id), |pool, _| pool.release(&self.grant));
     }
 }
 
@@ -96,11 +96,11 @@ impl LivePool {
             line.dismiss(pool, &id, now);
             return;
         }
-        self.change(may_free(&event).as_ref(), |pool, now| pool.apply(event, now));
+        self.update(may_free(&event).as_ref(), |pool, now| pool.apply(event, now));
     }
 
     /// Changes the state. `frees`: an account that may have room for somebody in line afterwards.
-    fn change(&self, frees: Option<&AccountId>, act: impl FnOnce(&mut Pool, UnixMs)) {
+    fn update(&self, frees: Option<&AccountId>, act: impl FnOnce(&mut Pool, UnixMs)) {
         let now = clock::now();
         let mut state = self.state.lock();
         let State { pool, line, .. } = &mut *state;
@@ -153,6 +153,11 @@ impl LivePool {
     /// Reads the state: for pages, and for the tasks that keep it fresh.
     pub fn read<T>(&self, look: impl FnOnce(&Pool, UnixMs) -> T) -> T {
         look(&self.state.lock().pool, clock::now())
+    }
+
+    /// Takes out what the pool has gathered for others. What it decides by is changed by [`LivePool::apply`] alone.
+    pub fn change<T>(&self, take: impl FnOnce(&mut Pool) -> T) -> T {
+        take(&mut self.state.lock().pool)
     }
 
     /// A client request has arrived: it pays into the retry budget.

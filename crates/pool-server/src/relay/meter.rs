@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{StatusCode, header};
-use pool_core::AccountId;
 use pool_core::pool::Event;
 use pool_core::quota::QuotaWindow;
 use pool_core::usage::{Ending, UsageRecord};
 use pool_core::verdict::Verdict;
+use pool_core::{AccountId, Demand, SessionKey};
 use pool_providers::reply::{News, Stage};
 
 use super::answer::{Answer, Broken};
+use super::draw::draw;
 use super::path::Errand;
 use crate::app::{App, Counted};
 use crate::pool::Lease;
@@ -22,7 +23,8 @@ pub struct Meter {
     app: Arc<App>,
     lease: Option<Lease>,
     _under_way: Arc<Counted>,
-    light: bool,
+    demand: Demand,
+    session: Option<SessionKey>,
     /// The provider told of a failure inside the answer.
     failed: bool,
     account: AccountId,
@@ -57,7 +59,8 @@ impl Meter {
             app: errand.app.clone(),
             lease: Some(lease.share()),
             _under_way: errand.under_way.clone(),
-            light: errand.demand.light,
+            demand: errand.demand.clone(),
+            session: errand.session,
             failed: false,
             account: lease.account.id.clone(),
             alias: errand.menu.alias().map(str::to_owned),
@@ -118,6 +121,7 @@ impl Meter {
             self.record.model = answer.tap.model().map(str::to_owned);
         }
         let total = self.started.elapsed();
+        draw(&self.app, &self.account, &self.demand, self.session, self.record.tokens, total);
         self.record.first_byte_ms = millis(self.first_byte.unwrap_or(total));
         self.record.total_ms = millis(total);
         tracing::info!(
@@ -125,7 +129,7 @@ impl Meter {
             model = self.record.model, asked = self.alias, status = self.record.status, ending = ?ending, tokens = self.record.tokens.map(|tokens| tokens.total()),
             attempts = self.record.attempts, ms = self.record.total_ms, "served"
         );
-        if !self.light {
+        if !self.demand.light {
             self.app.keep(self.record.clone());
         }
     }

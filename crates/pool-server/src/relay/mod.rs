@@ -5,6 +5,7 @@ pub mod attempt;
 pub mod body;
 pub mod deliver;
 pub mod delivery;
+mod draw;
 mod echo;
 pub mod headers;
 pub mod keep_alive;

@@ -41,6 +41,8 @@ pub struct Errand {
     pub demand: Demand,
     pub menu: Menu,
     pub session: Option<SessionKey>,
+    /// The conversation that this one is a part of.
+    pub parent: Option<SessionKey>,
     /// Told to the client as `x-pool-request`.
     pub id: String,
     pub arrived: UnixMs,
@@ -76,10 +78,12 @@ impl Errand {
         let provider = provider(&app.registry, route)?;
         let mut demand = provider.demand(route, &head(&parts), &received.seen);
         demand.light |= route.kind == Kind::Relay { light: true };
-        let session = demand.session.as_deref().map(|id| SessionKey::new(demand.provider, &caller.name, id));
+        let key = |id: &str| SessionKey::new(demand.provider, &caller.name, id);
+        let (session, parent) = (demand.session.as_deref().map(key), demand.parent.as_deref().map(key));
         let under_way = Arc::new(app.in_flight.enter());
         let (menu, demand) = Menu::new(&app, provider, demand);
-        Ok(Self { app, route, parts, received, demand, menu, session, id: request_id(), arrived, started, under_way })
+        let id = request_id();
+        Ok(Self { app, route, parts, received, demand, menu, session, parent, id, arrived, started, under_way })
     }
 
     /// Runs the request to the point where its answer can go out. `early` learns of a successful head that waits for its first
@@ -93,7 +97,7 @@ impl Errand {
         self.app.pool.count_request(self.demand.provider);
         loop {
             let tried: Vec<AccountId> = refused.iter().chain(&stumbled).cloned().collect();
-            let ask = Ask::new(&self.demand, self.session).after(&tried);
+            let ask = Ask::new(&self.demand, self.session).within(self.parent).after(&tried);
             let mut lease = match self.app.pool.lease_by(&ask, self.menu.patience(deadline)).await {
                 Ok(lease) => lease,
                 Err(_) if !stumbled.is_empty() => {

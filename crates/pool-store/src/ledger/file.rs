@@ -151,7 +151,7 @@ fn code(error: &sqlx::Error) -> Option<u32> {
 }
 
 /// May the trouble go by itself?
-fn is_passing(error: &sqlx::Error) -> bool {
+pub(crate) fn is_passing(error: &sqlx::Error) -> bool {
     match error {
         // Busy, locked, I/O (a quota or a file size limit comes as one), full, cannot open (no room for the -shm file).
         sqlx::Error::Database(_) => matches!(code(error), Some(5 | 6 | 10 | 13 | 14)),
@@ -167,7 +167,7 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 /// Why a write failed, in plain words.
-pub(super) fn reason(error: &sqlx::Error) -> String {
+pub(crate) fn reason(error: &sqlx::Error) -> String {
     match code(error) {
         Some(5 | 6) => "another program holds the database locked".into(),
         Some(8) => "the database file is read-only".into(),

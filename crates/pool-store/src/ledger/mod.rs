@@ -17,7 +17,10 @@ use pool_core::UsageRecord;
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, watch};
 
+use crate::memory::Changes;
+
 pub use file::OpenError;
+pub(crate) use file::{is_passing, reason};
 pub use read::{AccountTotals, ReadError, Use};
 pub use write::Writer;
 
@@ -67,6 +70,7 @@ pub struct Opened {
 pub struct Ledger {
     shared: Arc<Shared>,
     queue: mpsc::Sender<UsageRecord>,
+    memory: mpsc::Sender<Changes>,
 }
 
 #[derive(Debug)]
@@ -109,6 +113,8 @@ impl Ledger {
         };
         let ready = trouble.is_none();
         let (queue, records) = mpsc::channel(options.queue.max(1));
+        // One batch on its way and one being written: whoever brings more waits.
+        let (memory, changes) = mpsc::channel(1);
         let shared = Arc::new(Shared {
             pool,
             trouble: Mutex::new(trouble),
@@ -118,8 +124,17 @@ impl Ledger {
             closing: watch::Sender::new(false),
             closed: watch::Sender::new(false),
         });
-        let writer = Writer::new(Arc::clone(&shared), records, options, place.path.clone(), ready);
-        Ok(Opened { ledger: Self { shared, queue }, writer, path: place.path, note: place.note })
+        let writer = Writer::new(Arc::clone(&shared), records, changes, options, place.path.clone(), ready);
+        Ok(Opened { ledger: Self { shared, queue, memory }, writer, path: place.path, note: place.note })
+    }
+
+    /// The database that the ledger is in.
+    pub(crate) fn database(&self) -> SqlitePool {
+        self.shared.pool.clone()
+    }
+
+    pub(crate) fn memory(&self) -> &mpsc::Sender<Changes> {
+        &self.memory
     }
 
     /// Takes a record without waiting. `false`: the queue is full or the ledger is closed, and the record is lost (counted in

@@ -12,12 +12,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::{Options, Shared, file};
+use crate::memory::{self, Changes};
 
 /// Writes what the [`super::Ledger`] takes in.
 #[derive(Debug)]
 pub struct Writer {
     shared: Arc<Shared>,
     records: mpsc::Receiver<UsageRecord>,
+    changes: mpsc::Receiver<Changes>,
+    /// Changes of the slow memory that are not written yet.
+    pending: Option<Changes>,
+    /// Why the slow memory cannot be written now.
+    memory_trouble: Option<String>,
     closing: watch::Receiver<bool>,
     options: Options,
     path: PathBuf,
@@ -35,12 +41,24 @@ impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
         records: mpsc::Receiver<UsageRecord>,
+        changes: mpsc::Receiver<Changes>,
         options: Options,
         path: PathBuf,
         ready: bool,
     ) -> Self {
         let closing = shared.closing.subscribe();
-        Self { shared, records, closing, options, path, ready, batch: Vec::new() }
+        Self {
+            shared,
+            records,
+            changes,
+            pending: None,
+            memory_trouble: None,
+            closing,
+            options,
+            path,
+            ready,
+            batch: Vec::new(),
+        }
     }
 
     /// Runs until the ledger is closed or every handle to it is gone, and then writes what is left.
@@ -51,7 +69,10 @@ impl Writer {
             if !idle && !self.write_until_done().await {
                 break;
             }
+            self.remember().await;
             if !more {
+                // What came last may wait behind what was being written.
+                self.remember().await;
                 break;
             }
         }
@@ -60,11 +81,11 @@ impl Writer {
 
     /// Fills the batch. `false`: nothing will follow.
     async fn gather(&mut self) -> bool {
-        let Self { records, closing, batch, options, ready, .. } = self;
+        let Self { records, changes, pending, closing, batch, options, ready, .. } = self;
         let mut flush_at: Option<Instant> = None;
         while batch.len() < options.batch {
-            // A ledger that could not be opened yet is tried again without waiting for a record.
-            let idle = if *ready { Duration::from_hours(1) } else { options.max_pause };
+            // What could not be opened or written yet is tried again without waiting for a record.
+            let idle = if *ready && pending.is_none() { Duration::from_hours(1) } else { options.max_pause };
             let deadline = flush_at.unwrap_or_else(|| Instant::now() + idle);
             tokio::select! {
                 biased;
@@ -82,6 +103,10 @@ impl Writer {
                         let Ok(record) = records.try_recv() else { return false };
                         batch.push(record);
                     }
+                    return true;
+                }
+                Some(brought) = changes.recv(), if pending.is_none() => {
+                    *pending = Some(brought);
                     return true;
                 }
                 () = tokio::time::sleep_until(deadline) => return true,
@@ -122,6 +147,29 @@ impl Writer {
             self.ready = true;
         }
         insert_all(&self.shared.pool, &self.batch).await.map_err(|error| file::reason(&error))
+    }
+
+    /// Writes what has changed of the slow memory. It is tried once: if it fails it waits, and records go on being written.
+    async fn remember(&mut self) {
+        if self.pending.is_none() {
+            self.pending = self.changes.try_recv().ok();
+        }
+        let Some(changes) = self.pending.as_ref().filter(|_| self.ready) else { return };
+        match memory::write(&self.shared.pool, changes).await {
+            Ok(()) => {
+                self.pending = None;
+                if self.memory_trouble.take().is_some() {
+                    tracing::info!("pins and limits are written again");
+                }
+            }
+            Err(error) => {
+                let reason = file::reason(&error);
+                if self.memory_trouble.as_ref() != Some(&reason) {
+                    tracing::warn!(%reason, "pins and limits cannot be written; a restart now would forget the latest");
+                    self.memory_trouble = Some(reason);
+                }
+            }
+        }
     }
 
     fn settle(&mut self) {

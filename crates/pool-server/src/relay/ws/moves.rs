@@ -32,7 +32,7 @@ impl Talk {
         loop {
             let open = Some(&self.leg.account).filter(|open| turn.left.as_ref() != Some(open));
             let tried = turn.tried();
-            let ask = Ask::new(&turn.demand, Some(turn.session)).after(&tried);
+            let ask = Ask::new(&turn.demand, Some(turn.session)).within(turn.parent).after(&tried);
             let leasing = self.ground.lease(&ask, open, turn.patience());
             let lease = match listening(&mut self.client, &mut self.queue, leasing).await? {
                 Ok(lease) => lease,
@@ -197,7 +197,7 @@ impl Talk {
         tracing::info!(
             request = self.ground.id,
             turn = self.count,
-            bound = turn.demand.bound,
+            binding = %turn.demand.binding,
             "a conversation starts over"
         );
         self.turns.end();

@@ -165,6 +165,11 @@ impl Ground {
         SessionKey::new(demand.provider, &self.caller.name, demand.session.as_deref().unwrap_or(&self.id))
     }
 
+    /// The conversation that a demand's is a part of.
+    pub fn parent(&self, demand: &Demand) -> Option<SessionKey> {
+        demand.parent.as_deref().map(|id| SessionKey::new(demand.provider, &self.caller.name, id))
+    }
+
     /// A failure in the client's dialect.
     pub fn failure(&self, failure: &Failure) -> Reply {
         match provider(&self.app.registry, self.route) {
@@ -176,14 +181,14 @@ impl Ground {
     /// Finds an account whose handshake succeeds. `Err(Some)`: the reply that says why there is none; `Err(None)`: HTTP may do
     /// better.
     async fn choose(&self, demand: &Demand) -> Result<(Leg, HeaderMap), Option<Reply>> {
-        let session = Some(self.session(demand));
+        let (session, parent) = (Some(self.session(demand)), self.parent(demand));
         let (mut trail, mut tried, mut refused) = (Trail::default(), Vec::new(), 0);
         self.app.pool.count_request(demand.provider);
         let patience = self.app.config.timeouts.handshake * HANDSHAKES;
         // A busy account is waited for as long as a handshake takes that does not succeed.
         let deadline = self.started + self.app.config.timeouts.handshake;
         loop {
-            let ask = Ask::new(demand, session).after(&tried);
+            let ask = Ask::new(demand, session).within(parent).after(&tried);
             let mut lease = self.lease(&ask, None, deadline).await.map_err(|none| match none {
                 NoLease::OverHttp => None,
                 NoLease::Refused(refusal) => {

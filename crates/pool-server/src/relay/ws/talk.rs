@@ -175,8 +175,7 @@ impl Talk {
         app.pool.count_request(demand.provider);
         self.count += 1;
         self.sign = Instant::now() + app.config.timeouts.keep_alive;
-        let session = self.ground.session(&demand);
-        let turn = Turn::new(&app, self.count, &create, (menu, demand), session);
+        let turn = Turn::new(&self.ground, self.count, &create, (menu, demand));
         self.place(turn, create).await
     }
 

@@ -17,6 +17,7 @@ use crate::app::{App, Counted};
 use crate::clock;
 use crate::pool::Lease;
 use crate::pool::line::PATIENCE;
+use crate::relay::draw::draw;
 use crate::relay::menu::Menu;
 use crate::relay::receive::Held;
 
@@ -31,6 +32,8 @@ pub struct Turn {
     pub demand: Demand,
     pub menu: Menu,
     pub session: SessionKey,
+    /// The conversation that this one is a part of.
+    pub parent: Option<SessionKey>,
     /// The account that it is on, with its slot.
     pub lease: Option<Lease>,
     pub carry: Carry,
@@ -58,20 +61,16 @@ pub struct Turn {
 }
 
 impl Turn {
-    pub fn new(
-        app: &App,
-        number: u32,
-        create: &Utf8Bytes,
-        (menu, demand): (Menu, Demand),
-        session: SessionKey,
-    ) -> Self {
+    pub fn new(ground: &Ground, number: u32, create: &Utf8Bytes, (menu, demand): (Menu, Demand)) -> Self {
+        let app = &ground.app;
         let size = create.len();
         let held = (size <= app.config.replay_cap).then(|| app.replay.hold(size)).flatten();
         Self {
             create: held.map(|held| (create.clone(), held)),
+            session: ground.session(&demand),
+            parent: ground.parent(&demand),
             demand,
             menu,
-            session,
             lease: None,
             carry: Carry::All,
             renewed: false,
@@ -99,7 +98,7 @@ impl Turn {
 
     /// Can it go to another account as it is?
     pub fn stands_alone(&self) -> bool {
-        !self.demand.bound && self.create.is_some()
+        !self.demand.is_bound() && self.create.is_some()
     }
 
     pub fn tried(&self) -> Vec<AccountId> {
@@ -218,6 +217,8 @@ impl Turn {
     pub fn end(self, ground: &Ground, turns: &dyn SocketTurns, status: u16, ending: Ending) {
         let Some(lease) = self.lease else { return };
         let total = self.started.elapsed();
+        let tokens = turns.usage();
+        draw(&ground.app, &lease.account.id, &self.demand, Some(self.session), tokens, total);
         let record = UsageRecord {
             request_id: format!("{}.{}", ground.id, self.number),
             at: self.at,
@@ -228,7 +229,7 @@ impl Turn {
             session: Some(self.session.short()),
             status,
             ending,
-            tokens: turns.usage(),
+            tokens,
             attempts: u32::try_from(self.trail.attempts.len() + 1).unwrap_or(u32::MAX),
             first_byte_ms: millis(self.first_byte.unwrap_or(total)),
             total_ms: millis(total),
