@@ -7,17 +7,21 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::account::{Account, AccountId, Credentials};
-use crate::ask::Ask;
+use crate::ask::{Ask, Rights};
 use crate::choose;
 use crate::decision::{Considered, Decision, Finding, MOST_CONSIDERED};
 use crate::demand::{Demand, SessionKey};
+use crate::eligible::{able, eligible};
 use crate::pins::Pins;
 use crate::policy::{Choice, Policy, Question};
+use crate::price::MicroUsd;
 use crate::quota::{self, Fraction, QuotaWindow, Scope};
-use crate::standing::{Ineligible, Refusal, RefusalWhy, Standing, StandingWindow};
+use crate::refusal::refusal;
+use crate::standing::{Ineligible, Refusal, Standing, StandingWindow};
 use crate::time::{Span, UnixMs};
 use crate::usage::Drawn;
 use crate::verdict::{Cause, Penalty, Until};
+use crate::wishes::{DayBook, KindOrder};
 
 /// One account and its state.
 #[derive(Clone, Debug)]
@@ -32,6 +36,7 @@ pub struct Slot {
     pub cooldowns: Vec<Cooldown>,
     pub in_flight: u32,
     pub last_used: Option<UnixMs>,
+    pub book: DayBook,
 }
 
 /// An account, or one of its model families, kept out for a while.
@@ -91,6 +96,8 @@ pub enum Event {
     /// A request has come to its end: what it took from the account's quota, and what its conversation now has in the
     /// account's cache.
     Drew { id: AccountId, session: Option<SessionKey>, families: Vec<String>, drawn: Drawn },
+    /// A request that arrived at `at` has cost so much, as far as anybody knows.
+    Spent { id: AccountId, at: UnixMs, cost: Option<MicroUsd> },
     /// The operator clears what keeps it out.
     Cleared { id: AccountId },
     /// An account has refused what another has sealed in this conversation.
@@ -130,6 +137,7 @@ pub struct Pool {
     slots: BTreeMap<AccountId, Slot>,
     pub pins: Pins,
     policy: Box<dyn Policy>,
+    kinds: KindOrder,
 }
 
 impl Default for Pool {
@@ -140,7 +148,13 @@ impl Default for Pool {
 
 impl Pool {
     pub fn new(pins: Pins, policy: Box<dyn Policy>) -> Self {
-        Self { slots: BTreeMap::new(), pins, policy }
+        Self { slots: BTreeMap::new(), pins, policy, kinds: KindOrder::default() }
+    }
+
+    /// With the operator's order of the kinds of accounts.
+    #[must_use]
+    pub fn in_order(self, kinds: KindOrder) -> Self {
+        Self { kinds, ..self }
     }
 
     pub fn slots(&self) -> impl Iterator<Item = &Slot> {
@@ -183,6 +197,7 @@ impl Pool {
                     self.pins.drew(session, &id, &drawn, now);
                 }
             }
+            Event::Spent { id, at, cost } => self.with(&id, |slot| slot.book.add(at, cost)),
             Event::Stripped { session } => self.pins.strip(session),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
@@ -209,7 +224,8 @@ impl Pool {
         if candidates.is_empty() {
             return Err(Box::new(refusal(demand, unable, now)));
         }
-        let choice = self.policy.choose(&Question { demand, session, pin, candidates: &candidates, now });
+        let choice =
+            self.policy.choose(&Question { demand, session, pin, kinds: self.kinds, candidates: &candidates, now });
         // A policy that points beyond its candidates must not become a panic.
         let chosen = *candidates.get(choice.index).unwrap_or(&candidates[0]);
         let grant = Grant {
@@ -259,7 +275,7 @@ impl Pool {
             }
         }
         windows.sort_by_key(|window| window.span);
-        let ready = able.iter().filter(|slot| choose::eligible(slot, demand, now).is_ok()).count();
+        let ready = able.iter().filter(|slot| eligible(slot, demand, Rights::OWNER, now).is_ok()).count();
         Standing { accounts: able.len(), ready, windows }
     }
 
@@ -273,6 +289,7 @@ impl Pool {
                 cooldowns: Vec::new(),
                 in_flight: 0,
                 last_used: None,
+                book: DayBook::default(),
                 account: Arc::new(account),
             };
             self.slots.insert(slot.account.id.clone(), slot);
@@ -351,9 +368,6 @@ impl Slot {
 const SETTLE: Span = Span::from_secs(5);
 const TOGETHER: Span = Span::from_secs(1);
 
-/// What a client sits out by itself.
-const A_MOMENT: Span = Span::from_mins(1);
-
 /// How long to keep away when nobody said.
 fn back_off(cause: Cause, strikes: u32) -> Span {
     let doubled = |first: Span, most: Span| Span((first.0 << strikes.clamp(1, 16).saturating_sub(1)).min(most.0));
@@ -397,18 +411,6 @@ fn stand(able: &[&Slot], like: &QuotaWindow, now: UnixMs) -> Option<StandingWind
     })
 }
 
-/// Can this account take the request?
-fn able(slot: &Slot, ask: &Ask<'_>, pinned: Option<&AccountId>, now: UnixMs) -> Result<(), Ineligible> {
-    // What keeps it out says more than that it was tried.
-    choose::eligible(slot, ask.demand, now)?;
-    let id = &slot.account.id;
-    match () {
-        () if ask.tried.contains(id) => Err(Ineligible::Tried),
-        () if ask.demand.bound && pinned.is_some_and(|pin| pin != id) => Err(Ineligible::BoundElsewhere),
-        () => Ok(()),
-    }
-}
-
 fn decision(
     chosen: &Slot,
     choice: &Choice,
@@ -434,49 +436,6 @@ fn decision(
         more: (candidates.len() + unable_count).saturating_sub(considered.len()),
         considered,
     }
-}
-
-/// Sums up why nobody can take it: what a client can be told.
-fn refusal(demand: &Demand, considered: Vec<(AccountId, Ineligible)>, now: UnixMs) -> Refusal {
-    let why = refusal_why(&considered, now);
-    Refusal { provider: demand.provider, model: demand.model.clone(), why, considered }
-}
-
-fn refusal_why(considered: &[(AccountId, Ineligible)], now: UnixMs) -> RefusalWhy {
-    if considered.is_empty() {
-        return RefusalWhy::NoAccounts;
-    }
-    let reasons = || considered.iter().map(|(_, why)| why);
-    // Limits first: somebody who waits will be served.
-    let limits = reasons().filter_map(|why| match why {
-        Ineligible::WindowSpent { window, span, resets_at } => Some((*resets_at, Some(window.clone()), *span)),
-        Ineligible::Cooling { cause: Cause::QuotaSpent | Cause::OutOfCredit, until, .. } => {
-            Some((Some(*until), None, None))
-        }
-        // A throttle that lasts is a limit to whoever waits for it.
-        Ineligible::Cooling { cause: Cause::Throttled, until, .. } if *until > now + A_MOMENT => {
-            Some((Some(*until), None, None))
-        }
-        _ => None,
-    });
-    // The earliest known time; unknown only if none is known.
-    if let Some((resets_at, window, span)) = limits.min_by_key(|(resets_at, ..)| (resets_at.is_none(), *resets_at)) {
-        return RefusalWhy::AllSpent { resets_at, window, span };
-    }
-    let trouble = reasons().filter_map(|why| match why {
-        Ineligible::Cooling { cause, until, .. } if *cause != Cause::ModelRefused => Some((*until, *cause)),
-        _ => None,
-    });
-    if let Some((until, cause)) = trouble.min_by_key(|(until, _)| *until) {
-        return RefusalWhy::Trouble { until: Some(until), cause };
-    }
-    if reasons().any(|why| matches!(why, Ineligible::Tried)) {
-        return RefusalWhy::Trouble { until: None, cause: Cause::UpstreamFailing };
-    }
-    if reasons().all(|why| matches!(why, Ineligible::Kind)) {
-        return RefusalWhy::NoneOfThisKind;
-    }
-    RefusalWhy::NeedsPerson
 }
 
 #[cfg(test)]

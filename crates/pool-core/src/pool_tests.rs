@@ -6,6 +6,7 @@ use crate::account::{AccountKind, Settings};
 use crate::demand::Client;
 use crate::quota::Source;
 use crate::secret::Secret;
+use crate::standing::RefusalWhy;
 
 const CLAUDE: ProviderId = ProviderId("claude");
 const NOW: UnixMs = UnixMs(1_800_000_000_000);

@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use http::{Method, Response, StatusCode, header};
-use pool_core::choose::eligible;
+use pool_core::ask::Rights;
+use pool_core::eligible::eligible;
 use pool_core::pool::Slot;
 use pool_core::quota::Scope;
 use pool_core::standing::Ineligible;
@@ -187,14 +188,26 @@ fn account(app: &App, slot: &Slot, now: UnixMs) -> AccountStatus {
 /// What keeps the account from serving its own client with no particular model.
 fn state(app: &App, slot: &Slot, now: UnixMs) -> (State, Option<String>, Option<UnixMs>) {
     let demand = Demand::any(slot.account.provider, Client::OwnCli);
-    match eligible(slot, &demand, now) {
+    match eligible(slot, &demand, Rights::OWNER, now) {
         Err(Ineligible::Paused) => (State::Paused, Some("paused by hand".into()), None),
         Err(Ineligible::NeedsLogin { why }) => (State::NeedsLogin, Some(why), None),
         Err(Ineligible::Cooling { cause, until, .. }) => (State::Cooling, Some(cause.to_string()), Some(until)),
         Err(Ineligible::WindowSpent { window, resets_at, .. }) => {
             (State::Cooling, Some(format!("its {window} window is spent")), resets_at)
         }
-        Err(Ineligible::Kind | Ineligible::Tried | Ineligible::BoundElsewhere) => (State::Ready, None, None),
+        Err(Ineligible::SpendCap { until }) => {
+            (State::Cooling, Some("it has cost as much today as it may".into()), Some(until))
+        }
+        Err(Ineligible::Busy) => (State::Ready, Some("it has as many requests under way as it may".into()), None),
+        // Of this caller and this demand none of these is true.
+        Err(
+            Ineligible::Kind
+            | Ineligible::Tried
+            | Ineligible::BoundElsewhere
+            | Ineligible::NotForCaller
+            | Ineligible::ModelNotAllowed
+            | Ineligible::Reserved { .. },
+        ) => (State::Ready, None, None),
         Ok(()) if app.keeper.prober.is_checking(&slot.account.id) => (State::Checking, None, None),
         Ok(()) => {
             let family =

@@ -505,6 +505,7 @@ fn every_failure_has_its_status_and_words() {
         (refused(RefusalWhy::NoAccounts), 403, "PERMISSION_DENIED", "pool/gemini/", None),
         (refused(RefusalWhy::NoneOfThisKind), 403, "PERMISSION_DENIED", "API key", None),
         (refused(RefusalWhy::NeedsPerson), 403, "PERMISSION_DENIED", "1 need attention, 1 paused", None),
+        (refused(RefusalWhy::Busy), 429, "RESOURCE_EXHAUSTED", "busy", Some("5s")),
         (
             refused(RefusalWhy::Trouble { until: later, cause: Cause::Throttled }),
             429,
