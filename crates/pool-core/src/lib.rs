@@ -5,6 +5,7 @@
 //! on a virtual clock.
 
 pub mod account;
+pub mod alias;
 pub mod ask;
 pub mod choose;
 pub mod decision;

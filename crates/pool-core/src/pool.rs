@@ -138,6 +138,8 @@ pub struct Pool {
     pub pins: Pins,
     policy: Box<dyn Policy>,
     kinds: KindOrder,
+    /// What accounts have cost today whose files are not there: a file that comes back finds its book.
+    away: BTreeMap<AccountId, DayBook>,
 }
 
 impl Default for Pool {
@@ -148,7 +150,7 @@ impl Default for Pool {
 
 impl Pool {
     pub fn new(pins: Pins, policy: Box<dyn Policy>) -> Self {
-        Self { slots: BTreeMap::new(), pins, policy, kinds: KindOrder::default() }
+        Self { slots: BTreeMap::new(), pins, policy, kinds: KindOrder::default(), away: BTreeMap::new() }
     }
 
     /// With the operator's order of the kinds of accounts.
@@ -170,7 +172,8 @@ impl Pool {
         match event {
             Event::Seen { account, credentials } => self.seen(*account, *credentials),
             Event::Gone { id } => {
-                self.slots.remove(&id);
+                let book = self.slots.remove(&id).map(|slot| slot.book);
+                self.away.extend(book.map(|book| (id, book)));
             }
             Event::Renewed { id, credentials } => self.with(&id, |slot| slot.renew(*credentials)),
             Event::SignInNeeded { id, epoch, why } => self.with(&id, |slot| {
@@ -197,7 +200,7 @@ impl Pool {
                     self.pins.drew(session, &id, &drawn, now);
                 }
             }
-            Event::Spent { id, at, cost } => self.with(&id, |slot| slot.book.add(at, cost)),
+            Event::Spent { id, at, cost } => self.book(&id, now).add(at, cost),
             Event::Stripped { session } => self.pins.strip(session),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
@@ -289,7 +292,7 @@ impl Pool {
                 cooldowns: Vec::new(),
                 in_flight: 0,
                 last_used: None,
-                book: DayBook::default(),
+                book: self.away.remove(&account.id).unwrap_or_default(),
                 account: Arc::new(account),
             };
             self.slots.insert(slot.account.id.clone(), slot);
@@ -304,6 +307,14 @@ impl Pool {
         if *slot.credentials != credentials {
             slot.renew(credentials);
         }
+    }
+
+    fn book(&mut self, id: &AccountId, now: UnixMs) -> &mut DayBook {
+        if let Some(slot) = self.slots.get_mut(id) {
+            return &mut slot.book;
+        }
+        self.away.retain(|_, book| book.is_of(now));
+        self.away.entry(id.clone()).or_default()
     }
 
     fn with(&mut self, id: &AccountId, change: impl FnOnce(&mut Slot)) {

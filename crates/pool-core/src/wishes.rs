@@ -139,14 +139,19 @@ impl DayBook {
         }
     }
 
+    /// Is it the book of the day of `now`?
+    pub fn is_of(&self, now: UnixMs) -> bool {
+        self.day == day_of(now)
+    }
+
     /// Spent on the day of `now`.
     pub fn spent(&self, now: UnixMs) -> MicroUsd {
-        if self.day == day_of(now) { self.spent } else { MicroUsd::ZERO }
+        if self.is_of(now) { self.spent } else { MicroUsd::ZERO }
     }
 
     /// Requests of the day of `now` whose cost nobody knows. They count as nothing.
     pub fn unpriced(&self, now: UnixMs) -> u64 {
-        if self.day == day_of(now) { self.unpriced } else { 0 }
+        if self.is_of(now) { self.unpriced } else { 0 }
     }
 }
 

@@ -7,6 +7,7 @@ use pool_core::quota::QuotaWindow;
 use pool_core::standing::Standing;
 use pool_core::{Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, Settings, UnixMs};
 
+use crate::alias::Listing;
 use crate::claude::Claude;
 use crate::codex::Codex;
 use crate::gemini::{Gemini, OauthClient};
@@ -129,6 +130,21 @@ pub trait Provider: Send + Sync {
     fn client(&self, head: &Head<'_>) -> Client;
 
     fn demand(&self, route: &Route, head: &Head<'_>, body: &Body) -> Demand;
+
+    /// The families of limits that a request for this model falls in. See [`Demand::families`].
+    fn families(&self, _model: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Is this, by its looks, the name of one of this provider's models?
+    fn is_own_model(&self, _model: &str) -> bool {
+        false
+    }
+
+    /// The list of models in the answer to this route, if it is one: the pool's aliases are added to it.
+    fn listing(&self, _route: &Route) -> Option<Listing> {
+        None
+    }
 
     /// How the request goes out on an account. An error is the client's (the body cannot be carried over).
     fn outbound(&self, route: &Route, head: &Head<'_>, body: &Body, serving: &Serving<'_>)

@@ -163,10 +163,12 @@ fn a_key_that_has_cost_enough_today_rests_until_midnight() {
     assert_eq!(verdict(&pool, "key", NOW), Err(Ineligible::SpendCap { until: midnight }));
     assert_eq!(verdict(&pool, "plan", NOW), Ok(()), "a plan costs nothing");
     assert_eq!(verdict(&pool, "key", midnight), Ok(()));
-    // A file that is read anew keeps what was spent; a higher cap frees the account at once.
+    // A file that is read anew, or goes and comes back, keeps what was spent; a higher cap frees the account at once.
+    pool.apply(Event::Gone { id: id("key") }, NOW);
+    cost(&mut pool, NOW, Some(5));
     seen(&mut pool, "key", ApiKey, Settings { daily_spend: MicroUsd::from_dollars(2.0), ..Settings::default() });
     assert_eq!(verdict(&pool, "key", NOW), Ok(()));
-    assert_eq!(pool.slot(&id("key")).map(|slot| slot.book.spent(NOW)), Some(MicroUsd(1_000_000)));
+    assert_eq!(pool.slot(&id("key")).map(|slot| slot.book.spent(NOW)), Some(MicroUsd(1_000_005)));
 }
 
 #[test]

@@ -36,7 +36,9 @@ use http::{HeaderMap, StatusCode};
 use pool_core::quota::QuotaWindow;
 use pool_core::standing::Standing;
 use pool_core::{Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, UnixMs};
+use serde_json::json;
 
+use crate::alias::Listing;
 use crate::provider::{FileContent, FileFault, Login, Probed, Provider, Refreshed};
 use crate::reply::{Failure, Reader, Reply};
 use crate::request::{Bases, Body, Call, Head, Outbound, Serving};
@@ -121,6 +123,19 @@ impl Provider for Codex {
 
     fn demand(&self, route: &Route, head: &Head<'_>, body: &Body) -> Demand {
         demand::of(route, head, body)
+    }
+
+    fn families(&self, model: &str) -> Vec<String> {
+        vec![quota::model_family(model)]
+    }
+
+    fn is_own_model(&self, model: &str) -> bool {
+        demand::is_own_model(model)
+    }
+
+    fn listing(&self, route: &Route) -> Option<Listing> {
+        let entry = |name: &str| json!({"id": name, "object": "model", "created": 0, "owned_by": "codex-pool"});
+        (routes::about(route) == "models").then_some(Listing { list: "data", entry })
     }
 
     fn outbound(
