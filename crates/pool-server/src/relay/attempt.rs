@@ -111,7 +111,13 @@ pub async fn send(
     let app = &errand.app;
     let provider = path::provider(&app.registry, errand.route).map_err(Miss::unfit)?;
     let seen = &errand.received.seen;
-    let serving = Serving { account: &lease.account, credentials: &lease.credentials, bases: &app.config.bases, carry };
+    let serving = Serving {
+        account: &lease.account,
+        credentials: &lease.credentials,
+        bases: &app.config.bases,
+        carry,
+        model: None,
+    };
     let outbound = provider.outbound(errand.route, &head(&errand.parts), seen, &serving).map_err(Miss::unfit)?;
     let wrap = outbound.wrap;
     let request = build(errand, outbound).map_err(Miss::unfit)?;

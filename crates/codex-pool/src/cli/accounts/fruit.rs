@@ -52,6 +52,7 @@ impl Provider for Fruit {
                 disabled: value["disabled"] == true,
                 priority: value["priority"].as_i64().unwrap_or(0) as i32,
                 share: value["share"].as_bool(),
+                ..Settings::default()
             },
             credentials: Credentials {
                 access: Secret::new(access),

@@ -88,7 +88,7 @@ impl Talk {
         let ground = &self.ground;
         let body = Body { bytes: create.clone().into(), whole: true };
         let bases = &ground.app.config.bases;
-        let serving = Serving { account: &lease.account, credentials: &lease.credentials, bases, carry };
+        let serving = Serving { account: &lease.account, credentials: &lease.credentials, bases, carry, model: None };
         let edits = provider(&ground.app.registry, ground.route)
             .and_then(|provider| provider.outbound(ground.route, &head(&ground.parts), &body, &serving))
             .map(|outbound| outbound.edits)

@@ -273,6 +273,7 @@ impl Ground {
             credentials: &lease.credentials,
             bases: &app.config.bases,
             carry: Carry::All,
+            model: None,
         };
         let nothing = Body { bytes: Bytes::new(), whole: true };
         let outbound = provider.outbound(self.route, &head(&self.parts), &nothing, &serving).map_err(unfit)?;
