@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use pool_core::{Trail, UsageRecord};
 use pool_providers::Registry;
 use pool_providers::routes::Table;
 use pool_store::Ledger;
@@ -28,6 +29,13 @@ pub struct App {
     pub sockets: Sockets,
     /// The order to stop has come: `/readyz` says so.
     pub draining: AtomicBool,
+}
+
+impl App {
+    /// Keeps the record of a request that has come to its end, and the story of how it was decided.
+    pub fn keep(&self, record: UsageRecord, trail: Trail) {
+        self.ledger.keep(record, trail);
+    }
 }
 
 /// Counts what is under way.

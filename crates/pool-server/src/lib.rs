@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 mod dispatch;
 mod edge;
+pub mod explain;
 mod pages;
 pub mod pool;
 pub mod relay;

@@ -14,6 +14,7 @@ pub(super) struct Limits {
     pub(super) socket_message_cap: usize,
     pub(super) max_connections: usize,
     pub(super) probe_every: Duration,
+    pub(super) retention: Duration,
 }
 
 pub(super) fn resolve(values: &mut Values) -> Limits {
@@ -49,5 +50,6 @@ pub(super) fn resolve(values: &mut Values) -> Limits {
         socket_message_cap: values.number("max_socket_message_bytes") as usize,
         max_connections: values.number("max_connections") as usize,
         probe_every: values.seconds("probe_seconds"),
+        retention: Duration::from_hours(24 * values.number("usage_retention_days")),
     }
 }

@@ -125,6 +125,7 @@ fn resolve(inputs: &Inputs, listens: bool) -> Result<Settings, Vec<Problem>> {
         local_access: access.locally_open,
         max_connections: limits.max_connections,
         probe_every: limits.probe_every,
+        retention: limits.retention,
     };
     check_unused(&mut values);
     if !values.problems.is_empty() {

@@ -333,15 +333,12 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "15",
         "How long the head of an answer is held back while its first meaningful event is awaited.",
     ),
-    unused(
-        "nothing is deleted yet",
-        number(
-            "usage_retention_days",
-            "PROXY_USAGE_RETENTION_DAYS",
-            (1, 36_500),
-            "30",
-            "Days that usage records are kept.",
-        ),
+    number(
+        "usage_retention_days",
+        "PROXY_USAGE_RETENTION_DAYS",
+        (1, 36_500),
+        "30",
+        "Days that the story of each request is kept (`codex-pool explain`). What it used is not deleted.",
     ),
     unused(
         "model aliases are not built yet",
