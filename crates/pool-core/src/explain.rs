@@ -5,7 +5,7 @@
 //! and the compiler asks for it.
 
 use crate::account::AccountId;
-use crate::decision::{Cached, Decision, Finding};
+use crate::decision::{Cached, Considered, Decision, Finding};
 use crate::policy::{Part, Score, Why};
 use crate::quota::Scope;
 use crate::standing::{Ineligible, RefusalWhy};
@@ -48,6 +48,7 @@ pub fn request(trail: &Trail, ending: Ending, status: u16, words: &Words<'_>) ->
     let served = match ending {
         Ending::Complete => format!("{name} served it"),
         Ending::Incomplete => format!("{name} began to serve it, and the answer broke off"),
+        Ending::Aborted if last.status.is_none() => format!("The client left before {name} answered"),
         Ending::Aborted => format!("{name} was serving it when the client left"),
         Ending::Failed if status < 400 => format!("{name} served it, and the answer turned into an error"),
         Ending::Failed => format!("{name} answered with {status}, which was passed on"),
@@ -73,7 +74,12 @@ pub fn next(found: Result<&Decision, &Refused>, words: &Words<'_>) -> String {
 /// Tries that failed: whose, and of what.
 fn failures(attempts: &[Attempt], left_out: usize) -> String {
     const TOLD: usize = 3;
-    let of = |attempt: &Attempt| format!("{} failed ({})", attempt.name, failure(attempt));
+    let of = |attempt: &Attempt| {
+        let why = failure(attempt);
+        // The first sentence of the provider's says what; the rest is advice to its client.
+        let first = why.split_once(". ").map_or(why.as_str(), |(first, _)| first);
+        format!("{} failed ({})", attempt.name, first.trim_end_matches('.'))
+    };
     let told: Vec<String> = attempts.iter().take(TOLD).map(of).collect();
     match attempts.len() + left_out - told.len() {
         0 => told.join(" and "),
@@ -96,24 +102,24 @@ pub fn why(decision: &Decision, words: &Words<'_>) -> String {
     let cache = || cache(decision.cached, decision.at);
     let pinned = |else_say: &str| decision.pinned.as_ref().map_or_else(|| else_say.to_owned(), |id| (words.name)(id));
     match decision.why {
-        Why::Only => "it is the only account that can".into(),
-        Why::Best => best(decision),
+        Why::Only => "this is the only account that can".into(),
+        Why::Best => format!("no account holds the conversation yet, and {}", best(decision, words)),
         Why::Kept => format!("the conversation stays where its cache is ({})", cache()),
         Why::Cold => {
             let left = pinned("the account that it was on");
             format!(
                 "the conversation leaves {left}, where its cache has gone cold, so that a move costs nothing; {}",
-                best(decision)
+                best(decision, words)
             )
         }
         Why::PinUnable => match (&decision.pinned, pin_trouble(decision)) {
-            (None, _) => format!("the account that the conversation was on is gone; {}", best(decision)),
+            (None, _) => format!("the account that the conversation was on is gone; {}", best(decision, words)),
             // The failed try is told already.
-            (Some(_), Some(Ineligible::Tried)) => best(decision),
+            (Some(_), Some(Ineligible::Tried)) => best(decision, words),
             (Some(id), trouble) => {
                 let trouble =
                     trouble.map_or_else(String::new, |why| format!(" ({})", ineligible(why).told(decision.at, words)));
-                format!("the conversation had to leave {}{trouble}; {}", (words.name)(id), best(decision))
+                format!("the conversation had to leave {}{trouble}; {}", (words.name)(id), best(decision, words))
             }
         },
         Why::Cheaper => {
@@ -132,7 +138,7 @@ fn pin_trouble(decision: &Decision) -> Option<&Ineligible> {
 }
 
 /// The chosen one among those that could, with its numbers.
-fn best(decision: &Decision) -> String {
+fn best(decision: &Decision, words: &Words<'_>) -> String {
     let able = decision.considered.iter().filter(|other| matches!(other.finding, Finding::Able(_))).count();
     let score = decision.considered.iter().find_map(|other| match &other.finding {
         Finding::Able(Some(score)) if other.account == decision.chosen => Some(score),
@@ -140,9 +146,31 @@ fn best(decision: &Decision) -> String {
     });
     let numbers = score.map_or_else(String::new, |score| format!(" ({})", numbers(score)));
     match able {
-        0 | 1 => format!("it is the only account that can{numbers}"),
-        able => format!("it is the best of {able} that can{numbers}"),
+        0 | 1 => format!("this is the only account that can{numbers}"),
+        able => format!("this is the best of {able} that can{numbers}{}", passed_over(decision, words)),
     }
+}
+
+/// Accounts with a higher score than the chosen one's: something else goes before scores.
+pub fn comes_later(considered: &Considered, decision: &Decision) -> bool {
+    let value = |finding: &Finding| match finding {
+        Finding::Able(Some(score)) => Some(score.value),
+        _ => None,
+    };
+    let chosen = decision.considered.iter().find(|other| other.account == decision.chosen);
+    let chosen = chosen.and_then(|chosen| value(&chosen.finding));
+    value(&considered.finding).zip(chosen).is_some_and(|(its, chosen)| its > chosen)
+}
+
+fn passed_over(decision: &Decision, words: &Words<'_>) -> String {
+    let mut higher = decision.considered.iter().filter(|other| comes_later(other, decision));
+    let Some(first) = higher.next() else { return String::new() };
+    let name = (words.name)(&first.account);
+    let who = match higher.count() {
+        0 => format!("{name} comes"),
+        more => format!("{name} and {more} more come"),
+    };
+    format!(", since {who} later by the operator's order or after trouble just now")
 }
 
 fn numbers(score: &Score) -> String {
@@ -171,7 +199,7 @@ pub fn count(tokens: u64) -> String {
 /// A number of a score as people read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
-    /// Over its column.
+    /// Over its column, which numbers of the same heading share.
     pub heading: &'static str,
     pub cell: String,
     /// In a sentence.
@@ -194,8 +222,13 @@ pub fn part(part: Part, value: f64) -> Shown {
                 phrase: format!("{shown}% left of its scarcest window"),
             }
         }
+        Part::AssumedHeadroom => Shown {
+            heading: "LEFT",
+            cell: "not known".into(),
+            phrase: format!("what is left of it is not known, taken for {:.0}%", value * 100.0),
+        },
         Part::InFlight => {
-            let requests = if value == 1.0 { "request" } else { "requests" };
+            let requests = if (value - 1.0).abs() < 1e-9 { "request" } else { "requests" };
             Shown { heading: "RUNNING", cell: format!("{value}"), phrase: format!("{value} {requests} under way") }
         }
     }

@@ -48,11 +48,29 @@ fn every_reason_for_an_account_is_a_clause() {
     let two = || vec![able("work", 0.81, 2.0), able("alt", 0.44, 0.0)];
     let cached = |tokens, until| Some(Cached { tokens, until });
     for (decision, cached, said) in [
-        (decision(Why::Only, None, vec![able("work", 0.2, 0.0)]), None, "it is the only account that can"),
+        (decision(Why::Only, None, vec![able("work", 0.2, 0.0)]), None, "this is the only account that can"),
         (
             decision(Why::Best, None, two()),
             None,
-            "it is the best of 2 that can (81% left of its scarcest window, 2 requests under way)",
+            "no account holds the conversation yet, and this is the best of 2 that can (81% left of its scarcest window, 2 requests under way)",
+        ),
+        (
+            decision(
+                Why::Best,
+                None,
+                vec![Considered {
+                    account: id("work"),
+                    finding: Finding::Able(Some(Score { value: 0.5, parts: vec![(Part::AssumedHeadroom, 0.5)] })),
+                }],
+            ),
+            None,
+            "no account holds the conversation yet, and this is the only account that can (what is left of it is not known, taken for 50%)",
+        ),
+        (
+            decision(Why::Best, None, vec![able("work", 0.44, 0.0), able("key", 0.5, 0.0), able("third", 0.6, 0.0)]),
+            None,
+            "no account holds the conversation yet, and this is the best of 3 that can (44% left of its scarcest window, 0 requests under way), since key and 1 more come \
+             later by the operator's order or after trouble just now",
         ),
         (
             decision(Why::Kept, Some("work"), vec![]),
@@ -72,7 +90,7 @@ fn every_reason_for_an_account_is_a_clause() {
         (
             decision(Why::Cold, Some("alt"), two()),
             None,
-            "the conversation leaves alt, where its cache has gone cold, so that a move costs nothing; it is the best of 2 that \
+            "the conversation leaves alt, where its cache has gone cold, so that a move costs nothing; this is the best of 2 that \
              can (81% left of its scarcest window, 2 requests under way)",
         ),
         (
@@ -82,18 +100,18 @@ fn every_reason_for_an_account_is_a_clause() {
                 vec![able("work", 0.004, 1.0), unable("alt", spent(Some(after(40))))],
             ),
             None,
-            "the conversation had to leave alt (its 5h window is spent, until Sun +40, in 40 min); it is the only account that \
+            "the conversation had to leave alt (its 5h window is spent, until Sun +40, in 40 min); this is the only account that \
              can (0% left of its scarcest window, 1 request under way)",
         ),
         (
             decision(Why::PinUnable, Some("alt"), vec![able("work", 0.9999, 0.0), unable("alt", Ineligible::Tried)]),
             None,
-            "it is the only account that can (99% left of its scarcest window, 0 requests under way)",
+            "this is the only account that can (99% left of its scarcest window, 0 requests under way)",
         ),
         (
             decision(Why::PinUnable, None, two()),
             None,
-            "the account that the conversation was on is gone; it is the best of 2 that can (81% left of its scarcest window, \
+            "the account that the conversation was on is gone; this is the best of 2 that can (81% left of its scarcest window, \
              2 requests under way)",
         ),
         (
@@ -219,41 +237,48 @@ fn a_request_is_one_sentence_whatever_became_of_it() {
     let serves = || attempt("work", Some(200), "", only());
     let refused = || Some(Refused { at: NOW, why: RefusalWhy::NoAccounts, considered: vec![], more: 0 });
     for (attempts, refused, ending, status, said) in [
-        (vec![serves()], None, Ending::Complete, 200, "work served it: it is the only account that can."),
+        (vec![serves()], None, Ending::Complete, 200, "work served it: this is the only account that can."),
         (
             vec![serves()],
             None,
             Ending::Aborted,
             200,
-            "work was serving it when the client left: it is the only account that can.",
+            "work was serving it when the client left: this is the only account that can.",
+        ),
+        (
+            vec![attempt("work", None, "", only())],
+            None,
+            Ending::Aborted,
+            499,
+            "The client left before work answered: this is the only account that can.",
         ),
         (
             vec![serves()],
             None,
             Ending::Incomplete,
             200,
-            "work began to serve it, and the answer broke off: it is the only account that can.",
+            "work began to serve it, and the answer broke off: this is the only account that can.",
         ),
         (
             vec![serves()],
             None,
             Ending::Failed,
             400,
-            "work answered with 400, which was passed on: it is the only account that can.",
+            "work answered with 400, which was passed on: this is the only account that can.",
         ),
         (
             vec![serves()],
             None,
             Ending::Failed,
             200,
-            "work served it, and the answer turned into an error: it is the only account that can.",
+            "work served it, and the answer turned into an error: this is the only account that can.",
         ),
         (
             vec![fails("alt"), serves()],
             None,
             Ending::Complete,
             200,
-            "work served it after alt failed (429 usage_limit_reached): it is the only account that can.",
+            "work served it after alt failed (429 usage_limit_reached): this is the only account that can.",
         ),
         (
             vec![
@@ -268,7 +293,7 @@ fn a_request_is_one_sentence_whatever_became_of_it() {
             Ending::Complete,
             200,
             "work served it after a failed (429 usage_limit_reached), b failed (no answer in 10 s), c failed (429 \
-             usage_limit_reached) and 2 more tries failed: it is the only account that can.",
+             usage_limit_reached) and 2 more tries failed: this is the only account that can.",
         ),
         (vec![], refused(), Ending::Failed, 429, "Nobody could take it: there is no account of this provider."),
         (
@@ -292,7 +317,7 @@ fn a_request_is_one_sentence_whatever_became_of_it() {
         assert_eq!(with_words(|words| request(&trail, ending, status, words)), said);
     }
     let next = with_words(|words| next(Ok(&decision(Why::Only, None, vec![])), words));
-    assert_eq!(next, "work would serve it: it is the only account that can.");
+    assert_eq!(next, "work would serve it: this is the only account that can.");
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub struct Attempt {
     pub name: String,
     /// Status of the reply; `None`: there was none.
     pub status: Option<u16>,
-    /// Why it failed. Empty: its answer went to the client.
+    /// Why it failed. Empty: its answer went to the client, or the client left before there was one.
     pub reason: String,
     /// When that was known.
     pub at: UnixMs,
@@ -78,6 +78,13 @@ impl Trail {
         let mut whole = self.clone();
         whole.note(grant, Some(status), String::new(), now);
         whole
+    }
+
+    /// The whole story, if the client leaves before this account has answered.
+    #[must_use]
+    pub fn abandoned(mut self, grant: &Grant, now: UnixMs) -> Self {
+        self.note(grant, None, String::new(), now);
+        self
     }
 
     /// The whole story, if nobody can take the request. `None`: nobody was asked any more.

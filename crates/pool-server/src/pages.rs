@@ -67,13 +67,11 @@ impl Page {
 
 /// Answers one of our pages.
 pub async fn answer(app: &App, page: Page, peer: std::net::SocketAddr, head: &Head<'_>) -> Response<ReplyBody> {
-    if !page.is_open() {
-        if !admit::is_our_host(&app.config, head.headers) {
-            return problem(
-                StatusCode::MISDIRECTED_REQUEST,
-                "this is not one of the pool's own names: use its address, or set `public_url` to the name that you use",
-            );
-        }
+    if !page.is_open() && !admit::is_our_host(&app.config, head.headers) {
+        return problem(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this is not one of the pool's own names: use its address, or set `public_url` to the name that you use",
+        );
     }
     let caller = match admit::admit(&app.config, peer, head) {
         Ok(caller) => caller.name,

@@ -64,7 +64,9 @@ async fn exchange<T: DeserializeOwned>(
             let text = error.and_then(|error| error.as_str().or_else(|| error.get("message")?.as_str()));
             // Our own words for what cannot be had.
             if let Some(text) = text.filter(|_| status.is_client_error()) {
-                return Err(Problem::new(text, "", "").into());
+                let problem = Problem::new(text, "", "");
+                let wrong_use = status == StatusCode::BAD_REQUEST;
+                return Err(if wrong_use { Failure::wrong_use(problem) } else { problem.into() });
             }
             Err(stranger(address, &format!("{status} {}", text.unwrap_or_default())).into())
         }

@@ -7,7 +7,7 @@ use http::Method;
 use pool_core::AccountId;
 use pool_providers::Registry;
 use pool_server::Config;
-use pool_server::explain::{ExplainPage, answer, render};
+use pool_server::explain::{ExplainPage, Missing, answer, render};
 
 use super::accounts::folder;
 use super::{Output, client, terminal};
@@ -88,6 +88,9 @@ fn from_file(server: &Config, registry: &Registry, id: &str) -> Result<ExplainPa
         .build()
         .map_err(|error| Problem::new("cannot start", error.to_string(), ""))?;
     runtime.block_on(answer::request_in_file(&server.db_path, id, names)).map_err(|missing| {
+        if matches!(missing, Missing::Asked(_)) {
+            return Failure::wrong_use(Problem::new(missing.to_string(), "", ""));
+        }
         let mend = "Start the server, which knows what is not written yet: codex-pool serve";
         Problem::new(missing.to_string(), format!("looked in {}", shown(&server.db_path)), mend).into()
     })

@@ -38,18 +38,18 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(2);
 /// One request: its id, the beginning of it, or `last`.
 pub async fn request(app: &App, id: &str) -> Result<ExplainPage, Missing> {
     let wanted = wanted(id)?;
-    let deadline = tokio::time::Instant::now() + WRITTEN_WITHIN;
-    loop {
-        match one(app.ledger.explained(&wanted).await?, &wanted) {
-            Ok(kept) => return Ok(page(kept, names(app))),
-            // It may have ended a moment ago.
-            Err(Missing::Unknown(_) | Missing::NoneYet)
-                if app.ledger.health().queued > 0 && tokio::time::Instant::now() < deadline =>
-            {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            Err(missing) => return Err(missing),
-        }
+    all_written(app).await;
+    let kept = one(app.ledger.explained(&wanted).await?, &wanted)?;
+    Ok(page(kept, names(app)))
+}
+
+/// Waits until what has been kept so far is in the database: what is asked about may have ended a moment ago.
+async fn all_written(app: &App) {
+    let begun = tokio::time::Instant::now();
+    let health = app.ledger.health();
+    let all = health.written + health.queued;
+    while app.ledger.health().written < all && begun.elapsed() < WRITTEN_WITHIN {
+        tokio::time::sleep(Duration::from_millis(25)).await;
     }
 }
 

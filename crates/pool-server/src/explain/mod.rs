@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 use pool_core::decision::{Considered, Decision, Finding};
 use pool_core::explain::{self, Ends, Words};
 use pool_core::trail::Refused;
+use pool_core::usage::Ending;
 use pool_core::{AccountId, Client, Span, Trail, UnixMs, UsageRecord};
 use serde::{Deserialize, Serialize};
 
@@ -74,7 +75,7 @@ pub struct Told {
 pub struct AccountRow {
     pub id: AccountId,
     pub name: String,
-    /// `chosen`, `could`, or why not in a word or two.
+    /// `chosen`, `could`, `comes later` (its score is higher, but something else goes before scores), or why not in a word or two.
     pub verdict: String,
     /// Why it could not, or was not compared.
     pub reason: Option<String>,
@@ -163,19 +164,28 @@ impl Facts {
 
 /// Who was considered: at the refusal if there was one, else by the decision.
 fn accounts(decision: Option<&Decision>, refused: Option<&Refused>, facts: &Facts) -> (Vec<AccountRow>, usize) {
-    let (considered, more, chosen) = match (refused, decision) {
-        (Some(refused), _) => (&refused.considered, refused.more, None),
-        (None, Some(decision)) => (&decision.considered, decision.more, Some(&decision.chosen)),
-        (None, None) => return (Vec::new(), 0),
-    };
-    (considered.iter().map(|one| account(one, chosen == Some(&one.account), facts)).collect(), more)
+    match (refused, decision) {
+        (Some(refused), _) => {
+            let row = |one: &Considered| account(one, "could", facts);
+            (refused.considered.iter().map(row).collect(), refused.more)
+        }
+        (None, Some(decision)) => {
+            let row = |one: &Considered| match one {
+                one if one.account == decision.chosen => account(one, "chosen", facts),
+                one if explain::comes_later(one, decision) => account(one, "comes later", facts),
+                one => account(one, "could", facts),
+            };
+            (decision.considered.iter().map(row).collect(), decision.more)
+        }
+        (None, None) => (Vec::new(), 0),
+    }
 }
 
-fn account(considered: &Considered, chosen: bool, facts: &Facts) -> AccountRow {
+fn account(considered: &Considered, able: &str, facts: &Facts) -> AccountRow {
     let row = AccountRow {
         id: considered.account.clone(),
         name: facts.name(&considered.account),
-        verdict: if chosen { "chosen" } else { "could" }.into(),
+        verdict: able.into(),
         reason: None,
         until_ms: None,
         until_unknown: false,
@@ -183,7 +193,7 @@ fn account(considered: &Considered, chosen: bool, facts: &Facts) -> AccountRow {
         score: None,
     };
     match &considered.finding {
-        Finding::Able(None) if chosen => row,
+        Finding::Able(None) if able == "chosen" => row,
         Finding::Able(None) => AccountRow { reason: Some("not compared".into()), ..row },
         Finding::Able(Some(score)) => {
             let number = |(part, value): &(_, f64)| {
@@ -206,19 +216,24 @@ fn steps(trail: &Trail, record: &UsageRecord, words: &Words<'_>) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut step = |at: UnixMs, text: String| steps.push(Step { at_ms: at.0, text });
     let half = trail.attempts.len() / 2;
+    // The sentence tells why the one that served was chosen.
+    let told =
+        trail.attempts.iter().rposition(|attempt| attempt.decision.is_some()).filter(|_| !record.account.is_nobody());
     for (index, attempt) in trail.attempts.iter().enumerate() {
         let name = &attempt.name;
         if trail.left_out > 0 && index == half {
             step(attempt.at, format!("({} more tries are not kept)", trail.left_out));
         }
         match &attempt.decision {
+            Some(decision) if told == Some(index) => step(decision.at, format!("{name} is chosen")),
             Some(decision) => step(decision.at, format!("{name} is chosen: {}", explain::why(decision, words))),
             None if index > 0 => step(attempt.at, format!("{name} is tried again")),
             None => {}
         }
         match (attempt.reason.as_str(), attempt.status) {
             ("", Some(status)) => step(attempt.at, format!("{name} answers: {status}")),
-            ("", None) => step(attempt.at, format!("{name} answers")),
+            // The client left first, which the end tells.
+            ("", None) => {}
             _ => step(attempt.at, format!("{name} fails: {}", explain::failure(attempt))),
         }
     }
@@ -232,15 +247,13 @@ fn steps(trail: &Trail, record: &UsageRecord, words: &Words<'_>) -> Vec<Step> {
 /// What the record itself tells.
 fn ends(record: &UsageRecord) -> Vec<Step> {
     let after = |ms: u64| (record.at + Span::from_millis(ms)).0;
-    let mut ended = format!("the end: {}", explain::ending(record.ending));
-    if record.account.is_nobody() {
-        ended = format!("the client is told: {}", record.status);
-    } else {
-        match record.tokens {
-            Some(tokens) => ended += &format!(", {} tokens", explain::count(tokens.total())),
-            None => ended += ", tokens not known",
-        }
-    }
+    let told = explain::ending(record.ending);
+    let ended = match record.tokens {
+        _ if record.account.is_nobody() && record.ending == Ending::Aborted => told.to_owned(),
+        _ if record.account.is_nobody() => format!("the client is told: {}", record.status),
+        Some(tokens) => format!("the end: {told}, {} tokens", explain::count(tokens.total())),
+        None => format!("the end: {told}, tokens not known"),
+    };
     let end = Step { at_ms: after(record.total_ms), text: ended };
     let first = Step { at_ms: after(record.first_byte_ms), text: "the client gets the first byte".into() };
     if record.first_byte_ms < record.total_ms { vec![first, end] } else { vec![end] }

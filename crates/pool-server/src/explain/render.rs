@@ -69,10 +69,6 @@ fn table(out: &mut String, told: &Told, then: UnixMs, look: &Look, now: UnixMs) 
     let name = widest("ACCOUNT", &|row| chars(&row.name).min(LONGEST_NAME)) + GAP;
     let verdict = widest("VERDICT", &|row| chars(&row.verdict)) + GAP;
     let columns = columns(told, look.width.saturating_sub(name + verdict));
-    let cell = |row: &AccountRow, column: &Column| match column.index {
-        Some(index) => row.numbers.get(index).map_or_else(String::new, |number| number.cell.clone()),
-        None => row.score.map(figure).unwrap_or_default(),
-    };
     let mut line = |start: String, rest: String| {
         let whole: String = (start + &rest).chars().map(harmless).collect();
         *out += cut(whole.trim_end(), look.width).as_str();
@@ -84,7 +80,7 @@ fn table(out: &mut String, told: &Told, then: UnixMs, look: &Look, now: UnixMs) 
     for row in &told.accounts {
         let rest = match &row.reason {
             Some(_) => reason(row, then, now, look, name + verdict),
-            None => columns.iter().map(|column| right(&cell(row, column), column.width)).collect(),
+            None => columns.iter().map(|column| right(&cell(row, &column.heading), column.width)).collect(),
         };
         line(start(&row.name, &row.verdict), rest);
     }
@@ -95,30 +91,43 @@ fn table(out: &mut String, told: &Told, then: UnixMs, look: &Look, now: UnixMs) 
 
 struct Column {
     heading: String,
-    /// Which of the numbers; `None`: the score.
-    index: Option<usize>,
     /// With the gap before it.
     width: usize,
 }
 
+const SCORE: &str = "SCORE";
+
+impl Column {
+    fn new(heading: &str, told: &Told) -> Self {
+        let cells = told.accounts.iter().map(|row| chars(&cell(row, heading)));
+        Self { heading: heading.to_owned(), width: cells.max().unwrap_or(0).max(chars(heading)) + GAP }
+    }
+}
+
+/// What stands under a heading. Empty: the account was not compared.
+fn cell(row: &AccountRow, heading: &str) -> String {
+    match row.score {
+        None => String::new(),
+        Some(score) if heading == SCORE => figure(score),
+        Some(_) => {
+            let number = row.numbers.iter().find(|number| number.heading == heading);
+            number.map_or_else(|| "-".to_owned(), |number| number.cell.clone())
+        }
+    }
+}
+
 /// The columns that there is room for: what comes last goes first, but for the score.
 fn columns(told: &Told, room: usize) -> Vec<Column> {
-    let like = told.accounts.iter().max_by_key(|row| row.numbers.len());
-    let numbers = like.map(|row| row.numbers.as_slice()).unwrap_or_default();
-    let mut columns: Vec<Column> = numbers
-        .iter()
-        .enumerate()
-        .map(|(index, number)| {
-            let cells = told.accounts.iter().filter_map(|row| row.numbers.get(index)).map(|number| chars(&number.cell));
-            let width = cells.max().unwrap_or(0).max(chars(&number.heading)) + GAP;
-            Column { heading: number.heading.clone(), index: Some(index), width }
-        })
-        .collect();
-    if told.accounts.iter().any(|row| row.score.is_some()) {
-        let cells = told.accounts.iter().filter_map(|row| row.score).map(|score| chars(&figure(score)));
-        let width = cells.max().unwrap_or(0).max("SCORE".len()) + GAP;
-        columns.push(Column { heading: "SCORE".into(), index: None, width });
+    let mut headings: Vec<&str> = Vec::new();
+    for number in told.accounts.iter().flat_map(|row| &row.numbers) {
+        if !headings.contains(&number.heading.as_str()) {
+            headings.push(&number.heading);
+        }
     }
+    if told.accounts.iter().any(|row| row.score.is_some()) {
+        headings.push(SCORE);
+    }
+    let mut columns: Vec<Column> = headings.into_iter().map(|heading| Column::new(heading, told)).collect();
     while columns.iter().map(|column| column.width).sum::<usize>() > room && !columns.is_empty() {
         let at = columns.len().saturating_sub(2);
         columns.remove(at);

@@ -135,8 +135,18 @@ impl Unserved {
 
     /// Keeps it, with the status that the client is told.
     pub fn keep(self, status: StatusCode) {
+        self.close(status.as_u16());
+    }
+
+    /// Keeps it: the client has left. 499 is what others write into their logs for that.
+    pub fn abandon(mut self) {
+        self.record.ending = Ending::Aborted;
+        self.close(499);
+    }
+
+    fn close(self, status: u16) {
         if !self.light {
-            self.app.keep(UsageRecord { status: status.as_u16(), ..self.record }, self.trail);
+            self.app.keep(UsageRecord { status, ..self.record }, self.trail);
         }
     }
 }

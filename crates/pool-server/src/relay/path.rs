@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
-use pool_core::pool::Event;
+use pool_core::pool::{Event, Grant};
 use pool_core::standing::{Refusal, RefusalWhy};
 use pool_core::verdict::Verdict;
 use pool_core::{AccountId, Ask, Demand, SessionKey, Trail, UnixMs};
@@ -83,7 +83,7 @@ impl Errand {
     /// Runs the request to the point where its answer can go out. `early` learns of a successful head that waits for its first
     /// meaningful event.
     pub async fn run(self, early: watch::Sender<Option<deliver::Head>>) -> Result<Opened, Box<GaveUp>> {
-        let mut trail = Trail::default();
+        let mut story = UnderWay { errand: &self, trail: Trail::default(), asked: None };
         let mut last: Option<Miss> = None;
         // Accounts that refused, and accounts that failed in passing and may be asked once more.
         let (mut refused, mut stumbled) = (Vec::new(), Vec::<AccountId>::new());
@@ -93,13 +93,16 @@ impl Errand {
             let mut lease = match self.app.pool.lease(&Ask::new(&self.demand, self.session).after(&tried)) {
                 Ok(lease) => lease,
                 Err(_) if !stumbled.is_empty() => {
-                    tokio::time::sleep(PAUSE * trail.transient.clamp(1, 8)).await;
+                    tokio::time::sleep(PAUSE * story.trail.transient.clamp(1, 8)).await;
                     stumbled.clear();
                     continue;
                 }
-                Err(refusal) => return Err(self.give_up(Some(*refusal), last, &trail)),
+                Err(refusal) => return Err(self.give_up(Some(*refusal), last, &story.told())),
             };
-            let miss = match self.try_on(&mut lease, &mut trail, &early).await {
+            story.asked = Some(Grant::clone(&lease));
+            let tried = self.try_on(&mut lease, &mut story.trail, &early).await;
+            story.asked = None;
+            let miss = match tried {
                 Ok(opened) => return Ok(opened),
                 Err(miss) => miss,
             };
@@ -107,12 +110,12 @@ impl Errand {
             drop(lease);
             let transient = miss.judgement.is_transient();
             last = Some(miss);
-            let exhausted = transient && trail.transient >= self.app.config.max_attempts;
+            let exhausted = transient && story.trail.transient >= self.app.config.max_attempts;
             if exhausted
                 || !self.received.can_be_sent()
                 || (transient && !self.app.pool.may_retry(self.demand.provider))
             {
-                return Err(self.give_up(None, last, &trail));
+                return Err(self.give_up(None, last, &story.told()));
             }
             if transient { stumbled.push(account) } else { refused.push(account) }
         }
@@ -182,6 +185,28 @@ impl Errand {
                 status: None,
                 unserved,
             }),
+        }
+    }
+}
+
+/// The story of a request that has no answer yet. Dropped while an account is asked: the client has left.
+struct UnderWay<'a> {
+    errand: &'a Errand,
+    trail: Trail,
+    asked: Option<Grant>,
+}
+
+impl UnderWay<'_> {
+    fn told(&mut self) -> Trail {
+        std::mem::take(&mut self.trail)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some(asked) = &self.asked {
+            let trail = std::mem::take(&mut self.trail).abandoned(asked, clock::now());
+            Unserved::new(self.errand, trail).abandon();
         }
     }
 }
