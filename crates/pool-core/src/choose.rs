@@ -1,7 +1,8 @@
 //! Choosing: who of those that can take a request should.
 //!
-//! The pin if there is one (unless it is to a paid key while a plan could serve, or as the operator orders the kinds); else by the operator's priority, by kind, those
-//! without recent trouble first, and then the most headroom over all windows that limit the request.
+//! The pin if there is one (unless it is to a paid key while a plan could serve, or as the operator orders the kinds); else by the
+//! operator's priority, by kind, those without recent trouble first, and then the most headroom over all windows that limit the
+//! request, times the account's weight.
 
 use std::cmp::Ordering;
 

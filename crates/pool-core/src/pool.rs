@@ -102,6 +102,8 @@ pub enum Event {
     Cleared { id: AccountId },
     /// An account has refused what another has sealed in this conversation.
     Stripped { session: SessionKey },
+    /// The conversation was not served where it is pinned to.
+    Unpinned { session: SessionKey },
 }
 
 /// An account handed to one attempt. The slot is taken until [`Pool::release`].
@@ -172,8 +174,9 @@ impl Pool {
         match event {
             Event::Seen { account, credentials } => self.seen(*account, *credentials),
             Event::Gone { id } => {
+                self.away.retain(|_, book| book.is_of(now));
                 let book = self.slots.remove(&id).map(|slot| slot.book);
-                self.away.extend(book.map(|book| (id, book)));
+                self.away.extend(book.filter(|book| book.is_of(now)).map(|book| (id, book)));
             }
             Event::Renewed { id, credentials } => self.with(&id, |slot| slot.renew(*credentials)),
             Event::SignInNeeded { id, epoch, why } => self.with(&id, |slot| {
@@ -200,8 +203,9 @@ impl Pool {
                     self.pins.drew(session, &id, &drawn, now);
                 }
             }
-            Event::Spent { id, at, cost } => self.book(&id, now).add(at, cost),
+            Event::Spent { id, at, cost } => self.book(&id, now).add(at, cost, now),
             Event::Stripped { session } => self.pins.strip(session),
+            Event::Unpinned { session } => self.pins.forget(session),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
                 slot.windows.retain(|window| !window.is_exhausted(now));

@@ -1,8 +1,9 @@
 //! What tokens cost: a table of prices and the arithmetic on it, in whole micro-dollars.
 //!
 //! The table that is compiled in is a trimmed copy of a published one (its source and date are in it); a file of the operator's
-//! goes on top. What a model costs that no table knows is unknown, never zero. For an API key it is money; for a subscription it is what the
-//! same tokens would have cost by the API.
+//! goes on top. What a model costs that no table knows is unknown, never zero. For an API key it is money; for a subscription it is
+//! what the same tokens would have cost by the API. Rates are the standard ones: service tiers (priority, flex, batch) are not
+//! told apart.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -125,10 +125,10 @@ impl DayBook {
     }
 
     /// A request that arrived at `at` has cost so much; `None`: nobody knows how much. What belongs to a day before the book's
-    /// is over.
-    pub fn add(&mut self, at: UnixMs, cost: Option<MicroUsd>) {
+    /// is over. A book of a day that is yet to come was written before the clock was set back.
+    pub fn add(&mut self, at: UnixMs, cost: Option<MicroUsd>, now: UnixMs) {
         let day = day_of(at);
-        if day > self.day {
+        if day > self.day || self.day > day_of(now) {
             *self = Self { day, ..Self::default() };
         }
         if day == self.day {
@@ -197,13 +197,15 @@ mod tests {
         let midnight = UnixMs(20_001 * DAY_MS);
         assert_eq!((DayBook::begin(noon), DayBook::end(noon)), (UnixMs(20_000 * DAY_MS), midnight));
         let mut book = DayBook::default();
-        book.add(noon, Some(MicroUsd(5)));
-        book.add(noon, Some(MicroUsd(7)));
-        book.add(noon, None);
+        book.add(noon, Some(MicroUsd(5)), noon);
+        book.add(noon, Some(MicroUsd(7)), noon);
+        book.add(noon, None, noon);
         assert_eq!((book.spent(noon), book.unpriced(noon)), (MicroUsd(12), 1));
         assert_eq!((book.spent(midnight), book.unpriced(midnight)), (MicroUsd::ZERO, 0), "a new day");
-        book.add(midnight, Some(MicroUsd(1)));
-        book.add(noon, Some(MicroUsd(100)));
+        book.add(midnight, Some(MicroUsd(1)), midnight);
+        book.add(noon, Some(MicroUsd(100)), midnight);
         assert_eq!(book.spent(midnight), MicroUsd(1), "yesterday's last request costs yesterday");
+        book.add(noon, Some(MicroUsd(100)), noon);
+        assert_eq!(book.spent(noon), MicroUsd(100), "the clock was set back");
     }
 }

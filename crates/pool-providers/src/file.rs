@@ -42,7 +42,7 @@ pub(crate) fn parse(text: &[u8], mend: &str) -> Result<Map<String, Value>, FileF
 }
 
 /// The pool's own keys, which may stand at the top of any credential file. `null` is the same as absent.
-pub(crate) fn settings(file: &Map<String, Value>) -> Result<Settings, FileFault> {
+pub fn settings(file: &Map<String, Value>) -> Result<Settings, FileFault> {
     let keys = Keys(file);
     Ok(Settings {
         name: keys.read("name", "a text", name)?,

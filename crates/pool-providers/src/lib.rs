@@ -16,4 +16,5 @@ pub mod request;
 pub mod routes;
 pub mod socket;
 
+pub use file::settings as pool_keys;
 pub use provider::{Provider, Registry};

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::pool::{Keeper, LivePool};
 use crate::relay::receive::ReplayBudget;
 use crate::relay::ws::Sockets;
+use crate::spend::Till;
 use crate::upstream::SharedUpstream;
 
 /// The running server's parts.
@@ -24,6 +25,7 @@ pub struct App {
     pub keeper: Keeper,
     pub upstream: SharedUpstream,
     pub ledger: Ledger,
+    pub till: Till,
     pub replay: Arc<ReplayBudget>,
     pub in_flight: Gauge,
     pub sockets: Sockets,
@@ -32,8 +34,9 @@ pub struct App {
 }
 
 impl App {
-    /// Keeps the record of a request that has come to its end, and the story of how it was decided.
+    /// Keeps the record of a request that has come to its end, with the story of how it was decided, and counts what it cost.
     pub fn keep(&self, record: UsageRecord, trail: Trail) {
+        self.till.take(&record);
         self.ledger.keep(record, trail);
     }
 }

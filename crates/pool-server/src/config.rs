@@ -3,9 +3,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use pool_core::Secret;
+use pool_core::alias::Aliases;
+use pool_core::wishes::KindOrder;
+use pool_core::{Prices, Secret};
 use pool_providers::request::Bases;
 
 #[derive(Clone, Debug)]
@@ -42,6 +45,12 @@ pub struct Config {
     pub probe_every: Duration,
     /// How long the stories of requests are kept.
     pub retention: Duration,
+    /// Which kind of account goes first.
+    pub kinds: KindOrder,
+    /// What models cost.
+    pub prices: Arc<Prices>,
+    /// Other names for models.
+    pub aliases: Aliases,
 }
 
 /// Which kind of outbound proxy, and where.
@@ -62,7 +71,7 @@ pub struct Timeouts {
     pub response_head: Duration,
     /// The same for compaction, which thinks long before it speaks.
     pub response_head_long: Duration,
-    /// From a WebSocket's handshake sent to its answer: Codex waits 15 s for its own, in which several accounts should fit.
+    /// From a WebSocket's handshake sent to its answer: Codex waits 15 s for its own.
     pub handshake: Duration,
     /// Sockets older than this end between turns: the provider ends them after an hour, wherever they stand.
     pub socket_life: Duration,
@@ -114,7 +123,7 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             max_attempts: 3,
             disable_refresh: false,
-            websockets: false,
+            websockets: true,
             socket_message_cap: 64 << 20,
             replay_cap: 16 << 20,
             replay_budget: 256 << 20,
@@ -124,6 +133,9 @@ impl Default for Config {
             max_connections: 10_000,
             probe_every: Duration::from_mins(5),
             retention: Duration::from_hours(30 * 24),
+            kinds: KindOrder::default(),
+            prices: Arc::default(),
+            aliases: Aliases::default(),
         }
     }
 }

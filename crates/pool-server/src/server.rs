@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use pool_core::Pool;
 use pool_providers::Registry;
 use pool_providers::routes::Table;
 use pool_store::Ledger;
@@ -19,6 +20,7 @@ use crate::edge;
 use crate::pool::{self, Keeper, LivePool};
 use crate::relay::receive::ReplayBudget;
 use crate::relay::ws::Sockets;
+use crate::spend::Till;
 use crate::upstream::Upstream;
 
 /// A server that is ready to accept.
@@ -93,7 +95,7 @@ impl Server {
 
     async fn start_with(config: Config, registry: Registry, listener: TcpListener) -> Result<Self, StartError> {
         let registry = Arc::new(registry);
-        let pool = Arc::new(LivePool::default());
+        let pool = Arc::new(LivePool::new(Pool::default().in_order(config.kinds)));
         let upstream = Arc::new(Upstream::new(&config));
         let keeper = Keeper::start(&config, registry.clone(), pool.clone(), upstream.clone())?;
         let options = pool_store::ledger::Options { retention: config.retention, ..Default::default() };
@@ -101,6 +103,8 @@ impl Server {
         if let Some(note) = opened.note {
             tracing::warn!("{note}");
         }
+        let till = Till::new(config.prices.clone(), pool.clone());
+        till.take_up(&opened.ledger).await;
         let ledger_writer = tokio::spawn(opened.writer.run());
         let app = Arc::new(App {
             table: Table::new(&registry),
@@ -111,6 +115,7 @@ impl Server {
             keeper,
             upstream,
             ledger: opened.ledger,
+            till,
             in_flight: Gauge::default(),
             sockets: Sockets::default(),
             draining: AtomicBool::new(false),

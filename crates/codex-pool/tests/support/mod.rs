@@ -65,11 +65,7 @@ impl Rig {
     }
 
     fn launch(&self, mut program: Command) -> Pool {
-        program
-            .env_clear()
-            .envs(self.fake.settings())
-            .env("UPSTREAM_WEBSOCKETS", "true")
-            .env("POOL_LOG_FORMAT", "text");
+        program.env_clear().envs(self.fake.settings()).env("POOL_LOG_FORMAT", "text");
         program.envs(self.settings.iter().map(|(name, value)| (name, value)));
         program.arg("--pool-dir").arg(self.folder.pool()).arg("--db-path").arg(self.ledger());
         program.current_dir(self.folder.root()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);

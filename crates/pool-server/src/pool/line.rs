@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use pool_core::ask::Waiting;
 use pool_core::eligible::eligible;
-use pool_core::pool::Grant;
-use pool_core::{AccountId, Pool, UnixMs};
+use pool_core::pool::{Grant, Slot};
+use pool_core::standing::Ineligible;
+use pool_core::{AccountId, Ask, Pool, UnixMs};
 use tokio::sync::oneshot;
 
 use super::live::{Lease, LivePool};
@@ -76,6 +77,20 @@ impl Line {
             }
         }
         turns
+    }
+
+    /// The account is kept out now: who cannot be served any more, however long it waits, is told at once.
+    pub(super) fn dismiss(&mut self, pool: &Pool, account: &AccountId, now: UnixMs) {
+        let Some(out) = pool.slot(account) else { return };
+        let waits_for = |slot: &Slot, ask: &Ask<'_>| {
+            let same = slot.account.provider == ask.demand.provider;
+            same && matches!(eligible(slot, ask.demand, ask.caller, now), Ok(()) | Err(Ineligible::Busy))
+        };
+        self.waiting.retain(|waiter| {
+            let ask = waiter.ask.ask();
+            let untouched = out.account.provider != ask.demand.provider || waits_for(out, &ask);
+            untouched || pool.slots().any(|slot| waits_for(slot, &ask))
+        });
     }
 }
 

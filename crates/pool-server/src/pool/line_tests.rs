@@ -5,7 +5,8 @@ use std::sync::Mutex;
 use pool_core::account::{Account, AccountKind, ProviderId, Settings};
 use pool_core::pool::Event;
 use pool_core::standing::{Refusal, RefusalWhy};
-use pool_core::{Ask, Client, Credentials, Demand, Secret};
+use pool_core::verdict::{Cause, Penalty, Until};
+use pool_core::{Ask, Client, Credentials, Demand, Scope, Secret, Span};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -46,6 +47,10 @@ fn demand() -> Demand {
 
 async fn lease(pool: &Arc<LivePool>) -> Result<Lease, Box<Refusal>> {
     pool.lease_by(&Ask::new(&demand(), None), Instant::now() + PATIENCE).await
+}
+
+fn spent() -> Penalty {
+    Penalty { scope: Scope::Account, cause: Cause::QuotaSpent, until: Until::For(Span::from_hours(1)) }
 }
 
 fn in_flight(pool: &LivePool) -> u32 {
@@ -105,14 +110,25 @@ async fn who_cannot_be_served_learns_so_after_the_wait_and_not_later() {
 #[tokio::test(start_paused = true)]
 async fn other_reasons_are_not_waited_for() {
     let pool = pool(1);
-    let penalty = pool_core::verdict::Penalty {
-        scope: pool_core::Scope::Account,
-        cause: pool_core::verdict::Cause::QuotaSpent,
-        until: pool_core::verdict::Until::For(pool_core::Span::from_hours(1)),
-    };
-    pool.apply(Event::Penalised { id: id(), penalty });
+    pool.apply(Event::Penalised { id: id(), penalty: spent() });
     let begun = Instant::now();
     assert!(matches!(lease(&pool).await.expect_err("spent").why, RefusalWhy::AllSpent { .. }));
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_in_vain_is_told_at_once() {
+    let pool = pool(1);
+    let _held = lease(&pool).await.expect("served");
+    let waiting = tokio::spawn({
+        let pool = pool.clone();
+        async move { lease(&pool).await.map(|_| ()) }
+    });
+    tokio::task::yield_now().await;
+    let begun = Instant::now();
+    pool.apply(Event::Penalised { id: id(), penalty: spent() });
+    let refusal = waiting.await.expect("ends").expect_err("spent");
+    assert!(matches!(refusal.why, RefusalWhy::AllSpent { .. }));
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }
 

@@ -89,6 +89,14 @@ impl LivePool {
     }
 
     pub fn apply(&self, event: Event) {
+        if let Event::Penalised { id, .. } = &event {
+            let (id, now) = (id.clone(), clock::now());
+            let mut state = self.state.lock();
+            let State { pool, line, .. } = &mut *state;
+            pool.apply(event, now);
+            line.dismiss(pool, &id, now);
+            return;
+        }
         self.change(may_free(&event).as_ref(), |pool, now| pool.apply(event, now));
     }
 

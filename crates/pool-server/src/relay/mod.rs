@@ -7,6 +7,8 @@ pub mod deliver;
 pub mod delivery;
 mod echo;
 pub mod headers;
+mod listing;
+mod menu;
 pub mod meter;
 pub mod miss;
 pub mod path;

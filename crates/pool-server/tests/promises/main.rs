@@ -11,6 +11,7 @@ mod limits;
 mod patience;
 mod renewal;
 mod streams;
+mod wishes;
 
 use std::future::Future;
 

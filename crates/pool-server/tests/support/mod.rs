@@ -51,6 +51,10 @@ impl Rig {
         let fake = FakeUpstream::start(world).await.expect("the fake starts");
         prepare(&fake);
         let pool = TestPool::of(&fake).expect("a temporary pool");
+        Self::serve(fake, pool, change).await
+    }
+
+    async fn serve(fake: FakeUpstream, pool: TestPool, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
             pool_dir: pool.pool(),
@@ -76,6 +80,14 @@ impl Rig {
             self.app.pool.read(|pool, _| pool.slots().all(|slot| !self.app.keeper.prober.is_checking(&slot.account.id)))
         })
         .await;
+    }
+
+    /// The server is stopped and another one started on the same folder.
+    pub async fn restarted(self) -> Self {
+        let (fake, pool) = self.stop().await;
+        let rig = Self::serve(fake, pool, |_| {}).await;
+        rig.settled().await;
+        rig
     }
 
     pub async fn stop(mut self) -> (FakeUpstream, TestPool) {

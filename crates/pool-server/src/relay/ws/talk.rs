@@ -19,7 +19,8 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::Sockets;
 use super::link::{Came, Link, Over};
-use super::open::{Ground, Leg, Miss};
+use super::miss::Miss;
+use super::open::{Ground, Leg};
 use super::turn::Turn;
 use crate::clock;
 
@@ -169,14 +170,14 @@ impl Talk {
 
     async fn begin(&mut self, create: Utf8Bytes) -> Result<(), End> {
         let app = self.ground.app.clone();
-        let Ok(demand) = self.ground.demand(create.as_ref()) else {
+        let Ok((menu, demand)) = self.ground.menu(create.as_ref()) else {
             return Err(End::Upstream(Over::Broke("nobody owns this route".into())));
         };
         app.pool.count_request(demand.provider);
         self.count += 1;
         self.sign = Instant::now() + app.config.timeouts.hold;
         let session = self.ground.session(&demand);
-        let turn = Turn::new(&app, self.count, &create, demand, session);
+        let turn = Turn::new(&app, self.count, &create, (menu, demand), session);
         self.place(turn, create).await
     }
 
