@@ -301,7 +301,7 @@ async fn the_operator_alone_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_to_a_relayed_request_names_its_request() {
-    let rig = Rig::with(World::new(), |config| config.replay_cap = 1 << 20).await;
+    let rig = Rig::with(World::new(), |config| config.websockets = false).await;
     for client in CLIENTS {
         let seen = rig.send(&(client.request)("one")).await;
         assert!(seen.status >= Some(400), "{}: there are no accounts", client.name);

@@ -6,6 +6,7 @@ mod client;
 mod demo;
 mod explain;
 mod serve;
+mod simulate;
 mod status;
 mod terminal;
 
@@ -61,6 +62,8 @@ enum Command {
     /// List, add, pause and test accounts
     #[command(subcommand)]
     Accounts(accounts::Command),
+    /// Play a trace of conversations, or this pool's own past, under our routing and others
+    Simulate(Box<simulate::Arguments>),
 }
 
 /// What a command has to say on standard output.
@@ -113,6 +116,7 @@ fn run(arguments: Arguments) -> Result<Output, Failure> {
         Command::Status { json } => status::run(&inputs, json),
         Command::Explain(asked) => explain::run(&inputs, &registry, &asked),
         Command::Accounts(command) => accounts::run(&inputs, &registry, command),
+        Command::Simulate(arguments) => simulate::run(&inputs, &registry, &arguments),
     }
 }
 

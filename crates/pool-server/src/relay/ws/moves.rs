@@ -223,7 +223,7 @@ impl Talk {
 
     async fn own_words(&mut self, turn: Turn, words: Option<Utf8Bytes>) -> Result<(), End> {
         self.turns.end();
-        let status = turn.trail.attempts.last().and_then(|attempt| attempt.status);
+        let status = turn.trail.attempts.last().and_then(|attempt| attempt.status).filter(|status| *status >= 400);
         turn.unserved(&self.ground, None, status.unwrap_or(502));
         match words {
             Some(words) => self.send_down(Message::Text(words)).await,
