@@ -211,7 +211,8 @@ impl Errand {
     }
 }
 
-/// An account is asked. Dropped before that has led to anything: the client has left.
+/// An account is asked. Dropped before that has led to anything: the client has left. If an answer was held back by then, its own
+/// record has come first, and is the one that counts.
 struct Asking<'a> {
     errand: &'a Errand,
     trail: &'a mut Trail,
