@@ -186,9 +186,9 @@ pub trait Provider: Send + Sync {
     /// dialect has none, so the connection is cut.
     fn failure_event(&self, route: &Route, failure: &Failure, now: UnixMs) -> Option<Bytes>;
 
-    /// A sign of life for a stream that has said nothing meaningful yet, of the kind that this route's clients survive.
-    /// `None`: they survive none.
-    fn keep_alive(&self, _route: &Route) -> Option<&'static [u8]> {
+    /// A sign of life for the silences of an event stream, before its first event as well as between two: whole lines, the
+    /// last one empty, that this client passes over wherever they stand. `None`: it survives none.
+    fn keep_alive(&self, _route: &Route, _client: Client) -> Option<&'static [u8]> {
         None
     }
 

@@ -89,6 +89,10 @@ pub struct Timeouts {
     pub drain: Duration,
     /// How long the head of a successful answer is held back while its first meaningful event is awaited.
     pub hold: Duration,
+    /// Between two signs of life to a client while upstream says nothing.
+    pub keep_alive: Duration,
+    /// Between two pings on each side of a WebSocket.
+    pub ping: Duration,
 }
 
 impl Default for Timeouts {
@@ -108,6 +112,8 @@ impl Default for Timeouts {
             drain_notice: Duration::ZERO,
             drain: secs(30),
             hold: secs(15),
+            keep_alive: secs(15),
+            ping: secs(30),
         }
     }
 }

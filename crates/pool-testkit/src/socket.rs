@@ -196,9 +196,14 @@ impl Session {
         let Some((last, first)) = stream.events.get(..sent).and_then(<[Event]>::split_last) else {
             return Ok(Then::End);
         };
-        for event in first {
+        for (number, event) in first.iter().enumerate() {
             self.send(socket, event).await?;
             tokio::time::sleep(pace.unwrap_or_default()).await;
+            if let Fault::Silence(time) = fault
+                && number + 1 == opening
+            {
+                tokio::time::sleep(time).await;
+            }
         }
         if sent == stream.events.len() {
             // Booked before the last bytes are written, so that whoever has read them finds it in the books.

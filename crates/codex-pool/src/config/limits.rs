@@ -32,6 +32,8 @@ pub(super) fn resolve(values: &mut Values) -> Limits {
         drain_notice: values.seconds("timeouts.drain_notice_seconds"),
         drain: values.seconds("timeouts.drain_seconds"),
         hold: values.seconds("timeouts.hold_seconds"),
+        keep_alive: values.seconds("timeouts.keep_alive_seconds"),
+        ping: values.seconds("timeouts.ping_seconds"),
     };
     let replay_cap = values.number("max_inmem_body_bytes") as usize;
     let replay_budget = values.number("max_replay_bytes") as usize;

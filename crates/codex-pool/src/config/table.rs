@@ -358,6 +358,18 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "15",
         "How long the head of an answer is held back while its first meaningful event is awaited.",
     ),
+    seconds(
+        "timeouts.keep_alive_seconds",
+        "POOL_TIMEOUT_KEEP_ALIVE_SECONDS",
+        "15",
+        "Between two signs of life to a client while the provider says nothing. Lower it if a proxy in front gives up sooner.",
+    ),
+    seconds(
+        "timeouts.ping_seconds",
+        "POOL_TIMEOUT_PING_SECONDS",
+        "30",
+        "Between two pings on both sides of a WebSocket. A side that leaves four of them unanswered is gone.",
+    ),
     number(
         "usage_retention_days",
         "PROXY_USAGE_RETENTION_DAYS",

@@ -165,7 +165,7 @@ impl Provider for Claude {
 
     /// Nobody takes a ping for content: Claude Code counts it as a sign of life, the SDKs skip it even before
     /// `message_start`.
-    fn keep_alive(&self, route: &Route) -> Option<&'static [u8]> {
+    fn keep_alive(&self, route: &Route, _client: Client) -> Option<&'static [u8]> {
         (route.kind == Kind::Relay { light: false }).then_some(b"event: ping\ndata: {\"type\": \"ping\"}\n\n")
     }
 

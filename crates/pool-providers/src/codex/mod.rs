@@ -192,8 +192,8 @@ impl Provider for Codex {
         failure::event(route, failure, now)
     }
 
-    fn keep_alive(&self, route: &Route) -> Option<&'static [u8]> {
-        events::keep_alive(route)
+    fn keep_alive(&self, route: &Route, client: Client) -> Option<&'static [u8]> {
+        events::keep_alive(route, client)
     }
 
     fn answer(&self, route: &Route, head: &Head<'_>, body: &[u8], standing: &Standing, now: UnixMs) -> Reply {

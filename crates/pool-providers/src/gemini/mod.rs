@@ -204,7 +204,7 @@ impl Provider for Gemini {
 
     /// An empty line: no event to Gemini CLI (both readers) and the SDKs, which fail on an SSE comment or would show an empty
     /// answer (measured on Gemini CLI 0.61.0).
-    fn keep_alive(&self, route: &Route) -> Option<&'static [u8]> {
+    fn keep_alive(&self, route: &Route, _client: Client) -> Option<&'static [u8]> {
         is_stream(route).then_some(b"\r\n")
     }
 

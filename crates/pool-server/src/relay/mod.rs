@@ -7,6 +7,7 @@ pub mod deliver;
 pub mod delivery;
 mod echo;
 pub mod headers;
+pub mod keep_alive;
 mod listing;
 mod menu;
 pub mod meter;

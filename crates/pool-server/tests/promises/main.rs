@@ -10,6 +10,7 @@ mod fidelity;
 mod limits;
 mod patience;
 mod renewal;
+mod silences;
 mod streams;
 mod wishes;
 

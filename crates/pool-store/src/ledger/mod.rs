@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use explained::{Found, Kept, Wanted, in_file};
 pub use file::OpenError;
-pub use read::{AccountTotals, ReadError, ServedRecord, Use};
+pub use read::{AccountTotals, ReadError, Use};
 pub use write::Writer;
 
 /// Bounds of the ledger. The defaults are right for everything but tests.

@@ -39,33 +39,31 @@ pub struct AccountTotals {
 /// What one request used, as far as its answer told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Use {
-    pub at: UnixMs,
-    pub account: AccountId,
-    pub model: Option<String>,
-    pub status: u16,
-    pub tokens: Option<TokenCounts>,
-}
-
-/// One request, as far as a replay needs to know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServedRecord {
     /// When it came.
     pub at: UnixMs,
     pub provider: String,
     pub account: AccountId,
     pub model: Option<String>,
     pub session: Option<String>,
+    pub status: u16,
     /// `None`: the answer did not tell.
     pub tokens: Option<TokenCounts>,
     pub total_ms: u64,
 }
 
 impl Ledger {
+    /// What was served since a time, in the order of arrival; the latest `most` of it.
+    pub async fn served_since(&self, since: UnixMs, most: u32) -> Result<Vec<Use>, ReadError> {
+        const SERVED: &str = "SELECT * FROM usage_records WHERE at_ms >= $1 AND status < 400 \
+             ORDER BY at_ms DESC, request_id DESC LIMIT $2";
+        let rows = sqlx::query(SERVED).bind(since.0).bind(i64::from(most)).fetch_all(&self.shared.pool).await?;
+        rows.iter().rev().map(|row| Ok(used(row)?)).collect()
+    }
+
     /// Hands out what each request since a time has used, oldest first.
     pub async fn each_since(&self, since: UnixMs, mut take: impl FnMut(Use)) -> Result<(), ReadError> {
         const PAGE: i64 = if cfg!(test) { 2 } else { 10_000 };
-        const USES: &str = "SELECT request_id, at_ms, account, model, status, input, cache_read, cache_write_5m, \
-             cache_write_1h, output, reasoning FROM usage_records \
+        const USES: &str = "SELECT * FROM usage_records \
              WHERE at_ms >= $1 AND (at_ms, request_id) > ($1, $2) ORDER BY at_ms, request_id LIMIT $3";
         let mut from = (since.0, String::new());
         loop {
@@ -77,15 +75,6 @@ impl Ledger {
                 take(used(row)?);
             }
         }
-    }
-
-    /// What was served since a time, in the order of arrival; the latest `most` of it.
-    pub async fn served_since(&self, since: UnixMs, most: u32) -> Result<Vec<ServedRecord>, ReadError> {
-        const SERVED: &str = "SELECT at_ms, provider, account, model, session, total_ms, \
-             input, cache_read, cache_write_5m, cache_write_1h, output, reasoning \
-             FROM usage_records WHERE at_ms >= $1 AND status < 400 ORDER BY at_ms DESC, request_id DESC LIMIT $2";
-        let rows = sqlx::query(SERVED).bind(since.0).bind(i64::from(most)).fetch_all(&self.shared.pool).await?;
-        rows.iter().rev().map(|row| Ok(served(row)?)).collect()
     }
 
     /// Totals of the records since a time, one entry an account, the busiest first. What no account has answered is in none.
@@ -114,10 +103,13 @@ fn used(row: &SqliteRow) -> Result<Use, sqlx::Error> {
     let told = row.try_get::<Option<i64>, _>("input")?.is_some();
     Ok(Use {
         at: UnixMs(row.try_get("at_ms")?),
+        provider: row.try_get("provider")?,
         account: AccountId(row.try_get::<String, _>("account")?.into()),
         model: row.try_get("model")?,
+        session: row.try_get("session")?,
         status: u16::try_from(row.try_get::<i64, _>("status")?).unwrap_or(0),
-        tokens: if told { Some(tokens(row)?) } else { None },
+        tokens: told.then(|| tokens(row)).transpose()?,
+        total_ms: column(row, "total_ms")?,
     })
 }
 
@@ -139,19 +131,6 @@ fn totals(row: &SqliteRow) -> Result<AccountTotals, sqlx::Error> {
         requests: column(row, "requests")?,
         untold: column(row, "untold")?,
         tokens: tokens(row)?,
-    })
-}
-
-fn served(row: &SqliteRow) -> Result<ServedRecord, sqlx::Error> {
-    let told = row.try_get::<Option<i64>, _>("input")?.is_some();
-    Ok(ServedRecord {
-        at: UnixMs(row.try_get("at_ms")?),
-        provider: row.try_get("provider")?,
-        account: AccountId(row.try_get::<String, _>("account")?.into()),
-        model: row.try_get("model")?,
-        session: row.try_get("session")?,
-        tokens: told.then(|| tokens(row)).transpose()?,
-        total_ms: column(row, "total_ms")?,
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - [`open`]: the client's handshake, answered once an account's own has succeeded; else 426, upon which clients fall back
 //!   to HTTP.
-//! - [`talk`]: messages both ways, turn by turn, as the provider's [`SocketTurns`] understand them.
+//! - [`talk`]: messages both ways, turn by turn, as the provider's [`SocketTurns`] understand them; [`queue`]: those that wait.
 //! - [`reach`], [`seek`]: where sockets can be had, and which account one is opened on.
 //! - [`moves`]: which account serves a turn, and what becomes of one that fails.
 //! - [`turn`]: a turn under way: its slot, its tries, its record.
@@ -18,6 +18,7 @@ mod link;
 mod miss;
 mod moves;
 mod open;
+mod queue;
 mod reach;
 mod seek;
 mod talk;

@@ -147,8 +147,7 @@ impl Ground {
         sockets.clone().spawn(async move {
             match client.await {
                 Ok(upgraded) => {
-                    let cap = self.app.config.socket_message_cap;
-                    let client = Link::new(upgraded, Role::Server, cap).await;
+                    let client = Link::new(upgraded, Role::Server, &self.app.config).await;
                     Talk::new(self, turns, client, leg, sockets).run().await;
                 }
                 Err(error) => tracing::debug!(request = self.id, %error, "a client left during its handshake"),
@@ -333,7 +332,7 @@ impl Ground {
         self.reach().granted(&lease.account.id);
         let mut told = headers::for_client(std::mem::take(response.headers_mut()));
         provider.speak_of_pool(&mut told, &lease.account, &app.pool.standing(demand), now);
-        let link = Link::new(upgraded, Role::Client, app.config.socket_message_cap).await;
+        let link = Link::new(upgraded, Role::Client, &app.config).await;
         Ok((Leg { link, account: lease.account.id.clone(), opened: Instant::now(), turns: 0 }, told))
     }
 
