@@ -36,7 +36,11 @@ impl Policy for MostHeadroom {
         let best = candidates.iter().enumerate().min_by(|(_, a), (_, b)| better(a, b, question));
         let score = |slot: &&Slot| Score {
             value: worth(slot, demand, now),
-            parts: vec![(Part::Headroom, headroom(slot, demand, now)), (Part::InFlight, f64::from(slot.in_flight))],
+            parts: vec![
+                known_headroom(slot, demand, now)
+                    .map_or((Part::AssumedHeadroom, UNKNOWN), |left| (Part::Headroom, left)),
+                (Part::InFlight, f64::from(slot.in_flight)),
+            ],
         };
         let why = match () {
             () if cheaper => Why::Cheaper,
@@ -53,14 +57,17 @@ const UNKNOWN: f64 = 0.5;
 /// What a request in flight will still draw, roughly, before the next reading shows it.
 const PER_REQUEST: f64 = 0.02;
 
-/// The share left of the scarcest window that limits the request.
 fn headroom(slot: &Slot, demand: &Demand, now: UnixMs) -> f64 {
+    known_headroom(slot, demand, now).unwrap_or(UNKNOWN)
+}
+
+/// The share left of the scarcest window that limits the request.
+fn known_headroom(slot: &Slot, demand: &Demand, now: UnixMs) -> Option<f64> {
     slot.windows
         .iter()
         .filter(|window| window.scope.touches(&demand.families) && window.is_believable(now))
         .map(|window| window.used(now).rest().get())
         .min_by(f64::total_cmp)
-        .unwrap_or(UNKNOWN)
 }
 
 /// Is it in trouble that does not forbid a try (a failure in passing, moments ago)?

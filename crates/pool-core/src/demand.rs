@@ -1,6 +1,6 @@
 //! What a request asks for, as far as choosing an account needs to know.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::account::{AccountKind, ProviderId};
@@ -8,7 +8,7 @@ use crate::binding::Binding;
 use crate::time::Span;
 
 /// What sent the request, told by its headers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Client {
     /// The provider's own command-line client: Codex CLI, Claude Code, Gemini CLI.

@@ -68,6 +68,8 @@ pub struct Score {
 pub enum Part {
     /// Share left of the scarcest window, 0 to 1.
     Headroom,
+    /// The share that is taken to be left, because nobody has told.
+    AssumedHeadroom,
     /// Requests under way.
     InFlight,
 }

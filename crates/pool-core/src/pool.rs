@@ -10,7 +10,7 @@ use crate::account::{Account, AccountId, Credentials};
 use crate::ask::{Ask, Rights};
 use crate::beside;
 use crate::choose;
-use crate::decision::{Considered, Decision, Finding, MOST_CONSIDERED};
+use crate::decision::{Cached, Considered, Decision, Finding, MOST_CONSIDERED};
 use crate::demand::{Demand, SessionKey};
 use crate::eligible::{able, eligible};
 use crate::memory::{AccountMemory, Memory};
@@ -232,6 +232,22 @@ impl Pool {
 
     /// Chooses an account for the request and takes a slot of it.
     pub fn lease(&mut self, ask: &Ask<'_>, now: UnixMs) -> Result<Grant, Box<Refusal>> {
+        let grant = self.choose(ask, now)?;
+        if grant.counted {
+            self.with(&grant.account.id, |slot| slot.in_flight += 1);
+        }
+        if let Some(key) = ask.session.filter(|_| !ask.demand.light) {
+            self.pins.set(key, &grant.account.id, ask.demand.binding, now);
+        }
+        Ok(grant)
+    }
+
+    /// What [`Pool::lease`] would answer now. Takes no slot and sets no pin.
+    pub fn explain(&mut self, ask: &Ask<'_>, now: UnixMs) -> Result<Arc<Decision>, Box<Refusal>> {
+        self.choose(ask, now).map(|grant| grant.decision)
+    }
+
+    fn choose(&mut self, ask: &Ask<'_>, now: UnixMs) -> Result<Grant, Box<Refusal>> {
         let Ask { demand, session, .. } = *ask;
         let pin = session.and_then(|key| self.pins.get(key, now));
         // A pin to an account that is gone binds nothing.
@@ -253,7 +269,8 @@ impl Pool {
         let choice = beside.unwrap_or_else(|| self.policy.choose(&question));
         // A policy that points beyond its candidates must not become a panic.
         let chosen = *candidates.get(choice.index).unwrap_or(&candidates[0]);
-        let grant = Grant {
+        let decision = Arc::new(decision(&question, &choice, chosen, pinned.clone(), unable));
+        Ok(Grant {
             account: chosen.account.clone(),
             credentials: chosen.credentials.clone(),
             epoch: chosen.epoch,
@@ -264,16 +281,9 @@ impl Pool {
                 (Some(_), Some(_)) => PinState::Moved,
             },
             bare,
-            decision: Arc::new(decision(chosen, &choice, pinned, &candidates, unable)),
+            decision,
             counted: !demand.light,
-        };
-        if grant.counted {
-            self.with(&grant.account.id, |slot| slot.in_flight += 1);
-        }
-        if let Some(key) = session.filter(|_| !demand.light) {
-            self.pins.set(key, &grant.account.id, demand.binding, now);
-        }
-        Ok(grant)
+        })
     }
 
     /// Gives the slot back.
@@ -444,13 +454,19 @@ fn stand(able: &[&Slot], like: &QuotaWindow, now: UnixMs) -> Option<StandingWind
     })
 }
 
+/// What is known to be in the cache of the pinned account.
+fn cached(pin: &Pin) -> Option<Cached> {
+    (pin.prefix > 0).then_some(Cached { tokens: pin.prefix, until: pin.warm_until })
+}
+
 fn decision(
-    chosen: &Slot,
+    question: &Question<'_>,
     choice: &Choice,
+    chosen: &Slot,
     pinned: Option<AccountId>,
-    candidates: &[&Slot],
-    unable: Vec<(AccountId, Ineligible)>,
+    mut unable: Vec<(AccountId, Ineligible)>,
 ) -> Decision {
+    let candidates = question.candidates;
     let score = |index: usize| choice.scores.get(index);
     let mut order: Vec<usize> = (0..candidates.len()).collect();
     let value = |index: usize| score(index).map_or(f64::NEG_INFINITY, |score| score.value);
@@ -460,11 +476,14 @@ fn decision(
         finding: Finding::Able(score(index).cloned()),
     });
     let unable_count = unable.len();
+    unable.sort_by_key(|(account, _)| pinned.as_ref() != Some(account));
     let unable = unable.into_iter().map(|(account, why)| Considered { account, finding: Finding::Unable(why) });
     let considered: Vec<Considered> = able.chain(unable).take(MOST_CONSIDERED).collect();
     Decision {
         chosen: chosen.account.id.clone(),
         why: choice.why,
+        at: question.now,
+        cached: question.pin.filter(|_| pinned.is_some()).and_then(cached),
         pinned,
         more: (candidates.len() + unable_count).saturating_sub(considered.len()),
         considered,

@@ -391,3 +391,37 @@ fn a_sub_agent_begins_beside_its_parent_where_that_is_warm_and_has_room() {
         assert_eq!((grant.account.name.as_str(), grant.decision.why), ("a", why));
     }
 }
+
+#[test]
+fn explaining_answers_as_leasing_would_and_changes_nothing() {
+    let mut pool = pool(&[("a", Subscription), ("b", Subscription), ("c", Subscription)]);
+    read(&mut pool, "a", vec![window("5h", 0.1, Span::from_hours(1))]);
+    read(&mut pool, "c", vec![window("5h", 1.0, Span::from_hours(1))]);
+    let session = SessionKey([7; 16]);
+    let (demand, mut bound) = (demand(), demand());
+    bound.binding = Binding::StoredAnswer;
+    let state = |pool: &Pool| format!("{:?} {:?}", pool.slots().collect::<Vec<_>>(), pool.pins);
+    for round in 0..3 {
+        for ask in [Ask::new(&demand, None), Ask::new(&demand, Some(session)), Ask::new(&bound, Some(session))] {
+            let before = state(&pool);
+            let told = pool.explain(&ask, NOW).expect("somebody can serve");
+            assert_eq!(state(&pool), before, "round {round}");
+            let grant = pool.lease(&ask, NOW).expect("somebody can serve");
+            assert_eq!(told, grant.decision, "round {round}");
+            pool.release(&grant);
+        }
+        let drawn = Drawn { units: 1.0, prefix: 118_000, warm: Span::from_mins(5) };
+        pool.apply(Event::Drew { id: id("a"), session: Some(session), families: vec![], drawn }, NOW);
+    }
+    let told = pool.explain(&Ask::new(&demand, Some(session)), NOW).expect("somebody can serve");
+    assert_eq!(told.cached, Some(Cached { tokens: 118_000, until: NOW + Span::from_mins(5) }));
+
+    // The account of the pin is told of first among those that cannot.
+    read(&mut pool, "a", vec![window("5h", 1.0, Span::from_hours(1))]);
+    let told = pool.explain(&Ask::new(&demand, Some(session)), NOW).expect("somebody can serve");
+    let order: Vec<&str> = told.considered.iter().map(|one| &*one.account.0).collect();
+    assert_eq!((order, told.at), (vec!["b", "a", "c"], NOW));
+    let tried = [id("b")];
+    let refusal = pool.explain(&Ask::new(&demand, None).after(&tried), NOW).expect_err("nobody can");
+    assert_eq!(refusal.considered.len(), 3);
+}

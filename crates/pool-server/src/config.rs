@@ -43,6 +43,8 @@ pub struct Config {
     pub max_connections: usize,
     /// Between two probes of an idle account.
     pub probe_every: Duration,
+    /// How long the stories of requests are kept.
+    pub retention: Duration,
     /// Which kind of account goes first.
     pub kinds: KindOrder,
     /// What models cost.
@@ -140,6 +142,7 @@ impl Default for Config {
             local_access: true,
             max_connections: 10_000,
             probe_every: Duration::from_mins(5),
+            retention: Duration::from_hours(30 * 24),
             kinds: KindOrder::default(),
             prices: Arc::default(),
             aliases: Aliases::default(),

@@ -102,7 +102,8 @@ impl Server {
         let pool = Arc::new(LivePool::new(Pool::with_pins(pins).in_order(config.kinds)));
         let upstream = Arc::new(Upstream::new(&config));
         let keeper = Keeper::start(&config, registry.clone(), pool.clone(), upstream.clone())?;
-        let opened = Ledger::open(&config.db_path, pool_store::ledger::Options::default()).await?;
+        let options = pool_store::ledger::Options { retention: config.retention, ..Default::default() };
+        let opened = Ledger::open(&config.db_path, options).await?;
         if let Some(note) = opened.note {
             tracing::warn!("{note}");
         }

@@ -17,6 +17,7 @@ pub(super) struct Limits {
     pub(super) probe_every: Duration,
     pub(super) pin_idle: Span,
     pub(super) max_pins: usize,
+    pub(super) retention: Duration,
 }
 
 pub(super) fn resolve(values: &mut Values) -> Limits {
@@ -56,5 +57,6 @@ pub(super) fn resolve(values: &mut Values) -> Limits {
         probe_every: values.seconds("probe_seconds"),
         pin_idle: Span::from_secs(values.number("routing.pin_idle_seconds")),
         max_pins: values.number("routing.max_pins") as usize,
+        retention: Duration::from_hours(24 * values.number("usage_retention_days")),
     }
 }

@@ -129,6 +129,7 @@ fn resolve(inputs: &Inputs, listens: bool) -> Result<Settings, Vec<Problem>> {
         local_access: access.locally_open,
         max_connections: limits.max_connections,
         probe_every: limits.probe_every,
+        retention: limits.retention,
         kinds: routing.kinds,
         prices: routing.prices,
         aliases,

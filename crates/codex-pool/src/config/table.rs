@@ -384,15 +384,12 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "30",
         "Between two pings on both sides of a WebSocket. A side that leaves four of them unanswered is gone.",
     ),
-    unused(
-        "nothing is deleted yet",
-        number(
-            "usage_retention_days",
-            "PROXY_USAGE_RETENTION_DAYS",
-            (1, 36_500),
-            "30",
-            "Days that usage records are kept.",
-        ),
+    number(
+        "usage_retention_days",
+        "PROXY_USAGE_RETENTION_DAYS",
+        (1, 36_500),
+        "30",
+        "Days that the story of each request is kept (`codex-pool explain`). What it used is not deleted.",
     ),
     unused(LATER, text("friend_code", "FRIEND_CODE", "", "The code that friends enter.")),
     unused(LATER, text("friend_name", "FRIEND_NAME", "PP", "Whose friends they are, on the landing page.")),

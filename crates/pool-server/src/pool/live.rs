@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use pool_core::decision::Decision;
 use pool_core::pool::{Event, Grant};
 use pool_core::retry::RetryBudget;
 use pool_core::standing::{Refusal, RefusalWhy, Standing};
@@ -114,6 +115,12 @@ impl LivePool {
     pub fn lease(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, Box<Refusal>> {
         let grant = self.state.lock().pool.lease(ask, clock::now())?;
         Ok(Lease::new(grant, self.clone()))
+    }
+
+    /// What [`LivePool::lease`] would answer at this moment. Changes nothing.
+    pub fn explain(&self, ask: &Ask<'_>) -> (Result<Arc<Decision>, Box<Refusal>>, UnixMs) {
+        let now = clock::now();
+        (self.state.lock().pool.explain(ask, now), now)
     }
 
     /// The same; if all that stands in the way are requests under way, it waits for the end of one, until `deadline` at most.

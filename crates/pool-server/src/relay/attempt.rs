@@ -10,7 +10,7 @@ use pool_core::pool::Event;
 use pool_core::refresh::{Freshness, freshness};
 use pool_core::scan::splice;
 use pool_core::verdict::Verdict;
-use pool_core::{Judgement, UnixMs};
+use pool_core::{Judgement, Trail, UnixMs};
 use pool_providers::reply::{Failure, Reply};
 use pool_providers::request::{Carry, Outbound, Serving, Wrap};
 use tokio::sync::watch;
@@ -107,7 +107,7 @@ pub async fn send(
     errand: &Errand,
     lease: &Lease,
     carry: Carry,
-    attempts_before: usize,
+    trail: &Trail,
     early: &watch::Sender<Option<deliver::Head>>,
 ) -> Result<Opened, Miss> {
     let app = &errand.app;
@@ -135,9 +135,9 @@ pub async fn send(
         app.pool.apply(Event::Read { id: lease.account.id.clone(), windows });
     }
     if response.status().is_success() {
-        hold(errand, lease, response, wrap, attempts_before, early).await
+        hold(errand, lease, response, wrap, trail, early).await
     } else {
-        refused(errand, lease, response, carry, attempts_before, now).await
+        refused(errand, lease, response, carry, trail, now).await
     }
 }
 
@@ -186,7 +186,7 @@ async fn hold(
     lease: &Lease,
     response: Response<Incoming>,
     wrap: Wrap,
-    attempts_before: usize,
+    trail: &Trail,
     early: &watch::Sender<Option<deliver::Head>>,
 ) -> Result<Opened, Miss> {
     let app = &errand.app;
@@ -212,7 +212,7 @@ async fn hold(
     {
         head.headers.remove(header::CONTENT_LENGTH);
     }
-    let mut delivery = Delivery::new(answer, Meter::new(errand, lease, status, attempts_before + 1));
+    let mut delivery = Delivery::new(answer, Meter::new(errand, lease, status, trail));
     if let Err(unfit) = delivery.hold(HOLD_CAP).await {
         delivery.discard();
         early.send_replace(None);
@@ -237,7 +237,7 @@ async fn refused(
     lease: &Lease,
     response: Response<Incoming>,
     carry: Carry,
-    attempts_before: usize,
+    trail: &Trail,
     now: UnixMs,
 ) -> Result<Opened, Miss> {
     let app = &errand.app;
@@ -269,7 +269,7 @@ async fn refused(
         let tap = Tap::new(reader, &client);
         let mut answer = Answer::new(body, tap, Wrap::None, false, app.config.timeouts.upstream_idle);
         answer.preload(begun, whole);
-        let delivery = Delivery::new(answer, Meter::new(errand, lease, status, attempts_before + 1));
+        let delivery = Delivery::new(answer, Meter::new(errand, lease, status, trail));
         return Ok(Opened { head: deliver::Head { status, headers: client }, delivery });
     }
     let kind = match () {

@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
-use pool_core::pool::Event;
-use pool_core::retry::Trail;
+use pool_core::pool::{Event, Grant};
 use pool_core::standing::{Refusal, RefusalWhy};
 use pool_core::verdict::{Fault, Verdict};
-use pool_core::{AccountId, Ask, Demand, SessionKey, UnixMs};
+use pool_core::{AccountId, Ask, Demand, SessionKey, Trail, UnixMs};
 use pool_providers::reply::{Failure, Reply};
 use pool_providers::request::{Carry, Head};
 use pool_providers::routes::{Kind, Route};
@@ -22,6 +21,7 @@ use tokio::sync::watch;
 use super::attempt::{self, Opened};
 use super::deliver::{self, ReplyBody};
 use super::menu::Menu;
+use super::meter::Unserved;
 use super::miss::Miss;
 use super::receive::{self, Received};
 use crate::admit::Caller;
@@ -58,6 +58,8 @@ pub struct GaveUp {
     pub upstream: Option<Reply>,
     /// A status that says more than the dialect's usual one (502 for a broken connection).
     pub status: Option<StatusCode>,
+    /// Its record, to be kept with the status that the client is told.
+    pub unserved: Unserved,
 }
 
 /// Waits between tries on the same account, doubling.
@@ -71,6 +73,7 @@ impl Errand {
         parts: Arc<http::request::Parts>,
         body: Incoming,
         caller: &Caller,
+        id: String,
     ) -> Result<Self, Failure> {
         let (arrived, started) = (clock::now(), Instant::now());
         let limits = receive::Limits { keep: app.config.replay_cap, progress: app.config.timeouts.body_progress };
@@ -82,7 +85,6 @@ impl Errand {
         let (session, parent) = (demand.session.as_deref().map(key), demand.parent.as_deref().map(key));
         let under_way = Arc::new(app.in_flight.enter());
         let (menu, demand) = Menu::new(&app, provider, demand);
-        let id = request_id();
         Ok(Self { app, route, parts, received, demand, menu, session, parent, id, arrived, started, under_way })
     }
 
@@ -114,7 +116,11 @@ impl Errand {
                     Err(refusal) => return Err(self.give_up(Some(refusal), last, &trail)),
                 },
             };
-            let miss = match self.try_on(&mut lease, &mut trail, &early).await {
+            let mut asking = Asking { errand: &self, trail: &mut trail, account: Some(Grant::clone(&lease)) };
+            let tried = self.try_on(&mut lease, asking.trail, &early).await;
+            asking.account = None;
+            drop(asking);
+            let miss = match tried {
                 Ok(opened) => return Ok(opened),
                 Err(miss) => miss,
             };
@@ -151,7 +157,7 @@ impl Errand {
         let mut carry = if lease.bare { Carry::Bare } else { Carry::All };
         loop {
             let attempt = match attempt::freshen(&self.app, lease).await {
-                Ok(()) => attempt::send(self, lease, carry, trail.attempts.len(), early).await,
+                Ok(()) => attempt::send(self, lease, carry, trail, early).await,
                 Err(miss) => Err(miss),
             };
             let miss = match attempt {
@@ -159,7 +165,7 @@ impl Errand {
                 Err(miss) => miss,
             };
             let status = miss.status.map(|status| status.as_u16());
-            trail.record(&lease.account.id, status, &miss.judgement, clock::now());
+            trail.record(lease, status, &miss.judgement, clock::now());
             attempt::settle(&self.app, lease, &miss.judgement, renewed);
             tracing::info!(
                 request = self.id, account = %lease.account.name, status, reason = miss.judgement.reason,
@@ -184,6 +190,7 @@ impl Errand {
             request = self.id, provider = %self.demand.provider, model = self.demand.model, attempts = trail.attempts.len(),
             why = ?refusal.as_ref().map(|refusal| &refusal.why), "no account could serve a request"
         );
+        let unserved = Unserved::new(self, trail.refused(refusal.as_ref(), clock::now()));
         let refusal = refusal.filter(|refusal| {
             // After tries that failed in passing, the failure says more than "all have been tried".
             let only_tried = matches!(refusal.why, RefusalWhy::Trouble { until: None, .. });
@@ -191,17 +198,35 @@ impl Errand {
         });
         match (refusal, last) {
             (Some(refusal), last) if last.as_ref().is_none_or(|miss| !miss.judgement.is_transient()) => {
-                Box::new(GaveUp { failure: Failure::Refused(refusal), upstream: None, status: None })
+                Box::new(GaveUp { failure: Failure::Refused(refusal), upstream: None, status: None, unserved })
             }
-            (_, Some(miss)) => Box::new(miss.into_end(self)),
+            (_, Some(miss)) => Box::new(miss.into_end(self, unserved)),
             (Some(refusal), None) => {
-                Box::new(GaveUp { failure: Failure::Refused(refusal), upstream: None, status: None })
+                Box::new(GaveUp { failure: Failure::Refused(refusal), upstream: None, status: None, unserved })
             }
             (None, None) => Box::new(GaveUp {
                 failure: Failure::UpstreamDown { message: "no account could be tried".into(), retry_after: PAUSE },
                 upstream: None,
                 status: None,
+                unserved,
             }),
+        }
+    }
+}
+
+/// An account is asked. Dropped before that has led to anything: the client has left. If an answer was held back by then, its own
+/// record has come first, and is the one that counts.
+struct Asking<'a> {
+    errand: &'a Errand,
+    trail: &'a mut Trail,
+    account: Option<Grant>,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if let Some(account) = &self.account {
+            let trail = std::mem::take(self.trail).abandoned(account, clock::now());
+            Unserved::new(self.errand, trail).abandon();
         }
     }
 }
@@ -215,9 +240,13 @@ pub async fn relay(
     caller: &Caller,
 ) -> Response<ReplyBody> {
     let parts = Arc::new(parts);
-    match Errand::new(app.clone(), route, parts.clone(), body, caller).await {
+    let id = request_id();
+    match Errand::new(app.clone(), route, parts.clone(), body, caller, id.clone()).await {
         Ok(errand) => deliver::answer(errand).await,
-        Err(failure) => deliver::failure(&app.registry, Some(route), &parts, &failure),
+        Err(failure) => {
+            tracing::info!(request = id, path = parts.uri.path(), ?failure, "a request could not be taken in");
+            deliver::marked(deliver::failure(&app.registry, Some(route), &parts, &failure), &id)
+        }
     }
 }
 
@@ -232,6 +261,7 @@ pub fn provider<'a>(registry: &'a Registry, route: &Route) -> Result<&'a dyn Pro
         .ok_or_else(|| Failure::NotServed { message: format!("no provider {}", route.provider) })
 }
 
-fn request_id() -> String {
+/// The id of a new request. It begins with the time, so that ids sort as requests came.
+pub fn request_id() -> String {
     uuid::Uuid::now_v7().simple().to_string()
 }

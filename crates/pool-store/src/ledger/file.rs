@@ -108,6 +108,13 @@ pub(super) fn pool(path: &Path, busy: Duration) -> SqlitePool {
         .connect_lazy_with(options)
 }
 
+/// One connection that only reads; it is made when it is needed.
+pub(super) fn read_only(path: &Path, busy: Duration) -> SqlitePool {
+    let options =
+        SqliteConnectOptions::new().filename(path).create_if_missing(false).read_only(true).busy_timeout(busy);
+    SqlitePoolOptions::new().max_connections(1).acquire_timeout(busy * 2).connect_lazy_with(options)
+}
+
 /// Makes the file if it is absent, keeps others out of it, and brings its tables up to date.
 pub(super) async fn prepare(path: &Path, pool: &SqlitePool) -> Result<(), OpenError> {
     create_private(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;

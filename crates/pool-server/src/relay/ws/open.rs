@@ -8,9 +8,8 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use pool_core::pool::Event;
-use pool_core::retry::Trail;
 use pool_core::verdict::Verdict;
-use pool_core::{AccountId, Ask, Demand, Judgement, SessionKey};
+use pool_core::{AccountId, Ask, Demand, Judgement, SessionKey, Trail};
 use pool_providers::reply::{Failure, Reply};
 use pool_providers::request::{Body, Carry, Serving};
 use pool_providers::routes::Route;
@@ -75,6 +74,18 @@ pub async fn upgrade(
     parts: http::request::Parts,
     caller: &Caller,
 ) -> Response<ReplyBody> {
+    let id = path::request_id();
+    let response = open(app, route, parts, caller, id.clone()).await;
+    deliver::marked(response, &id)
+}
+
+async fn open(
+    app: Arc<App>,
+    route: &'static Route,
+    parts: http::request::Parts,
+    caller: &Caller,
+    id: String,
+) -> Response<ReplyBody> {
     let turns = provider(&app.registry, route).ok().and_then(|provider| provider.socket(route));
     let Some(turns) = turns.filter(|_| app.config.websockets) else { return fall_back() };
     let accept = match handshake::accept(&parts.headers) {
@@ -89,7 +100,7 @@ pub async fn upgrade(
         route,
         parts: by_itself(parts),
         caller: caller.clone(),
-        id: uuid::Uuid::now_v7().simple().to_string(),
+        id,
         client: None,
         started: Instant::now(),
     };
@@ -129,9 +140,6 @@ impl Ground {
             Err(reply) => return reply.map_or_else(fall_back, deliver::reply),
         };
         handshake::grant(&mut headers, accept);
-        if let Ok(id) = HeaderValue::from_str(&self.id) {
-            headers.insert("x-pool-request", id);
-        }
         let mut response = Response::new(ReplyBody::Full(None));
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = headers;
@@ -192,9 +200,13 @@ impl Ground {
             let mut lease = self.lease(&ask, None, deadline).await.map_err(|none| match none {
                 NoLease::OverHttp => None,
                 NoLease::Refused(refusal) => {
+                    let whole = trail.refused(Some(&refusal), clock::now());
                     let reply = self.failure(&Failure::Refused(*refusal));
                     // What is not certain may be better over HTTP, and is told there.
-                    Some(reply).filter(|reply| reply.status.is_client_error())
+                    let certain = Some(reply).filter(|reply| reply.status.is_client_error());
+                    certain.inspect(|reply| {
+                        self.unserved(self.id.clone(), demand, whole, reply.status.as_u16(), self.started);
+                    })
                 }
             })?;
             match self.connect(&mut lease, demand, &mut trail).await {
@@ -259,7 +271,7 @@ impl Ground {
 
     fn note(&self, lease: &Lease, miss: &Miss, trail: &mut Trail) {
         let status = miss.status.map(|status| status.as_u16());
-        trail.record(&lease.account.id, status, &miss.judgement, clock::now());
+        trail.record(lease, status, &miss.judgement, clock::now());
         tracing::info!(
             request = self.id, account = %lease.account.name, status, reason = miss.judgement.reason,
             verdict = ?miss.judgement.verdict, "an attempt failed on a socket"

@@ -3,11 +3,10 @@
 use std::time::{Duration, Instant};
 
 use pool_core::pool::Event;
-use pool_core::retry::Trail;
 use pool_core::standing::Refusal;
 use pool_core::usage::{Ending, UsageRecord};
 use pool_core::verdict::{Fault, Verdict};
-use pool_core::{AccountId, Demand, Judgement, SessionKey, UnixMs};
+use pool_core::{AccountId, Demand, Judgement, SessionKey, Span, Trail, UnixMs};
 use pool_providers::request::Carry;
 use pool_providers::socket::SocketTurns;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -219,6 +218,7 @@ impl Turn {
         let total = self.started.elapsed();
         let tokens = turns.usage();
         draw(&ground.app, &lease.account.id, &self.demand, Some(self.session), tokens, total);
+        let trail = self.trail.delivered(&lease, status, clock::now());
         let record = UsageRecord {
             request_id: format!("{}.{}", ground.id, self.number),
             at: self.at,
@@ -230,7 +230,7 @@ impl Turn {
             status,
             ending,
             tokens,
-            attempts: u32::try_from(self.trail.attempts.len() + 1).unwrap_or(u32::MAX),
+            attempts: u32::try_from(trail.attempts.len()).unwrap_or(u32::MAX),
             first_byte_ms: millis(self.first_byte.unwrap_or(total)),
             total_ms: millis(total),
         };
@@ -239,7 +239,36 @@ impl Turn {
             tokens = record.tokens.map(|tokens| tokens.total()), attempts = record.attempts, ms = record.total_ms,
             "served a turn"
         );
-        ground.app.keep(record);
+        ground.app.keep(record, trail);
+    }
+
+    /// Keeps the record of a turn that no account has answered.
+    pub fn unserved(self, ground: &Ground, refusal: Option<&Refusal>, status: u16) {
+        let trail = self.trail.refused(refusal, clock::now());
+        ground.unserved(format!("{}.{}", ground.id, self.number), &self.demand, trail, status, self.started.into());
+    }
+}
+
+impl Ground {
+    /// Keeps the record of what no account has answered.
+    pub fn unserved(&self, id: String, demand: &Demand, trail: Trail, status: u16, started: tokio::time::Instant) {
+        let total_ms = millis(started.elapsed());
+        let record = UsageRecord {
+            request_id: id,
+            at: clock::now() - Span::from_millis(total_ms),
+            provider: demand.provider.0.to_owned(),
+            account: AccountId::nobody(),
+            model: demand.model.clone(),
+            client: self.client.clone(),
+            session: Some(self.session(demand).short()),
+            status,
+            ending: Ending::Failed,
+            tokens: None,
+            attempts: u32::try_from(trail.attempts.len()).unwrap_or(u32::MAX),
+            first_byte_ms: total_ms,
+            total_ms,
+        };
+        self.app.keep(record, trail);
     }
 }
 
