@@ -12,6 +12,8 @@ pub struct Ask<'a> {
     pub parent: Option<SessionKey>,
     /// Accounts that this request has already failed on.
     pub tried: &'a [AccountId],
+    /// It names what lives on this account ([`crate::owners`]): no other can serve it.
+    pub only: Option<&'a AccountId>,
     pub caller: Rights<'a>,
 }
 
@@ -31,12 +33,18 @@ impl Rights<'static> {
 impl<'a> Ask<'a> {
     /// The owner's first try.
     pub fn new(demand: &'a Demand, session: Option<SessionKey>) -> Self {
-        Self { demand, session, parent: None, tried: &[], caller: Rights::OWNER }
+        Self { demand, session, parent: None, tried: &[], only: None, caller: Rights::OWNER }
     }
 
     /// After failures on these.
     #[must_use]
     pub fn after(self, tried: &'a [AccountId]) -> Self {
         Self { tried, ..self }
+    }
+
+    /// On this account or nowhere.
+    #[must_use]
+    pub fn only(self, account: Option<&'a AccountId>) -> Self {
+        Self { only: account, ..self }
     }
 }

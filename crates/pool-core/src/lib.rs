@@ -9,6 +9,7 @@ pub mod ask;
 pub mod choose;
 pub mod decision;
 pub mod demand;
+pub mod owners;
 pub mod pins;
 pub mod policy;
 pub mod pool;

@@ -11,6 +11,7 @@ use crate::ask::Ask;
 use crate::choose;
 use crate::decision::{Considered, Decision, Finding, MOST_CONSIDERED};
 use crate::demand::{Demand, SessionKey};
+use crate::owners::{Creator, ObjectKey, Owned, Owners, Whose};
 use crate::pins::Pins;
 use crate::policy::{Choice, Policy, Question};
 use crate::quota::{self, Fraction, QuotaWindow, Scope};
@@ -95,6 +96,10 @@ pub enum Event {
     Cleared { id: AccountId },
     /// An account has refused what another has sealed in this conversation.
     Stripped { session: SessionKey },
+    /// The account has created these for the caller, or served a call that names them.
+    Created { id: AccountId, creator: Creator, objects: Vec<ObjectKey> },
+    /// What lived where before a restart.
+    Recollected { owned: Vec<(ObjectKey, Owned)> },
 }
 
 /// An account handed to one attempt. The slot is taken until [`Pool::release`].
@@ -129,6 +134,7 @@ pub enum PinState {
 pub struct Pool {
     slots: BTreeMap<AccountId, Slot>,
     pub pins: Pins,
+    pub owners: Owners,
     policy: Box<dyn Policy>,
 }
 
@@ -140,7 +146,7 @@ impl Default for Pool {
 
 impl Pool {
     pub fn new(pins: Pins, policy: Box<dyn Policy>) -> Self {
-        Self { slots: BTreeMap::new(), pins, policy }
+        Self { slots: BTreeMap::new(), pins, owners: Owners::default(), policy }
     }
 
     pub fn slots(&self) -> impl Iterator<Item = &Slot> {
@@ -184,6 +190,12 @@ impl Pool {
                 }
             }
             Event::Stripped { session } => self.pins.strip(session),
+            Event::Created { id, creator, objects } => {
+                for object in objects {
+                    self.owners.keep(object, Owned { account: id.clone(), creator, used_at: now });
+                }
+            }
+            Event::Recollected { owned } => self.owners.restore(owned, now),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
                 slot.windows.retain(|window| !window.is_exhausted(now));
@@ -193,14 +205,15 @@ impl Pool {
 
     /// Chooses an account for the request and takes a slot of it.
     pub fn lease(&mut self, ask: &Ask<'_>, now: UnixMs) -> Result<Grant, Box<Refusal>> {
-        let Ask { demand, session, .. } = *ask;
+        let Ask { demand, session, only, .. } = *ask;
         let pin = session.and_then(|key| self.pins.get(key, now));
         // A pin to an account that is gone binds nothing.
         let pinned = pin.map(|pin| pin.account.clone()).filter(|id| self.slots.contains_key(id));
         let bare = pin.is_some_and(|pin| pin.bare);
         let mut unable = Vec::new();
         let mut candidates = Vec::new();
-        for slot in self.slots.values().filter(|slot| slot.account.provider == demand.provider) {
+        let may = |slot: &&Slot| only.is_none_or(|only| *only == slot.account.id);
+        for slot in self.slots.values().filter(|slot| slot.account.provider == demand.provider).filter(may) {
             match able(slot, ask, pinned.as_ref(), now) {
                 Ok(()) => candidates.push(slot),
                 Err(why) => unable.push((slot.account.id.clone(), why)),
@@ -233,6 +246,14 @@ impl Pool {
             self.pins.set(key, &grant.account.id, now);
         }
         Ok(grant)
+    }
+
+    /// Whose is it, and can it be reached? What lives on an account that is gone is unknown until that comes back.
+    pub fn whose(&self, object: ObjectKey, creator: Creator, now: UnixMs) -> Whose<'_> {
+        match self.owners.whose(object, creator, now) {
+            Whose::Own(account) if !self.slots.contains_key(account) => Whose::Unknown,
+            whose => whose,
+        }
     }
 
     /// Gives the slot back.
@@ -404,6 +425,7 @@ fn able(slot: &Slot, ask: &Ask<'_>, pinned: Option<&AccountId>, now: UnixMs) -> 
     let id = &slot.account.id;
     match () {
         () if ask.tried.contains(id) => Err(Ineligible::Tried),
+        () if ask.only.is_some() => Ok(()),
         () if ask.demand.bound && pinned.is_some_and(|pin| pin != id) => Err(Ineligible::BoundElsewhere),
         () => Ok(()),
     }

@@ -8,6 +8,7 @@ pub mod claude;
 pub mod codex;
 mod file;
 pub mod gemini;
+pub mod objects;
 pub mod provider;
 mod quote;
 pub mod reply;

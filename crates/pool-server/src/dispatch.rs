@@ -75,6 +75,7 @@ async fn act(
     match route.kind {
         Kind::Relay { .. } => relay(app, route, parts, body, caller).await,
         Kind::Upgrade => ws::upgrade(app, route, parts, caller).await,
+        Kind::Tunnel => ws::tunnel(app, route, parts, caller).await,
         Kind::Answer | Kind::OpenAnswer => local(&app, route, &parts, body).await,
         Kind::Refused => refused("concerns the account owner's own things, so the pool does not pass it on"),
     }

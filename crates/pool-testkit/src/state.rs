@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::books::{AccountBooks, Log, TokenCounts, Violation};
 use crate::faults::{self, Fault};
+use crate::objects::Objects;
 use crate::tokens::{self, Access, Tokens};
 use crate::world::{FakeAccount, FakeWindow, Kind, Style, Unit, World};
 
@@ -46,6 +47,8 @@ pub(crate) struct State {
     pub(crate) world: World,
     pub(crate) log: Log,
     pub(crate) violations: Vec<Violation>,
+    /// What the accounts keep.
+    pub(crate) objects: Objects,
     /// Faults of whichever account comes next.
     pub(crate) faults: VecDeque<Planned>,
 }
@@ -102,6 +105,7 @@ impl State {
             world,
             log: Log::default(),
             violations: Vec::new(),
+            objects: Objects::new(),
             faults: VecDeque::new(),
         }
     }

@@ -3,18 +3,19 @@
 use http::Method;
 
 use super::CLAUDE;
+use crate::objects::Objects;
 use crate::routes::{Dialect, Kind, Route, When};
 
 /// The route whose answer is more than a status.
 pub(super) const USAGE: &str = "claude usage";
 
 const fn row(id: &'static str, method: Method, path: &'static str, kind: Kind) -> Route {
-    Route { id, provider: CLAUDE, method, path, when: When::Always, kind }
+    Route { id, provider: CLAUDE, method, path, when: When::Always, kind, objects: Objects::NONE }
 }
 
 /// For paths that other providers' clients use too.
 const fn shared(id: &'static str, method: Method, path: &'static str, kind: Kind) -> Route {
-    Route { id, provider: CLAUDE, method, path, when: When::Dialect(Dialect::Anthropic), kind }
+    Route { id, provider: CLAUDE, method, path, when: When::Dialect(Dialect::Anthropic), kind, objects: Objects::NONE }
 }
 
 const RELAY: Kind = Kind::Relay { light: false };

@@ -25,6 +25,10 @@ const SESSION_HEADERS: [&str; 4] = ["thread-id", "session-id", "session_id", "co
 /// Longer ids, model names and keys are not ours to keep.
 const LONGEST_NAME: usize = 256;
 
+/// All that a caller has an account keep is one conversation, so that it comes to one account: a later request may name two
+/// of these things.
+const KEEPING: &str = "what is kept";
+
 macro_rules! paths {
     ($($name:ident = $path:literal),+ $(,)?) => {
         #[derive(Clone, Copy)]
@@ -58,14 +62,18 @@ pub(super) fn client(head: &Head<'_>) -> Client {
 pub(super) fn of(route: &Route, head: &Head<'_>, body: &Body) -> Demand {
     let found = json::find(&body.bytes, &PATHS);
     let about = about(route);
-    let model = name(&found, At::Model).or_else(|| form_model(head, &body.bytes));
+    let keeps = route.objects.told.is_some() && about != "responses";
+    let model = name(&found, At::Model).or_else(|| form_model(head, &body.bytes).filter(|_| !keeps));
+    let in_query = || head.query_value("model").filter(|model| !model.is_empty() && model.len() <= LONGEST_NAME);
+    let asked = (route.kind == Kind::Tunnel).then(in_query).flatten().map(Cow::into_owned);
+    let model = model.or(asked);
     let is_null = |at: At| found.raw(at as usize).is_none_or(|raw| raw == b"null");
     Demand {
         provider: ID,
         client: client(head),
         families: model.iter().map(|model| model_family(model)).collect(),
         model,
-        session: session(about, head, &found),
+        session: if keeps { Some(KEEPING.into()) } else { session(about, head, &found) },
         bound: !is_null(At::Previous) || !is_null(At::Conversation),
         light: matches!(route.kind, Kind::Relay { light: true }),
         kinds: if is_key_only(about) { KEY_ONLY } else { &[] },
@@ -74,8 +82,17 @@ pub(super) fn of(route: &Route, head: &Head<'_>, body: &Body) -> Demand {
 
 /// What ChatGPT's backend does not have.
 fn is_key_only(about: &str) -> bool {
-    const SHARED: [&str; 7] =
-        ["responses", "responses socket", "compact", "search", "memories", "images", "image edits"];
+    const SHARED: [&str; 9] = [
+        "responses",
+        "responses socket",
+        "compact",
+        "search",
+        "memories",
+        "images",
+        "image edits",
+        "realtime",
+        "realtime calls",
+    ];
     !SHARED.contains(&about)
 }
 

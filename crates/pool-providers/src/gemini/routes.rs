@@ -4,18 +4,27 @@
 use http::Method;
 
 use super::ID;
+use crate::objects::Objects;
 use crate::routes::{Dialect, Kind, Route, When};
 
 const MAIN: Kind = Kind::Relay { light: false };
 const LIGHT: Kind = Kind::Relay { light: true };
 
 const fn row(id: &'static str, method: Method, path: &'static str, kind: Kind) -> Route {
-    Route { id, provider: ID, method, path, when: When::Always, kind }
+    Route { id, provider: ID, method, path, when: When::Always, kind, objects: Objects::NONE }
 }
 
 /// A path that other providers have too.
 const fn shared(id: &'static str, path: &'static str) -> Route {
-    Route { id, provider: ID, method: Method::GET, path, when: When::Dialect(Dialect::Google), kind: LIGHT }
+    Route {
+        id,
+        provider: ID,
+        method: Method::GET,
+        path,
+        when: When::Dialect(Dialect::Google),
+        kind: LIGHT,
+        objects: Objects::NONE,
+    }
 }
 
 pub(super) static ROUTES: &[Route] = &[

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{StatusCode, header};
-use pool_core::AccountId;
 use pool_core::pool::Event;
 use pool_core::quota::QuotaWindow;
 use pool_core::usage::{Ending, UsageRecord};
 use pool_core::verdict::Verdict;
+use pool_core::{AccountId, ProviderId};
 use pool_providers::reply::{News, Stage};
 
 use super::answer::{Answer, Broken};
+use super::estate::Estate;
 use super::path::Errand;
 use crate::app::{App, Counted};
 use crate::pool::Lease;
@@ -23,6 +24,8 @@ pub struct Meter {
     lease: Option<Lease>,
     _under_way: Arc<Counted>,
     light: bool,
+    estate: Estate,
+    provider: ProviderId,
     /// The provider told of a failure inside the answer.
     failed: bool,
     account: AccountId,
@@ -56,6 +59,8 @@ impl Meter {
             lease: Some(lease.share()),
             _under_way: errand.under_way.clone(),
             light: errand.demand.light,
+            estate: errand.estate.clone(),
+            provider: errand.demand.provider,
             failed: false,
             account: lease.account.id.clone(),
             record,
@@ -77,6 +82,7 @@ impl Meter {
     /// What is told in the middle of a delivery no longer changes it, but the pool wants to know.
     pub fn hear(&mut self, news: News) {
         self.read(news.windows);
+        self.estate.hear(&self.app, self.provider, &self.account, &news.created);
         self.failed |= news.failure.is_some();
         let Some(judgement) = news.failure.filter(|judgement| judgement.verdict != Verdict::Fatal) else { return };
         tracing::info!(request = self.record.request_id, account = %self.account, reason = judgement.reason, "an answer failed midway");

@@ -6,6 +6,7 @@ pub mod body;
 pub mod deliver;
 pub mod delivery;
 mod echo;
+pub mod estate;
 pub mod headers;
 pub mod meter;
 pub mod miss;

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use super::attempt::{self, Opened};
 use super::deliver::{self, ReplyBody};
+use super::estate::Estate;
 use super::miss::Miss;
 use super::receive::{self, Received};
 use crate::admit::Caller;
@@ -37,6 +38,8 @@ pub struct Errand {
     pub received: Received,
     pub demand: Demand,
     pub session: Option<SessionKey>,
+    /// What it names and creates of the things that live on one account.
+    pub estate: Estate,
     /// Told to the client as `x-pool-request`.
     pub id: String,
     pub arrived: UnixMs,
@@ -73,8 +76,10 @@ impl Errand {
         let mut demand = provider.demand(route, &head(&parts), &received.seen);
         demand.light |= route.kind == Kind::Relay { light: true };
         let session = demand.session.as_deref().map(|id| SessionKey::new(demand.provider, &caller.name, id));
+        let estate = Estate::read(&app.pool, provider, route, &head(&parts), &received.seen, caller)?;
         let under_way = Arc::new(app.in_flight.enter());
-        Ok(Self { app, route, parts, received, demand, session, id: request_id(), arrived, started, under_way })
+        let id = request_id();
+        Ok(Self { app, route, parts, received, demand, session, estate, id, arrived, started, under_way })
     }
 
     /// Runs the request to the point where its answer can go out. `early` learns of a successful head that waits for its first
@@ -87,7 +92,8 @@ impl Errand {
         self.app.pool.count_request(self.demand.provider);
         loop {
             let tried: Vec<AccountId> = refused.iter().chain(&stumbled).cloned().collect();
-            let mut lease = match self.app.pool.lease(&Ask::new(&self.demand, self.session).after(&tried)) {
+            let ask = Ask::new(&self.demand, self.session).after(&tried).only(self.estate.account.as_ref());
+            let mut lease = match self.app.pool.lease(&ask) {
                 Ok(lease) => lease,
                 Err(_) if !stumbled.is_empty() => {
                     tokio::time::sleep(PAUSE * trail.transient.clamp(1, 8)).await;
@@ -207,6 +213,6 @@ pub fn provider<'a>(registry: &'a Registry, route: &Route) -> Result<&'a dyn Pro
         .ok_or_else(|| Failure::NotServed { message: format!("no provider {}", route.provider) })
 }
 
-fn request_id() -> String {
+pub fn request_id() -> String {
     uuid::Uuid::now_v7().simple().to_string()
 }

@@ -5,6 +5,7 @@
 //! - [`talk`]: messages both ways, turn by turn, as the provider's [`SocketTurns`] understand them.
 //! - [`moves`]: which account serves a turn, and what becomes of one that fails.
 //! - [`turn`]: a turn under way: its slot, its tries, its record.
+//! - [`tunnel`], [`pipe`]: sockets that nobody here reads: bytes both ways on one account.
 //! - [`handshake`], [`link`]: RFC 6455, as far as the library leaves it to us.
 //!
 //! One account a socket. A turn that fails before anything meaningful moves to another one behind the client's back if it
@@ -16,7 +17,9 @@ mod handshake;
 mod link;
 mod moves;
 mod open;
+mod pipe;
 mod talk;
+mod tunnel;
 mod turn;
 
 use std::future::Future;
@@ -25,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use open::upgrade;
+pub use tunnel::tunnel;
 
 /// Every open socket, for the order to stop.
 #[derive(Clone, Debug, Default)]
