@@ -83,6 +83,9 @@ pub enum Kind {
     Upgrade,
     /// A WebSocket upgrade that is carried unread, on one account.
     Tunnel,
+    /// What an account keeps, all in one list: refused, since it would show other callers' things, and not what the caller keeps
+    /// on other accounts.
+    List,
     /// The account owner's own things: never forwarded for others; 404 with a reason.
     Refused,
 }

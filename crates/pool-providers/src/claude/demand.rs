@@ -6,12 +6,13 @@ use std::sync::LazyLock;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pool_core::scan::json::{Paths, find};
-use pool_core::{Client, Demand};
+use pool_core::{AccountKind, Client, Demand};
 use serde::de::{DeserializeSeed, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 
 use super::metadata::Metadata;
+use super::routes::is_about_kept;
 use super::{CLAUDE, models};
 use crate::request::{Body, Head};
 use crate::routes::{Kind, Route};
@@ -26,6 +27,10 @@ const CONTAINER_ID: usize = 5;
 static WANTED: LazyLock<Paths> =
     LazyLock::new(|| Paths::new(&["model", "metadata.user_id", "system", "messages", "container", "container.id"]));
 
+/// All that a caller has an account keep is one conversation, so that it comes to one account: a later request may name two
+/// of these things.
+const KEEPING: &str = "what is kept";
+
 /// A conversation id longer than this is nobody's.
 const LONGEST_ID: usize = 256;
 
@@ -38,6 +43,7 @@ pub(super) fn client(head: &Head<'_>) -> Client {
 pub(super) fn demand(route: &Route, head: &Head<'_>, body: &Body) -> Demand {
     let found = find(&body.bytes, &WANTED);
     let model = found.string(MODEL).map(std::borrow::Cow::into_owned);
+    let kept = is_about_kept(route);
     let session = head
         .header("x-claude-code-session-id")
         .filter(|id| is_id(id))
@@ -49,10 +55,10 @@ pub(super) fn demand(route: &Route, head: &Head<'_>, body: &Body) -> Demand {
         client: client(head),
         families: model.as_deref().map(models::families).unwrap_or_default(),
         model,
-        session,
+        session: if route.objects.creates() { Some(KEEPING.into()) } else { session },
         bound: found.string(CONTAINER).is_some() || found.string(CONTAINER_ID).is_some() || names_a_file(&body.bytes),
         light: matches!(route.kind, Kind::Relay { light: true }),
-        kinds: &[],
+        kinds: if kept { &[AccountKind::ApiKey] } else { &[] },
     }
 }
 

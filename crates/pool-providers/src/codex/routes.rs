@@ -135,7 +135,7 @@ pub(super) static ROUTES: &[Route] = &[
     shared(light("kept file at content", GET, "/v1/files/{object}/content")),
     shared(light("kept file at deleting", DELETE, "/v1/files/{object}")),
     create("upload", "/v1/uploads", AN_UPLOAD),
-    relay("kept upload at part", "/v1/uploads/{object}/parts"),
+    relay("upload part", "/v1/uploads/{object}/parts"),
     with(light("kept upload at end", POST, "/v1/uploads/{object}/complete"), AN_UPLOAD),
     light("kept upload at cancelling", POST, "/v1/uploads/{object}/cancel"),
     shared(create("batch", "/v1/batches", A_BATCH)),
@@ -215,10 +215,10 @@ pub(super) static ROUTES: &[Route] = &[
     refused("owner's own at api, post", POST, "/api/codex/{*rest}"),
 
     // What an account keeps, all in one list.
-    shared(refused("list", GET, "/v1/files")),
-    shared(refused("list at batches", GET, "/v1/batches")),
-    refused("list at vector stores", GET, "/v1/vector_stores"),
-    refused("list at containers", GET, "/v1/containers"),
+    shared(row("list", GET, "/v1/files", When::Always, Kind::List)),
+    shared(row("list at batches", GET, "/v1/batches", When::Always, Kind::List)),
+    row("list at vector stores", GET, "/v1/vector_stores", When::Always, Kind::List),
+    row("list at containers", GET, "/v1/containers", When::Always, Kind::List),
 ];
 
 /// Why a row of kind [`Kind::Refused`] is not served.
@@ -226,10 +226,6 @@ pub(super) fn why_refused(route: &Route) -> &'static str {
     match about(route) {
         "redeeming" => {
             "codex-pool does not redeem reset credits: they belong to the account's owner, who can redeem them at chatgpt.com"
-        }
-        "list" => {
-            "codex-pool does not serve lists: an account's list would show what others keep there, and not what you keep on \
-             other accounts. Keep the ids and read each by its own"
         }
         _ => "codex-pool does not serve what belongs to the account's owner (tasks, environments, profile, settings)",
     }

@@ -14,6 +14,10 @@ use super::routes::{Ask, Surface};
 use crate::request::{Body, Head};
 use crate::routes::{Kind, Route};
 
+/// All that a caller has an account keep is one conversation, so that it comes to one account: a later request may name two
+/// of these things.
+const KEEPING: &str = "what is kept";
+
 /// Where the public API's own request stands in the body, as prefix of its paths.
 const WANTED: [&str; 7] =
     ["model", "session_id", "cachedContent", "cached_content", "contents", "systemInstruction", "system_instruction"];
@@ -57,7 +61,11 @@ pub(super) fn demand(route: &Route, head: &Head<'_>, body: &Body) -> Demand {
         client,
         families: model.iter().map(|model| family(model)).collect(),
         model,
-        session: if converses { session(&found, client) } else { None },
+        session: match () {
+            () if route.objects.creates() => Some(KEEPING.into()),
+            () if converses => session(&found, client),
+            () => None,
+        },
         bound: CACHED.iter().any(|path| found.raw(*path).is_some_and(|raw| raw != b"null")),
         light: matches!(route.kind, Kind::Relay { light: true }),
         // A Google login is good for Code Assist alone.

@@ -4,6 +4,7 @@
 use http::Method;
 
 use super::ID;
+use super::objects::{A_BATCH, A_FILE, AN_UPLOAD, BY_NAME};
 use crate::objects::Objects;
 use crate::routes::{Dialect, Kind, Route, When};
 
@@ -25,6 +26,17 @@ const fn shared(id: &'static str, path: &'static str) -> Route {
         kind: LIGHT,
         objects: Objects::NONE,
     }
+}
+
+const fn with(mut route: Route, objects: Objects) -> Route {
+    route.objects = objects;
+    route
+}
+
+const fn socket(id: &'static str, path: &'static str) -> Route {
+    let mut route = row(id, Method::GET, path, Kind::Tunnel);
+    route.when = When::Upgrade(true);
+    route
 }
 
 pub(super) static ROUTES: &[Route] = &[
@@ -62,17 +74,33 @@ pub(super) static ROUTES: &[Route] = &[
     row("gemini model", Method::GET, "/v1beta/models/{model}", LIGHT),
     shared("gemini models v1", "/v1/models"),
     shared("gemini model v1", "/v1/models/{model}"),
-    // The public API: what lives in one account's project (caches, uploads, jobs, tuned models).
+    // The public API: what lives in one account's project.
+    with(row("gemini make batch", Method::POST, "/v1beta/models/{model}:batchGenerateContent", MAIN), A_BATCH),
+    with(
+        row("gemini make embedding batch", Method::POST, "/v1beta/models/{model}:asyncBatchEmbedContent", MAIN),
+        A_BATCH,
+    ),
+    with(row("gemini kept batch", Method::GET, "/v1beta/batches/{object}", LIGHT), A_BATCH),
+    row("gemini kept batch cancel", Method::POST, "/v1beta/batches/{object}:cancel", LIGHT),
+    row("gemini kept batch delete", Method::DELETE, "/v1beta/batches/{object}", LIGHT),
+    row("gemini list of batches", Method::GET, "/v1beta/batches", Kind::List),
+    with(row("gemini make cached content", Method::POST, "/v1beta/cachedContents", MAIN), BY_NAME),
+    row("gemini kept content", Method::GET, "/v1beta/cachedContents/{object}", LIGHT),
+    row("gemini kept content change", Method::PATCH, "/v1beta/cachedContents/{object}", LIGHT),
+    row("gemini kept content delete", Method::DELETE, "/v1beta/cachedContents/{object}", LIGHT),
+    row("gemini list of contents", Method::GET, "/v1beta/cachedContents", Kind::List),
+    with(row("gemini upload", Method::POST, "/upload/v1beta/files", MAIN), AN_UPLOAD),
+    with(row("gemini make file", Method::POST, "/v1beta/files", MAIN), A_FILE),
+    row("gemini kept file", Method::GET, "/v1beta/files/{object}", LIGHT),
+    row("gemini kept file content", Method::GET, "/v1beta/files/{object}:download", LIGHT),
+    row("gemini kept file delete", Method::DELETE, "/v1beta/files/{object}", LIGHT),
+    row("gemini list of files", Method::GET, "/v1beta/files", Kind::List),
+    // The Live API: sockets that nobody here reads.
+    socket("gemini live", "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"),
+    socket("gemini live alpha", "/ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContent"),
+    socket("gemini live v1", "/ws/google.ai.generativelanguage.v1.GenerativeService.BidiGenerateContent"),
+    // What else an account has in its project: long-running calls, tuned models.
     row("gemini other model call", Method::POST, "/v1beta/models/{*call}", Kind::Refused),
-    row("gemini make cached content", Method::POST, "/v1beta/cachedContents", Kind::Refused),
-    row("gemini cached contents", Method::GET, "/v1beta/cachedContents", Kind::Refused),
-    row("gemini cached content", Method::GET, "/v1beta/cachedContents/{id}", Kind::Refused),
-    row("gemini upload", Method::POST, "/upload/v1beta/files", Kind::Refused),
-    row("gemini make file", Method::POST, "/v1beta/files", Kind::Refused),
-    row("gemini files", Method::GET, "/v1beta/files", Kind::Refused),
-    row("gemini file", Method::GET, "/v1beta/files/{*file}", Kind::Refused),
-    row("gemini batches", Method::GET, "/v1beta/batches", Kind::Refused),
-    row("gemini batch", Method::GET, "/v1beta/batches/{id}", Kind::Refused),
     row("gemini tuned models", Method::GET, "/v1beta/tunedModels", Kind::Refused),
     row("gemini tuned model call", Method::POST, "/v1beta/tunedModels/{*call}", Kind::Refused),
 ];
@@ -105,6 +133,11 @@ impl Surface {
             _ => Self::Public { version: "v1beta" },
         }
     }
+}
+
+/// Does the route go to a model, or ask for models?
+pub(super) fn is_about_models(route: &Route) -> bool {
+    route.path.starts_with("/v1beta/models") || route.path.starts_with("/v1/models")
 }
 
 impl<'a> Ask<'a> {
@@ -161,7 +194,7 @@ mod tests {
             ("/v1/models/gemini-2.5-pro:generateContent", "gemini generate v1"),
             ("/v1beta/models/gemini-embedding-001:batchEmbedContents", "gemini embed batch"),
             ("/v1beta/models/veo-3:predictLongRunning", "gemini other model call"),
-            ("/v1beta/models/gemini-3.8-flash:batchGenerateContent", "gemini other model call"),
+            ("/v1beta/models/gemini-3.8-flash:batchGenerateContent", "gemini make batch"),
             ("/v1beta/cachedContents", "gemini make cached content"),
         ];
         for (path, id) in post {
@@ -176,7 +209,8 @@ mod tests {
         for (path, id) in get {
             assert_eq!(find(&Method::GET, path).map(|route| route.id), Some(id), "{path}");
         }
-        assert_eq!(find(&Method::DELETE, "/v1beta/files/abc").map(|route| route.id), None);
+        assert_eq!(find(&Method::DELETE, "/v1beta/files/abc").map(|route| route.id), Some("gemini kept file delete"));
+        assert_eq!(find(&Method::DELETE, "/v1beta/tunedModels/abc").map(|route| route.id), None);
     }
 
     #[test]
