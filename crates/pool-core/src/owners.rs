@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::account::{AccountId, ProviderId};
+use crate::pool::Pool;
 use crate::time::{Span, UnixMs};
 
 /// Something that lives upstream: its provider and id, hashed.
@@ -154,6 +155,16 @@ impl Owners {
         let (_, cut, _) = ages.select_nth_unstable(tenth);
         let cut = *cut;
         self.map.retain(|_, owned| owned.used_at > cut);
+    }
+}
+
+impl Pool {
+    /// Whose is it, and can it be reached? What lives on an account that is gone is unknown until that comes back.
+    pub fn whose(&self, object: ObjectKey, creator: Creator, now: UnixMs) -> Whose<'_> {
+        match self.owners.whose(object, creator, now) {
+            Whose::Own(account) if self.slot(account).is_none() => Whose::Unknown,
+            whose => whose,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::ask::Ask;
 use crate::choose;
 use crate::decision::{Considered, Decision, Finding, MOST_CONSIDERED};
 use crate::demand::{Demand, SessionKey};
-use crate::owners::{Creator, ObjectKey, Owned, Owners, Whose};
+use crate::owners::{Creator, ObjectKey, Owned, Owners};
 use crate::pins::Pins;
 use crate::policy::{Choice, Policy, Question};
 use crate::quota::{self, Fraction, QuotaWindow, Scope};
@@ -246,14 +246,6 @@ impl Pool {
             self.pins.set(key, &grant.account.id, now);
         }
         Ok(grant)
-    }
-
-    /// Whose is it, and can it be reached? What lives on an account that is gone is unknown until that comes back.
-    pub fn whose(&self, object: ObjectKey, creator: Creator, now: UnixMs) -> Whose<'_> {
-        match self.owners.whose(object, creator, now) {
-            Whose::Own(account) if !self.slots.contains_key(account) => Whose::Unknown,
-            whose => whose,
-        }
     }
 
     /// Gives the slot back.

@@ -4,6 +4,7 @@ use super::*;
 use crate::account::ProviderId;
 use crate::account::{AccountKind, Settings};
 use crate::demand::Client;
+use crate::owners::Whose;
 use crate::quota::Source;
 use crate::secret::Secret;
 

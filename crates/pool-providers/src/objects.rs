@@ -25,7 +25,7 @@ pub struct Objects {
     /// Keys of the query that name one.
     pub query: &'static [&'static str],
     /// The member of the body that says, if it is `false`, that nothing is kept.
-    pub unless: Option<&'static str>,
+    pub unless: Option<&'static LazyLock<Paths>>,
 }
 
 impl Objects {
@@ -75,8 +75,8 @@ pub fn mentioned<'b>(provider: &'b dyn Provider, body: &'b Body) -> impl Iterato
 
 /// Will what the request asks for be kept upstream?
 pub fn is_kept(route: &Route, body: &Body) -> bool {
-    let refused = |member: &&str| json::find(&body.bytes, &Paths::new(&[member])).raw(0) == Some(b"false");
-    route.objects.creates() && !route.objects.unless.is_some_and(|member| refused(&member))
+    let refused = |member: &LazyLock<Paths>| json::find(&body.bytes, member).raw(0) == Some(b"false");
+    route.objects.creates() && !route.objects.unless.is_some_and(refused)
 }
 
 /// The id that the head of an answer tells.

@@ -218,6 +218,36 @@ async fn a_calls_socket_is_on_the_calls_account() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_provider_and_kind_of_account_has_its_sockets() {
+    let world = World::one_of_each().forbid(CREDENTIAL);
+    let rig = Rig::start(world).await;
+    let live = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent";
+    let in_query = format!("{live}?key={CREDENTIAL}&alt=x");
+    let (key, bearer) = ([("x-goog-api-key", CREDENTIAL)], bearer());
+    let codex = [("authorization", &*bearer), ("originator", "codex_cli_rs"), ("chatgpt-account-id", "client")];
+    let cases: [(&str, &[(&str, &str)], &str); 4] = [
+        (live, &key, "gum"),
+        (&in_query, &[], "gum"),
+        // ChatGPT's back end has no such socket, so the key is asked after it.
+        ("/v1/realtime?intent=quicksilver&model=m", &codex, "oak"),
+        ("/backend-api/codex/realtime?model=m", &codex, "oak"),
+    ];
+    for (path, headers, account) in cases {
+        let mut socket = SocketClient::connect(rig.addr, path, headers).await.expect(path);
+        assert!(matches!(socket.next().await, Came::Event(_)), "{path}");
+        assert_eq!(arrived(&rig).last(), Some(&(account.to_owned(), 101)), "{path}");
+    }
+    let books = rig.fake.books();
+    assert!(
+        books
+            .log
+            .iter()
+            .any(|entry| entry.path.ends_with("BidiGenerateContent") && entry.query.as_deref() == Some("alt=x"))
+    );
+    assert_eq!(books.violations, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tunnel_may_end_by_itself_within_the_drain_time_and_is_cut_at_its_end() {
     let rig = Rig::with(two(), |config| config.timeouts.drain = Duration::from_millis(800)).await;
     let mut socket = connect(&rig, "/v1/realtime?model=m").await;

@@ -21,8 +21,10 @@ static UPLOAD: LazyLock<Paths> = LazyLock::new(|| Paths::new(&["id", "file.id"])
 /// What a batch has come to is in files.
 static BATCH: LazyLock<Paths> = LazyLock::new(|| Paths::new(&["id", "output_file_id", "error_file_id"]));
 
+static STORE: LazyLock<Paths> = LazyLock::new(|| Paths::new(&["store"]));
+
 /// Responses are stored unless the request says otherwise.
-pub(super) const A_RESPONSE: Objects = Objects { unless: Some("store"), ..Objects::told(&RESPONSE) };
+pub(super) const A_RESPONSE: Objects = Objects { unless: Some(&STORE), ..Objects::told(&RESPONSE) };
 pub(super) const BY_ID: Objects = Objects::told(&ID);
 pub(super) const AN_UPLOAD: Objects = Objects::told(&UPLOAD);
 pub(super) const A_BATCH: Objects = Objects::told(&BATCH);
@@ -33,8 +35,8 @@ pub(super) const IN_A_CALL: Objects = Objects { query: &["call_id"], ..Objects::
 
 pub(super) fn id(text: &str) -> Option<&str> {
     let last = text.rsplit('/').next()?;
-    let named = |prefix: &&str| last.strip_prefix(*prefix).is_some_and(|rest| !rest.is_empty());
-    PREFIXES.iter().any(|prefix| named(&prefix)).then_some(last)
+    let named = |prefix: &str| last.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty());
+    PREFIXES.into_iter().any(named).then_some(last)
 }
 
 /// The subprotocols that a socket asks for, without those in which a browser's client hides its credential and whose it is

@@ -11,7 +11,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::upgrade::Upgraded;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use pool_core::pool::Event;
 use pool_core::retry::Trail;
@@ -22,6 +22,7 @@ use pool_core::{AccountId, Ask, Demand, Judgement, SessionKey, UnixMs};
 use pool_providers::reply::{Failure, Reply};
 use pool_providers::request::{Body, Carry, Serving};
 use pool_providers::routes::Route;
+use tokio_util::sync::CancellationToken;
 
 use super::handshake;
 use super::pipe::{self, End, Limits};
@@ -46,6 +47,8 @@ const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(200);
 /// A tunnel cannot be retired between turns, so the provider ends it, after an hour at most; this is for one that does not.
 const LIVES: u32 = 2;
+
+static NOTHING: Body = Body { bytes: Bytes::new(), whole: true };
 
 /// A client that asks for a tunnel.
 #[derive(Debug)]
@@ -79,24 +82,18 @@ pub async fn tunnel(
     mut parts: http::request::Parts,
     caller: &Caller,
 ) -> Response<ReplyBody> {
-    let client = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
-    let passage = match Passage::new(app.clone(), route, &parts, caller) {
-        Ok(passage) => Passage { parts, ..passage },
-        Err(failure) => return closing(deliver::failure(&app.registry, Some(route), &parts, &failure)),
+    // A connection that cannot be upgraded.
+    let Some(client) = parts.extensions.remove::<hyper::upgrade::OnUpgrade>() else {
+        return closing(deliver::reply(Reply::empty(StatusCode::UPGRADE_REQUIRED)));
+    };
+    let passage = match Passage::new(app, route, parts, caller) {
+        Ok(passage) => passage,
+        Err(reply) => return closing(*reply),
     };
     let id = HeaderValue::from_str(&passage.id).ok();
-    let mut response = match (client, passage.choose().await) {
-        (Some(client), Ok(mut through)) => {
-            let mut response = Response::new(ReplyBody::Full(None));
-            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-            *response.headers_mut() = std::mem::take(&mut through.headers);
-            let sockets = app.sockets.clone();
-            sockets.clone().spawn(async move { passage.carry(client, through, &sockets.cut).await });
-            response
-        }
-        // A connection that cannot be upgraded.
-        (None, Ok(_)) => closing(deliver::reply(Reply::empty(StatusCode::UPGRADE_REQUIRED))),
-        (_, Err(reply)) => closing(deliver::reply(*reply)),
+    let mut response = match passage.choose().await {
+        Ok(through) => passage.grant(client, through),
+        Err(reply) => closing(deliver::reply(*reply)),
     };
     if let Some(id) = id {
         response.headers_mut().insert("x-pool-request", id);
@@ -115,27 +112,40 @@ fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
 }
 
+/// What a handshake asks for.
+fn read(
+    app: &App,
+    route: &'static Route,
+    parts: &http::request::Parts,
+    caller: &Caller,
+) -> Result<(Demand, Option<SessionKey>, Estate), Failure> {
+    let bad = |message: &str| Failure::BadRequest { status: StatusCode::BAD_REQUEST, message: message.into() };
+    handshake::accept(&parts.headers).map_err(bad)?;
+    if has_body(&parts.headers) {
+        return Err(bad("a WebSocket handshake has no body"));
+    }
+    let provider = provider(&app.registry, route)?;
+    let demand = provider.demand(route, &head(parts), &NOTHING);
+    let session = demand.session.as_deref().map(|id| SessionKey::new(demand.provider, &caller.name, id));
+    let estate = Estate::read(&app.pool, provider, route, &head(parts), &NOTHING, caller)?;
+    Ok((demand, session, estate))
+}
+
 impl Passage {
-    /// Reads what the handshake asks for. Its `parts` are still to be put in.
+    /// Reads what the handshake asks for. `Err`: the reply to one that is none, or that leads nowhere.
     fn new(
         app: Arc<App>,
         route: &'static Route,
-        parts: &http::request::Parts,
+        parts: http::request::Parts,
         caller: &Caller,
-    ) -> Result<Self, Failure> {
-        let bad = |message: &str| Failure::BadRequest { status: StatusCode::BAD_REQUEST, message: message.into() };
-        handshake::accept(&parts.headers).map_err(bad)?;
-        if has_body(&parts.headers) {
-            return Err(bad("a WebSocket handshake has no body"));
-        }
-        let provider = provider(&app.registry, route)?;
-        let nothing = Body { bytes: Bytes::new(), whole: true };
-        let demand = provider.demand(route, &head(parts), &nothing);
-        let session = demand.session.as_deref().map(|id| SessionKey::new(demand.provider, &caller.name, id));
-        let estate = Estate::read(&app.pool, provider, route, &head(parts), &nothing, caller)?;
-        let (parts, ()) = Request::new(()).into_parts();
+    ) -> Result<Self, Box<Response<ReplyBody>>> {
         let (arrived, started) = (clock::now(), Instant::now());
-        Ok(Self { app, route, parts, demand, session, estate, id: request_id(), arrived, started })
+        match read(&app, route, &parts, caller) {
+            Ok((demand, session, estate)) => {
+                Ok(Self { app, route, parts, demand, session, estate, id: request_id(), arrived, started })
+            }
+            Err(failure) => Err(Box::new(deliver::failure(&app.registry, Some(route), &parts, &failure))),
+        }
     }
 
     /// Finds an account whose handshake succeeds. `Err`: the reply that says why there is none.
@@ -211,8 +221,7 @@ impl Passage {
             bases: &app.config.bases,
             carry: Carry::All,
         };
-        let nothing = Body { bytes: Bytes::new(), whole: true };
-        let outbound = provider.outbound(self.route, &head(&self.parts), &nothing, &serving).map_err(Miss::unfit)?;
+        let outbound = provider.outbound(self.route, &head(&self.parts), &NOTHING, &serving).map_err(Miss::unfit)?;
         // The client's key, version and extensions go along: the two ends understand each other, nobody reads between them.
         let mut fields = headers::for_upstream(&self.parts.headers, &outbound.remove);
         for (name, value) in outbound.set {
@@ -229,7 +238,7 @@ impl Passage {
             return Err(self.refused(lease, response).await);
         }
         let broken = |why: &str| Miss::transport(&UpstreamError::Broken(why.into()));
-        if !is_granted(response.headers(), handshake::accept(&self.parts.headers).ok()) {
+        if !is_granted(response.headers(), handshake::accept(&self.parts.headers).ok().as_ref()) {
             return Err(broken("its answer to the WebSocket handshake does not fit"));
         }
         let upgraded = match tokio::time::timeout(limit, hyper::upgrade::on(&mut response)).await {
@@ -295,13 +304,18 @@ impl Passage {
         })
     }
 
+    /// The 101 for the client, upon which its bytes flow.
+    fn grant(self, client: OnUpgrade, mut through: Through) -> Response<ReplyBody> {
+        let mut response = Response::new(ReplyBody::Full(None));
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *response.headers_mut() = std::mem::take(&mut through.headers);
+        let sockets = self.app.sockets.clone();
+        sockets.clone().spawn(async move { self.carry(client, through, &sockets.cut).await });
+        response
+    }
+
     /// The tunnel, to its end, and its record.
-    async fn carry(
-        self,
-        client: hyper::upgrade::OnUpgrade,
-        through: Through,
-        cut: &tokio_util::sync::CancellationToken,
-    ) {
+    async fn carry(self, client: OnUpgrade, through: Through, cut: &CancellationToken) {
         let opened = self.started.elapsed();
         let timeouts = self.app.config.timeouts;
         let limits = Limits { idle: timeouts.upstream_idle, life: timeouts.socket_life * LIVES };
@@ -345,9 +359,9 @@ fn upgrading(headers: &mut HeaderMap) {
 }
 
 /// Is this a proper answer to the client's handshake?
-fn is_granted(headers: &HeaderMap, accept: Option<HeaderValue>) -> bool {
+fn is_granted(headers: &HeaderMap, accept: Option<&HeaderValue>) -> bool {
     let upgrade = headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    upgrade && accept.is_some() && headers.get(header::SEC_WEBSOCKET_ACCEPT) == accept.as_ref()
+    upgrade && accept.is_some() && headers.get(header::SEC_WEBSOCKET_ACCEPT) == accept
 }
 
 /// Statuses of servers that do not know what to do with an upgrade.
