@@ -110,8 +110,14 @@ impl Owners {
         }
     }
 
-    /// The account has created it for the caller, or served a call that names it.
-    pub(crate) fn keep(&mut self, object: ObjectKey, owned: Owned) {
+    /// The account has created them for the caller, or served a call that names them.
+    pub(crate) fn created(&mut self, account: &AccountId, creator: Creator, objects: &[ObjectKey], now: UnixMs) {
+        for object in objects {
+            self.keep(*object, Owned { account: account.clone(), creator, used_at: now });
+        }
+    }
+
+    fn keep(&mut self, object: ObjectKey, owned: Owned) {
         let now = owned.used_at;
         let taken = self
             .map

@@ -100,6 +100,8 @@ pub enum Event {
     Created { id: AccountId, creator: Creator, objects: Vec<ObjectKey> },
     /// What lived where before a restart.
     Recollected { owned: Vec<(ObjectKey, Owned)> },
+    /// The conversation was not served where it is pinned to.
+    Unpinned { session: SessionKey },
 }
 
 /// An account handed to one attempt. The slot is taken until [`Pool::release`].
@@ -190,12 +192,9 @@ impl Pool {
                 }
             }
             Event::Stripped { session } => self.pins.strip(session),
-            Event::Created { id, creator, objects } => {
-                for object in objects {
-                    self.owners.keep(object, Owned { account: id.clone(), creator, used_at: now });
-                }
-            }
+            Event::Created { id, creator, objects } => self.owners.created(&id, creator, &objects, now),
             Event::Recollected { owned } => self.owners.restore(owned, now),
+            Event::Unpinned { session } => self.pins.forget(session),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
                 slot.windows.retain(|window| !window.is_exhausted(now));

@@ -170,3 +170,144 @@ impl Reader for Telling {
         self.inner.hidden()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue, Method};
+
+    use super::*;
+    use crate::gemini::OauthClient;
+    use crate::provider::Registry;
+    use crate::routes::Table;
+
+    fn registry() -> Registry {
+        Registry::new(OauthClient::default())
+    }
+
+    fn body(text: &str) -> Body {
+        Body { bytes: Bytes::copy_from_slice(text.as_bytes()), whole: true }
+    }
+
+    /// What a request names: addressed, mentioned, and whether its answer will be kept.
+    fn named(method: &Method, target: &str, text: &str) -> (Vec<String>, Vec<String>, bool) {
+        let registry = registry();
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let headers = HeaderMap::new();
+        let head = Head { method, path, query, headers: &headers };
+        let table = Table::new(&registry);
+        let route = table.find(&head).unwrap_or_else(|| panic!("no row for {target}"));
+        let provider = registry.get(route.provider).expect("known");
+        let body = body(text);
+        (addressed(provider, route, &head), mentioned(provider, &body).collect(), is_kept(route, &body))
+    }
+
+    #[test]
+    fn requests_name_things_in_path_query_and_body() {
+        let (get, post) = (Method::GET, Method::POST);
+        // Words that only look like ids are known to nobody.
+        #[rustfmt::skip]
+        let cases: &[(&Method, &str, &str, &[&str], &[&str], bool)] = &[
+            (&get, "/v1/files/file-1/content", "", &["file-1"], &[], false),
+            (&get, "/v1/files/other%2D1", "", &["other%2D1"], &[], false),
+            (&post, "/v1/files", "--edge", &[], &[], true),
+            (&get, "/v1/vector_stores/vs_1/files/file-2", "", &["vs_1"], &[], false),
+            (&post, "/v1/batches", r#"{"input_file_id":"file-1"}"#, &[], &["file-1"], true),
+            (&post, "/v1/responses", r#"{"input":[{"content":[{"file_id":"file\u002d1"}]}],"conversation":{"id":"conv_1"}}"#,
+                &[], &["file_id", "file-1", "conv_1"], true),
+            (&post, "/v1/responses", r#"{"store":false,"input":"see file-1","tools":[{"vector_store_ids":["vs_1"]}]}"#,
+                &[], &["vs_1"], false),
+            (&post, "/v1/responses", r#"{"store":true}"#, &[], &[], true),
+            (&post, "/v1/messages", r#"{"messages":[{"content":[{"source":{"file_id":"file_1"}}]}]}"#, &[], &["file_id", "file_1"], false),
+            (&get, "/v1/messages/batches/msgbatch_1/results", "", &["msgbatch_1"], &[], false),
+            (&get, "/v1beta/files/a-1:download?alt=media", "", &["files/a-1"], &[], false),
+            (&post, "/v1beta/batches/b1:cancel", "", &["batches/b1"], &[], false),
+            (&post, "/upload/v1beta/files?upload%5Fid=U%2D1&upload_protocol=resumable", "bytes", &["U-1"], &[], true),
+            (&post, "/v1beta/models/gemini-3.8-flash:generateContent",
+                r#"{"cachedContent":"cachedContents/c1","contents":[{"parts":[{"fileData":{"fileUri":"https://h/v1beta/files/f1"}}]}]}"#,
+                &[], &["cachedContents/c1", "files/f1"], false),
+        ];
+        for (method, target, text, by_address, in_body, kept) in cases {
+            let (addressed, mentioned, is_kept) = named(method, target, text);
+            assert_eq!(
+                (&addressed[..], &mentioned[..], is_kept),
+                (&texts(by_address)[..], &texts(in_body)[..], *kept),
+                "{target} {text}"
+            );
+        }
+    }
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(ToString::to_string).collect()
+    }
+
+    /// A reader that hears nothing.
+    struct Nobody;
+
+    impl Reader for Nobody {
+        fn feed(&mut self, _bytes: &[u8]) -> News {
+            News::default()
+        }
+        fn finish(&mut self) -> News {
+            News::default()
+        }
+        fn stage(&self) -> Stage {
+            Stage::Meaningful
+        }
+        fn usage(&self) -> Option<TokenCounts> {
+            None
+        }
+        fn model(&self) -> Option<&str> {
+            None
+        }
+    }
+
+    fn told(path: &str, stream: bool, answer: &str, chunk: usize) -> Vec<String> {
+        let registry = registry();
+        let table = Table::new(&registry);
+        let headers = HeaderMap::new();
+        let head = Head { method: &Method::POST, path, query: None, headers: &headers };
+        let mut reader = Telling::beside(Box::new(Nobody), table.find(&head).expect(path), stream);
+        answer.as_bytes().chunks(chunk).flat_map(|piece| reader.feed(piece).created).collect()
+    }
+
+    #[test]
+    fn answers_tell_ids_in_any_chunks() {
+        let long = "x".repeat(100_000);
+        let response =
+            format!(r#"{{"id":"resp_1","output":[{{"id":"msg_1","text":"{long}"}}],"previous_response_id":"resp_0"}}"#);
+        let created = r#"{"type":"response.created","response":{"id":"resp_1","store":true}}"#;
+        let stream =
+            format!("event: response.created\ndata: {created}\n\ndata: {{\"id\":\"x\",\"delta\":\"{long}\"}}\n\n");
+        let batch = r#"{"id":"batch_1","output_file_id":null,"error_file_id":"file-9"}"#;
+        for chunk in [1, 7, 4096, 1 << 20] {
+            assert_eq!(told("/v1/responses", false, &response, chunk), ["resp_1"], "{chunk}");
+            assert_eq!(told("/v1/responses", true, &stream, chunk.min(64))[..1], ["resp_1"], "{chunk}");
+            assert_eq!(told("/v1/batches", false, batch, chunk), ["batch_1", "file-9"]);
+            assert_eq!(told("/upload/v1beta/files", false, r#"{"file":{"name":"files/f1"}}"#, chunk), ["files/f1"]);
+        }
+        assert!(told("/v1/chat/completions", false, &response, 10).is_empty());
+    }
+
+    #[test]
+    fn a_head_tells_an_id_too() {
+        let registry = registry();
+        let table = Table::new(&registry);
+        for (path, name, value, expected) in [
+            ("/v1/realtime/calls", "location", "/v1/realtime/calls/rtc_1", "rtc_1"),
+            (
+                "/upload/v1beta/files",
+                "x-goog-upload-url",
+                "https://h.example/upload/v1beta/files?upload_id=U1&x=y",
+                "U1",
+            ),
+        ] {
+            let headers = HeaderMap::new();
+            let head = Head { method: &Method::POST, path, query: None, headers: &headers };
+            let route = table.find(&head).expect(path);
+            let provider = registry.get(route.provider).expect("known");
+            let answer = HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_static(value))]);
+            assert_eq!(told_by_head(provider, route, &answer).as_deref(), Some(expected));
+        }
+    }
+}

@@ -60,7 +60,7 @@ pub struct Timeouts {
     pub response_head: Duration,
     /// The same for compaction, which thinks long before it speaks.
     pub response_head_long: Duration,
-    /// From a WebSocket's handshake sent to its answer: Codex waits 15 s for its own, in which several accounts should fit.
+    /// From a WebSocket's handshake sent to its answer: Codex waits 15 s for its own.
     pub handshake: Duration,
     /// Sockets older than this end between turns: the provider ends them after an hour, wherever they stand.
     pub socket_life: Duration,
@@ -72,7 +72,9 @@ pub struct Timeouts {
     pub head_read: Duration,
     /// Between two pieces of a client's request body.
     pub body_progress: Duration,
-    /// How long streams may go on after the order to stop.
+    /// How long connections are still accepted after the order to stop, while `/readyz` says `draining`.
+    pub drain_notice: Duration,
+    /// How long streams may go on after that.
     pub drain: Duration,
     /// How long the head of a successful answer is held back while its first meaningful event is awaited.
     pub hold: Duration,
@@ -92,6 +94,7 @@ impl Default for Timeouts {
             client_stall: secs(60),
             head_read: secs(15),
             body_progress: secs(30),
+            drain_notice: Duration::ZERO,
             drain: secs(30),
             hold: secs(15),
         }
@@ -109,7 +112,7 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             max_attempts: 3,
             disable_refresh: false,
-            websockets: false,
+            websockets: true,
             socket_message_cap: 64 << 20,
             replay_cap: 16 << 20,
             replay_budget: 256 << 20,

@@ -377,6 +377,8 @@ async fn lists_are_refused_with_the_reason() {
         (Sdk::Google, "/v1beta/files"),
         (Sdk::Google, "/v1beta/cachedContents"),
         (Sdk::Google, "/v1beta/batches"),
+        (Sdk::Google, "/v1/files"),
+        (Sdk::Google, "/v1/batches"),
     ] {
         let before = rig.fake.books().log.len();
         let seen = rig.send(&ask(sdk, "GET", path, &Value::Null)).await;

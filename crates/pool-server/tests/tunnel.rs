@@ -189,7 +189,7 @@ async fn a_calls_socket_is_on_the_calls_account() {
         headers: vec![("authorization".into(), bearer()), ("content-type".into(), "application/sdp".into())],
         body: b"v=0".to_vec(),
     };
-    rig.fake.account("one").plan(Target::Probe, Some(1), Fault::Limit);
+    rig.fake.account("one").plan(Target::Inference, Some(1), Fault::Limit);
     let begun = rig.send(&call("/v1/realtime/calls?model=gpt-realtime")).await;
     assert_eq!(begun.status, Some(201), "{}", begun.text());
     let place = begun.header("location").expect("a place").to_owned();

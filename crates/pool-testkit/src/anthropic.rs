@@ -26,11 +26,7 @@ pub(crate) fn answer(shared: &Shared, call: &Call) -> Verdict {
         Err(answer) => return Verdict::plain(answer),
     };
     if let Some(answer) = objects::of_anthropic(&mut state, call, index) {
-        let (answer, fault) = match gate(&mut state, index, Target::Probe, "", refusal) {
-            Ok(fault) => (answer, fault),
-            Err(refused) => refused,
-        };
-        return Verdict { fault, ..Verdict::plain(answer) }.on(index);
+        return objects::gated(&mut state, call, index, answer, refusal);
     }
     let verdict = match (call.method.as_str(), call.path.as_str()) {
         ("POST", "/v1/messages") => messages(&mut state, call, index),

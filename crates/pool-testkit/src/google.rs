@@ -83,11 +83,7 @@ pub(crate) fn public(shared: &Shared, call: &Call) -> Verdict {
         return live(&mut state, call, index);
     }
     if let Some(answer) = objects::of_google(&mut state, call, index) {
-        let (answer, fault) = match gate(&mut state, index, Target::Probe, "", refusal) {
-            Ok(fault) => (answer, fault),
-            Err(refused) => refused,
-        };
-        return Verdict { fault, ..Verdict::plain(answer) }.on(index);
+        return objects::gated(&mut state, call, index, answer, refusal);
     }
     let path = ["/v1beta/", "/v1/"].iter().find_map(|version| call.path.strip_prefix(version)).unwrap_or_default();
     if call.method == http::Method::GET {

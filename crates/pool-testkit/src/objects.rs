@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::exchange::Call;
-use crate::state::State;
+use crate::answer::Answer;
+use crate::checks::{Refusal, gate};
+use crate::exchange::{Call, Verdict};
+use crate::state::{State, Target};
 
 pub(crate) use anthropic::answer as of_anthropic;
 pub(crate) use google::answer as of_google;
@@ -52,6 +54,16 @@ impl State {
             _ => None,
         }
     }
+}
+
+/// An answer about what an account keeps, unless the account is due for a refusal. Making something new counts as work.
+pub(crate) fn gated(state: &mut State, call: &Call, index: usize, answer: Answer, refusal: Refusal) -> Verdict {
+    let target = if call.method == http::Method::POST { Target::Inference } else { Target::Probe };
+    let (answer, fault) = match gate(state, index, target, "", refusal) {
+        Ok(fault) => (answer, fault),
+        Err(refused) => refused,
+    };
+    Verdict { fault, ..Verdict::plain(answer) }.on(index)
 }
 
 /// The file in a form: what follows the head of the part that names one.

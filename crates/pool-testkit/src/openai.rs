@@ -25,7 +25,7 @@ pub(crate) fn answer(shared: &Shared, call: &Call) -> Verdict {
         Err(answer) => return Verdict::plain(answer),
     };
     if let Some(answer) = objects::of_openai(&mut state, call, index) {
-        return kept(&mut state, answer, index);
+        return objects::gated(&mut state, call, index, answer, refusal);
     }
     let verdict = match (call.method.as_str(), path) {
         ("GET", "/realtime") => voice(&mut state, call, index),
@@ -77,15 +77,6 @@ fn handshake(state: &mut State, call: &Call, index: usize) -> Verdict {
     let sound = socket::sound(call).map_err(|no| (no, Fault::Fine));
     let (answer, fault) = match sound.and_then(|()| gate(state, index, Target::Handshake, "", refusal)) {
         Ok(fault) => (Answer::socket(Seat { account: index, chatgpt: false, echo: None }), fault),
-        Err(refused) => refused,
-    };
-    Verdict { fault, ..Verdict::plain(answer) }.on(index)
-}
-
-/// An answer about what an account keeps, unless the account is due for a refusal.
-pub(crate) fn kept(state: &mut State, answer: Answer, index: usize) -> Verdict {
-    let (answer, fault) = match gate(state, index, Target::Probe, "", refusal) {
-        Ok(fault) => (answer, fault),
         Err(refused) => refused,
     };
     Verdict { fault, ..Verdict::plain(answer) }.on(index)

@@ -28,6 +28,7 @@ pub(super) fn resolve(values: &mut Values) -> Limits {
         client_stall: values.seconds("timeouts.client_stall_seconds"),
         head_read: values.seconds("timeouts.head_read_seconds"),
         body_progress: values.seconds("timeouts.body_progress_seconds"),
+        drain_notice: values.seconds("timeouts.drain_notice_seconds"),
         drain: values.seconds("timeouts.drain_seconds"),
         hold: values.seconds("timeouts.hold_seconds"),
     };

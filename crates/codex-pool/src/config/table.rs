@@ -265,8 +265,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         text(
             "upstream.websockets",
             "UPSTREAM_WEBSOCKETS",
-            "false",
-            "Let Codex talk over its WebSocket (new in this version). If not, it is told to use HTTP, which it does without a word.",
+            "true",
+            "Let Codex talk over its WebSocket, wherever upstream has one. If not, it is told to use HTTP, which it does without a word.",
         ),
     ),
     seconds("timeouts.connect_seconds", "POOL_TIMEOUT_CONNECT_SECONDS", "10", "Connecting to an upstream."),
@@ -287,7 +287,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "timeouts.handshake_seconds",
         "POOL_TIMEOUT_HANDSHAKE_SECONDS",
         "6",
-        "Opening a WebSocket upstream, connecting included. Codex waits 15 s for its own, in which two accounts should fit.",
+        "Opening a WebSocket upstream, connecting included. Codex waits 15 s for its own. A base that lets this pass in silence is asked again after a minute at the earliest; until then clients are sent to HTTP at once.",
     ),
     seconds(
         "timeouts.socket_life_seconds",
@@ -319,12 +319,14 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "30",
         "Between two pieces of a client's request body.",
     ),
-    seconds(
-        "timeouts.drain_seconds",
-        "POOL_TIMEOUT_DRAIN_SECONDS",
-        "30",
-        "How long answers may go on after the order to stop.",
+    number(
+        "timeouts.drain_notice_seconds",
+        "POOL_TIMEOUT_DRAIN_NOTICE_SECONDS",
+        (0, 3600),
+        "0",
+        "How long connections are still accepted after the order to stop, while `/readyz` says `draining`: for load balancers, which take a while to notice.",
     ),
+    seconds("timeouts.drain_seconds", "POOL_TIMEOUT_DRAIN_SECONDS", "30", "How long answers may go on after that."),
     seconds(
         "timeouts.hold_seconds",
         "POOL_TIMEOUT_HOLD_SECONDS",

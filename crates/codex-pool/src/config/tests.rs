@@ -16,7 +16,7 @@ fn inputs(file: &str, env: &[(&str, &str)], listen: Option<&str>) -> (TempDir, I
     }
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let flags = Flags { listen: listen.map(str::to_owned), ..Flags::default() };
-    let inputs = Inputs { flags, env, folder: folder.path().to_owned() };
+    let inputs = Inputs { flags, env, folder: folder.path().to_owned(), inherited: None };
     (folder, inputs)
 }
 

@@ -16,16 +16,14 @@ const fn row(id: &'static str, method: Method, path: &'static str, kind: Kind) -
 }
 
 /// A path that other providers have too.
+const fn google(id: &'static str, method: Method, path: &'static str, kind: Kind) -> Route {
+    let mut route = row(id, method, path, kind);
+    route.when = When::Dialect(Dialect::Google);
+    route
+}
+
 const fn shared(id: &'static str, path: &'static str) -> Route {
-    Route {
-        id,
-        provider: ID,
-        method: Method::GET,
-        path,
-        when: When::Dialect(Dialect::Google),
-        kind: LIGHT,
-        objects: Objects::NONE,
-    }
+    google(id, Method::GET, path, LIGHT)
 }
 
 const fn with(mut route: Route, objects: Objects) -> Route {
@@ -95,6 +93,22 @@ pub(super) static ROUTES: &[Route] = &[
     row("gemini kept file content", Method::GET, "/v1beta/files/{object}:download", LIGHT),
     row("gemini kept file delete", Method::DELETE, "/v1beta/files/{object}", LIGHT),
     row("gemini list of files", Method::GET, "/v1beta/files", Kind::List),
+    // The same at the version that the SDK for Python takes by itself (google-genai 3.4.0), where other providers have such paths.
+    with(row("gemini make batch v1", Method::POST, "/v1/models/{model}:batchGenerateContent", MAIN), A_BATCH),
+    with(google("gemini kept batch v1", Method::GET, "/v1/batches/{object}", LIGHT), A_BATCH),
+    google("gemini kept batch cancel v1", Method::POST, "/v1/batches/{object}:cancel", LIGHT),
+    google("gemini kept batch delete v1", Method::DELETE, "/v1/batches/{object}", LIGHT),
+    google("gemini list of batches v1", Method::GET, "/v1/batches", Kind::List),
+    with(row("gemini make cached content v1", Method::POST, "/v1/cachedContents", MAIN), BY_NAME),
+    row("gemini kept content v1", Method::GET, "/v1/cachedContents/{object}", LIGHT),
+    row("gemini kept content change v1", Method::PATCH, "/v1/cachedContents/{object}", LIGHT),
+    row("gemini kept content delete v1", Method::DELETE, "/v1/cachedContents/{object}", LIGHT),
+    row("gemini list of contents v1", Method::GET, "/v1/cachedContents", Kind::List),
+    with(row("gemini upload v1", Method::POST, "/upload/v1/files", MAIN), AN_UPLOAD),
+    google("gemini kept file v1", Method::GET, "/v1/files/{object}", LIGHT),
+    google("gemini kept file content v1", Method::GET, "/v1/files/{object}:download", LIGHT),
+    google("gemini kept file delete v1", Method::DELETE, "/v1/files/{object}", LIGHT),
+    google("gemini list of files v1", Method::GET, "/v1/files", Kind::List),
     // The Live API: sockets that nobody here reads.
     socket("gemini live", "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"),
     socket("gemini live alpha", "/ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContent"),

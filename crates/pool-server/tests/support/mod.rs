@@ -63,9 +63,10 @@ impl Rig {
         let server = Server::start(config, Registry::new(client)).await.expect("the server starts");
         let (addr, app) = (server.address().expect("bound"), server.app().clone());
         let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(server.run(async move {
+        let order = async move {
             let _ = stopped.await;
-        }));
+        };
+        let running = tokio::spawn(server.run(order, std::future::pending()));
         Self { fake, pool, app, addr, stop: Some(stop), running: Some(running) }
     }
 

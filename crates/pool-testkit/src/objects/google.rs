@@ -70,13 +70,10 @@ fn upload(state: &mut State, call: &Call, index: usize) -> Answer {
         }
         None => (json!({}), form_file(call)),
         Some(id) => match state.kept(&id, index) {
-            Some(begun) => (begun.shown.clone(), call.body.clone()),
+            Some(begun) => (json!({ "name": begun.shown["name"] }), call.body.clone()),
             None => return not_there(),
         },
     };
-    if shown.is_null() {
-        shown = json!({});
-    }
     shown["sizeBytes"] = content.len().to_string().into();
     make(state, call, index, "files", &mut shown, content);
     shown["uri"] =

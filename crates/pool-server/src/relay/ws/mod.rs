@@ -3,6 +3,7 @@
 //! - [`open`]: the client's handshake, answered once an account's own has succeeded; else 426, upon which clients fall back
 //!   to HTTP.
 //! - [`talk`]: messages both ways, turn by turn, as the provider's [`SocketTurns`] understand them.
+//! - [`reach`], [`seek`]: where sockets can be had, and which account one is opened on.
 //! - [`moves`]: which account serves a turn, and what becomes of one that fails.
 //! - [`turn`]: a turn under way: its slot, its tries, its record.
 //! - [`tunnel`], [`pipe`]: sockets that nobody here reads: bytes both ways on one account.
@@ -15,15 +16,20 @@
 
 mod handshake;
 mod link;
+mod miss;
 mod moves;
 mod open;
 mod pipe;
+mod reach;
+mod seek;
 mod talk;
 mod tunnel;
 mod turn;
 
 use std::future::Future;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -38,6 +44,8 @@ pub struct Sockets {
     stop: CancellationToken,
     /// They end now.
     cut: CancellationToken,
+    /// Where new ones can be had.
+    reach: Arc<Mutex<reach::Reach>>,
 }
 
 impl Sockets {

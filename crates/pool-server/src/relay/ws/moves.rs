@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::link::Over;
-use super::open::Miss;
+use super::miss::Miss;
+use super::open::REFUSALS;
+use super::seek::NoLease;
 use super::talk::{End, Talk, listening};
 use super::turn::Turn;
 use crate::clock;
@@ -28,15 +30,18 @@ impl Talk {
     pub(super) async fn place(&mut self, mut turn: Turn, create: Utf8Bytes) -> Result<(), End> {
         let app = self.ground.app.clone();
         loop {
-            let lease = match app.pool.lease(&Ask::new(&turn.demand, Some(turn.session)).after(&turn.tried())) {
+            let open = Some(&self.leg.account).filter(|open| turn.left.as_ref() != Some(open));
+            let lease = match self.ground.lease(&Ask::new(&turn.demand, Some(turn.session)).after(&turn.tried()), open)
+            {
                 Ok(lease) => lease,
                 Err(_) if !turn.stands_alone() => return self.start_over(&turn).await,
-                Err(_) if turn.forgive() => {
+                Err(NoLease::OverHttp) => return self.over_http(&turn).await,
+                Err(NoLease::Refused(_)) if turn.forgive() => {
                     let pause = tokio::time::sleep(PAUSE * turn.trail.transient.clamp(1, 8));
                     listening(&mut self.client, &mut self.queue, pause).await?;
                     continue;
                 }
-                Err(refusal) => return self.refuse(Failure::Refused(*refusal)).await,
+                Err(NoLease::Refused(refusal)) => return self.refuse(Failure::Refused(*refusal)).await,
             };
             let here = lease.account.id == self.leg.account && !turn.has_left(&lease);
             if !here && !turn.stands_alone() {
@@ -48,7 +53,12 @@ impl Talk {
             }
             match self.reconnect(&mut turn).await? {
                 Ok(()) => return self.send_turn(turn, create).await,
-                Err(miss) if miss.judgement.verdict == Verdict::Fatal => return Err(over_http(&miss)),
+                Err(miss) if turn.lease.as_ref().is_none_or(|lease| miss.ends_the_search(lease)) => {
+                    return self.over_http(&turn).await;
+                }
+                Err(miss) if miss.has_no_sockets() && turn.trail.attempts.len() >= REFUSALS => {
+                    return self.over_http(&turn).await;
+                }
                 Err(miss) if turn.failed(&app, &miss.judgement) => {}
                 Err(miss) => return self.refuse(down(&miss)).await,
             }
@@ -140,7 +150,9 @@ impl Talk {
         };
         match self.reconnect(&mut turn).await? {
             Ok(()) => self.send_turn(turn, create).await,
-            Err(miss) if miss.judgement.verdict == Verdict::Fatal => Err(over_http(&miss)),
+            Err(miss) if turn.lease.as_ref().is_none_or(|lease| miss.ends_the_search(lease)) => {
+                self.over_http(&turn).await
+            }
             Err(miss) => self.elsewhere(turn, miss, None).await,
         }
     }
@@ -187,6 +199,11 @@ impl Talk {
         self.say(words).await
     }
 
+    /// There is no socket to be had for the turn. The client connects anew, and is told to use HTTP.
+    async fn over_http(&mut self, turn: &Turn) -> Result<(), End> {
+        self.start_over(turn).await
+    }
+
     async fn refuse(&mut self, failure: Failure) -> Result<(), End> {
         let why = if let Failure::Refused(refusal) = &failure { Some(&refusal.why) } else { None };
         tracing::warn!(request = self.ground.id, turn = self.count, ?why, "no account could serve a turn");
@@ -202,11 +219,6 @@ impl Talk {
             None => Ok(()),
         }
     }
-}
-
-/// There is no socket to be had for the turn. Closed, the client tries again, and is told to use HTTP.
-fn over_http(miss: &Miss) -> End {
-    End::Upstream(Over::Broke(miss.judgement.reason.clone()))
 }
 
 fn down(miss: &Miss) -> Failure {

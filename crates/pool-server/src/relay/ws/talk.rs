@@ -19,7 +19,8 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::Sockets;
 use super::link::{Came, Link, Over};
-use super::open::{Ground, Leg, Miss};
+use super::miss::Miss;
+use super::open::{Ground, Leg};
 use super::turn::Turn;
 use crate::clock;
 
