@@ -41,6 +41,10 @@ impl Objects {
     }
 }
 
+/// The conversation of all that a caller has an account keep, so that it comes to one account: a later request may name two of
+/// these things.
+pub const KEEPING: &str = "what is kept";
+
 /// An id longer than this is nobody's.
 const LONGEST_ID: usize = 256;
 

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::metadata::Metadata;
 use super::routes::is_about_kept;
 use super::{CLAUDE, models};
+use crate::objects::KEEPING;
 use crate::request::{Body, Head};
 use crate::routes::{Kind, Route};
 
@@ -26,10 +27,6 @@ const CONTAINER_ID: usize = 5;
 
 static WANTED: LazyLock<Paths> =
     LazyLock::new(|| Paths::new(&["model", "metadata.user_id", "system", "messages", "container", "container.id"]));
-
-/// All that a caller has an account keep is one conversation, so that it comes to one account: a later request may name two
-/// of these things.
-const KEEPING: &str = "what is kept";
 
 /// A conversation id longer than this is nobody's.
 const LONGEST_ID: usize = 256;

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::quota::model_family;
 use super::routes::about;
 use super::{ID, KEY_ONLY};
+use crate::objects::KEEPING;
 use crate::request::{Body, Head};
 use crate::routes::{Kind, Route};
 
@@ -24,10 +25,6 @@ const SESSION_HEADERS: [&str; 4] = ["thread-id", "session-id", "session_id", "co
 
 /// Longer ids, model names and keys are not ours to keep.
 const LONGEST_NAME: usize = 256;
-
-/// All that a caller has an account keep is one conversation, so that it comes to one account: a later request may name two
-/// of these things.
-const KEEPING: &str = "what is kept";
 
 macro_rules! paths {
     ($($name:ident = $path:literal),+ $(,)?) => {

@@ -11,12 +11,9 @@ use sha2::{Digest as _, Sha256};
 use super::ID;
 use super::quota::family;
 use super::routes::{Ask, Surface};
+use crate::objects::KEEPING;
 use crate::request::{Body, Head};
 use crate::routes::{Kind, Route};
-
-/// All that a caller has an account keep is one conversation, so that it comes to one account: a later request may name two
-/// of these things.
-const KEEPING: &str = "what is kept";
 
 /// Where the public API's own request stands in the body, as prefix of its paths.
 const WANTED: [&str; 7] =

@@ -43,7 +43,10 @@ impl Estate {
     ) -> Result<Self, Failure> {
         let keeps = objects::is_kept(route, body);
         let mut estate = Self { account: None, named: Vec::new(), creator: Creator::new(&caller.name), keeps };
-        estate.find(pool, provider.id(), objects::addressed(provider, route, head), true)?;
+        let addressed = objects::addressed(provider, route, head);
+        if !addressed.is_empty() {
+            estate.find(pool, provider.id(), addressed, true)?;
+        }
         if pool.read(|pool, _| !pool.owners.is_empty()) {
             let mut mentioned = objects::mentioned(provider, body);
             loop {

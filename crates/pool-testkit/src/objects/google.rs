@@ -50,6 +50,9 @@ fn make(state: &mut State, call: &Call, index: usize, kind: &str, shown: &mut Va
         None => state.new_name(&format!("{kind}/"), call, index),
     };
     shown["name"] = name.as_str().into();
+    if kind == "files" {
+        shown["uri"] = format!("https://generativelanguage.googleapis.com/v1beta/{name}").into();
+    }
     state.keep(&name, index, shown, content);
     Answer::json(200, shown)
 }
@@ -61,7 +64,9 @@ fn upload(state: &mut State, call: &Call, index: usize) -> Answer {
     let (mut shown, content) = match begun {
         None if command == "start" => {
             let id = state.new_name("upload-", call, index);
-            state.keep(&id, index, &call.json["file"], Bytes::new());
+            let kind = call.header("x-goog-upload-header-content-type").unwrap_or("text/plain");
+            let begun = json!({ "name": call.json["file"]["name"], "mimeType": kind });
+            state.keep(&id, index, &begun, Bytes::new());
             let host = call.header("host").unwrap_or_default();
             let url = format!("http://{host}/google{}?upload_id={id}&upload_protocol=resumable", call.path);
             return Answer::text(200, "text/plain", "")
@@ -70,14 +75,12 @@ fn upload(state: &mut State, call: &Call, index: usize) -> Answer {
         }
         None => (json!({}), form_file(call)),
         Some(id) => match state.kept(&id, index) {
-            Some(begun) => (json!({ "name": begun.shown["name"] }), call.body.clone()),
+            Some(begun) => (begun.shown.clone(), call.body.clone()),
             None => return not_there(),
         },
     };
     shown["sizeBytes"] = content.len().to_string().into();
     make(state, call, index, "files", &mut shown, content);
-    shown["uri"] =
-        format!("https://generativelanguage.googleapis.com/v1beta/{}", shown["name"].as_str().unwrap_or("")).into();
     Answer::json(200, &json!({ "file": shown })).header("x-goog-upload-status", "final")
 }
 

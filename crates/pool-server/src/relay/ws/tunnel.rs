@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use pool_core::pool::Event;
 use pool_core::retry::Trail;
-use pool_core::standing::Refusal;
+use pool_core::standing::{Refusal, RefusalWhy};
 use pool_core::usage::{Ending, UsageRecord};
 use pool_core::verdict::{Fault, Verdict};
 use pool_core::{AccountId, Ask, Demand, Judgement, SessionKey, UnixMs};
@@ -61,6 +61,8 @@ struct Passage {
     estate: Estate,
     /// Told to the client as `x-pool-request`.
     id: String,
+    /// User agent's first word.
+    client: Option<String>,
     arrived: UnixMs,
     started: Instant,
 }
@@ -142,7 +144,10 @@ impl Passage {
         let (arrived, started) = (clock::now(), Instant::now());
         match read(&app, route, &parts, caller) {
             Ok((demand, session, estate)) => {
-                Ok(Self { app, route, parts, demand, session, estate, id: request_id(), arrived, started })
+                let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+                let word = agent.and_then(|agent| agent.split_whitespace().next());
+                let client = word.map(|word| word.chars().take(64).collect());
+                Ok(Self { app, route, parts, demand, session, estate, id: request_id(), client, arrived, started })
             }
             Err(failure) => Err(Box::new(deliver::failure(&app.registry, Some(route), &parts, &failure))),
         }
@@ -199,7 +204,10 @@ impl Passage {
             };
             let status = miss.status.map(|status| status.as_u16());
             trail.record(&lease.account.id, status, &miss.judgement, clock::now());
-            attempt::settle(&self.app, lease, &miss.judgement, renewed);
+            // Sockets in trouble say nothing of the account: for a request it is the first choice as ever.
+            if !miss.judgement.is_transient() {
+                attempt::settle(&self.app, lease, &miss.judgement, renewed);
+            }
             tracing::info!(
                 request = self.id, account = %lease.account.name, status, reason = miss.judgement.reason,
                 verdict = ?miss.judgement.verdict, "an attempt at a tunnel failed"
@@ -284,13 +292,15 @@ impl Passage {
 
     /// What the client is told when nobody let it through.
     fn end(&self, refusal: Option<Refusal>, last: Option<Miss>) -> Box<Reply> {
-        if let Some(reply) = last.as_ref().and_then(|miss| miss.reply.clone()) {
-            return reply;
-        }
+        let refusal = refusal.filter(|refusal| {
+            // After tries, what they came to says more than "all have been tried".
+            !(last.is_some() && matches!(refusal.why, RefusalWhy::Trouble { until: None, .. }))
+        });
         let failure = match (refusal, last) {
             (Some(refusal), last) if last.as_ref().is_none_or(|miss| !miss.judgement.is_transient()) => {
                 Failure::Refused(refusal)
             }
+            (_, Some(Miss { reply: Some(reply), .. })) => return reply,
             (_, Some(miss)) => Failure::UpstreamDown {
                 message: format!("upstream failed: {}", miss.judgement.reason),
                 retry_after: RETRY_SOON,
@@ -305,7 +315,9 @@ impl Passage {
     }
 
     /// The 101 for the client, upon which its bytes flow.
-    fn grant(self, client: OnUpgrade, mut through: Through) -> Response<ReplyBody> {
+    fn grant(mut self, client: OnUpgrade, mut through: Through) -> Response<ReplyBody> {
+        // The head keeps the buffer alive that it was read into; of the request only its place on the connection is needed.
+        (self.parts.headers, self.parts.uri) = (HeaderMap::new(), Uri::default());
         let mut response = Response::new(ReplyBody::Full(None));
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = std::mem::take(&mut through.headers);
@@ -328,15 +340,13 @@ impl Passage {
             End::Client(_) | End::Cut => Ending::Aborted,
             End::Upstream(_) | End::Idle | End::Old => Ending::Incomplete,
         };
-        let agent = self.parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        let word = agent.and_then(|agent| agent.split_whitespace().next());
         let record = UsageRecord {
             request_id: self.id,
             at: self.arrived,
             provider: self.demand.provider.0.to_owned(),
             account: through.lease.account.id.clone(),
             model: self.demand.model,
-            client: word.map(|word| word.chars().take(64).collect()),
+            client: self.client,
             session: self.session.map(SessionKey::short),
             status: StatusCode::SWITCHING_PROTOCOLS.as_u16(),
             ending,
