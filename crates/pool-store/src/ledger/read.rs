@@ -30,7 +30,30 @@ pub struct AccountTotals {
     pub tokens: TokenCounts,
 }
 
+/// One request, as far as a replay needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedRecord {
+    /// When it came.
+    pub at: UnixMs,
+    pub provider: String,
+    pub account: AccountId,
+    pub model: Option<String>,
+    pub session: Option<String>,
+    /// `None`: the answer did not tell.
+    pub tokens: Option<TokenCounts>,
+    pub total_ms: u64,
+}
+
 impl Ledger {
+    /// What was served since a time, in the order of arrival; the latest `most` of it.
+    pub async fn served_since(&self, since: UnixMs, most: u32) -> Result<Vec<ServedRecord>, ReadError> {
+        const SERVED: &str = "SELECT at_ms, provider, account, model, session, total_ms, \
+             input, cache_read, cache_write_5m, cache_write_1h, output, reasoning \
+             FROM usage_records WHERE at_ms >= $1 AND status < 400 ORDER BY at_ms DESC, request_id DESC LIMIT $2";
+        let rows = sqlx::query(SERVED).bind(since.0).bind(i64::from(most)).fetch_all(&self.shared.pool).await?;
+        rows.iter().rev().map(|row| Ok(served(row)?)).collect()
+    }
+
     /// Totals of the records since a time, one entry an account, the busiest first.
     pub async fn totals_since(&self, since: UnixMs) -> Result<Vec<AccountTotals>, ReadError> {
         const TOTALS: &str = "SELECT account, MAX(provider) AS provider, COUNT(*) AS requests, \
@@ -59,14 +82,31 @@ fn totals(row: &SqliteRow) -> Result<AccountTotals, sqlx::Error> {
         provider: row.try_get("provider")?,
         requests: column(row, "requests")?,
         untold: column(row, "untold")?,
-        tokens: TokenCounts {
-            input: column(row, "input")?,
-            cache_read: column(row, "cache_read")?,
-            cache_write_5m: column(row, "cache_write_5m")?,
-            cache_write_1h: column(row, "cache_write_1h")?,
-            output: column(row, "output")?,
-            reasoning: column(row, "reasoning")?,
-        },
+        tokens: tokens(row)?,
+    })
+}
+
+fn served(row: &SqliteRow) -> Result<ServedRecord, sqlx::Error> {
+    let told = row.try_get::<Option<i64>, _>("input")?.is_some();
+    Ok(ServedRecord {
+        at: UnixMs(row.try_get("at_ms")?),
+        provider: row.try_get("provider")?,
+        account: AccountId(row.try_get::<String, _>("account")?.into()),
+        model: row.try_get("model")?,
+        session: row.try_get("session")?,
+        tokens: told.then(|| tokens(row)).transpose()?,
+        total_ms: column(row, "total_ms")?,
+    })
+}
+
+fn tokens(row: &SqliteRow) -> Result<TokenCounts, sqlx::Error> {
+    Ok(TokenCounts {
+        input: column(row, "input")?,
+        cache_read: column(row, "cache_read")?,
+        cache_write_5m: column(row, "cache_write_5m")?,
+        cache_write_1h: column(row, "cache_write_1h")?,
+        output: column(row, "output")?,
+        reasoning: column(row, "reasoning")?,
     })
 }
 

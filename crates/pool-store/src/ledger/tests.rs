@@ -248,3 +248,21 @@ async fn a_killed_process_loses_nothing_that_it_told() {
     }
     assert!(told > 0, "the child wrote something");
 }
+
+#[tokio::test]
+async fn what_was_served_is_read_in_the_order_of_arrival() {
+    let folder = TempDir::new().expect("a folder");
+    let (ledger, writer) = start(&folder.path().join("l.db"), quick()).await;
+    let untold = UsageRecord { tokens: None, session: None, ..record("c", "a2", 30) };
+    let refused = UsageRecord { status: 429, ..record("d", "a2", 40) };
+    for record in [record("b", "a1", 20), record("a", "a1", 10), untold, refused] {
+        assert!(ledger.record(record));
+    }
+    until("written", || ledger.health().written == 4).await;
+    let served = ledger.served_since(UnixMs(10), 2).await.expect("records");
+    let told: Vec<_> = served.iter().map(|one| (one.at.0, one.tokens.map(|tokens| tokens.total()))).collect();
+    assert_eq!(told, [(20, Some(13)), (30, None)]);
+    assert_eq!((served[0].session.as_deref(), served[1].session.as_deref()), (Some("abc"), None));
+    assert_eq!(ledger.close(DEADLINE).await, 0);
+    writer.await.expect("ends");
+}
