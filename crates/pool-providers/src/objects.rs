@@ -206,12 +206,14 @@ mod tests {
         (addressed(provider, route, &head), mentioned(provider, &body).collect(), is_kept(route, &body))
     }
 
+    type Ids = &'static [&'static str];
+
     #[test]
     fn requests_name_things_in_path_query_and_body() {
         let (get, post) = (Method::GET, Method::POST);
         // Words that only look like ids are known to nobody.
         #[rustfmt::skip]
-        let cases: &[(&Method, &str, &str, &[&str], &[&str], bool)] = &[
+        let cases: &[(&Method, &str, &str, Ids, Ids, bool)] = &[
             (&get, "/v1/files/file-1/content", "", &["file-1"], &[], false),
             (&get, "/v1/files/other%2D1", "", &["other%2D1"], &[], false),
             (&post, "/v1/files", "--edge", &[], &[], true),

@@ -217,6 +217,8 @@ async fn a_calls_socket_is_on_the_calls_account() {
     assert_eq!(arrived(&rig).len(), 1);
 }
 
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_provider_and_kind_of_account_has_its_sockets() {
     let world = World::one_of_each().forbid(CREDENTIAL);
@@ -225,7 +227,7 @@ async fn each_provider_and_kind_of_account_has_its_sockets() {
     let in_query = format!("{live}?key={CREDENTIAL}&alt=x");
     let (key, bearer) = ([("x-goog-api-key", CREDENTIAL)], bearer());
     let codex = [("authorization", &*bearer), ("originator", "codex_cli_rs"), ("chatgpt-account-id", "client")];
-    let cases: [(&str, &[(&str, &str)], &str); 4] = [
+    let cases: [(&str, Headers, &str); 4] = [
         (live, &key, "gum"),
         (&in_query, &[], "gum"),
         // ChatGPT's back end has no such socket, so the key is asked after it.
