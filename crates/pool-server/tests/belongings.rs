@@ -8,6 +8,7 @@ use pool_core::verdict::{Cause, Penalty, Until};
 use pool_core::{AccountId, Scope, Span};
 use pool_testkit::client::Seen;
 use pool_testkit::request::{CREDENTIAL, Request};
+use pool_testkit::socket_client::{Came, SocketClient, response_id};
 use pool_testkit::{FakeAccount, World};
 use serde_json::{Value, json};
 use support::Rig;
@@ -292,6 +293,29 @@ async fn a_chain_of_responses_stays_with_its_account() {
         }
         assert_eq!(on(&rig, "/v1/responses"), ["two"; 4], "streamed: {stream}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_on_a_socket_keeps_to_the_same() {
+    let rig = guarded(keys(FakeAccount::openai_key)).await;
+    keep_out(&rig, "one", true);
+    let file = good(&rig, &form(Sdk::OpenAi, "/v1/files", b"hello")).await.json()["id"].clone();
+    keep_out(&rig, "one", false);
+    let turn = json!({
+        "type": "response.create", "model": "gpt-6-luna", "store": false,
+        "input": [{ "role": "user", "content": [{ "type": "input_file", "file_id": file }] }],
+    });
+    let own = [("authorization", "Bearer made-up")];
+    let others = format!("Bearer {TOKEN}");
+    let others = [("authorization", &*others), ("x-forwarded-for", "203.0.113.9")];
+    let mut socket = SocketClient::connect(rig.addr, "/v1/responses", &own).await.expect("granted");
+    let came = socket.turn(turn.clone()).await;
+    assert!(response_id(&came).is_some(), "{came:?}");
+    assert_eq!(rig.fake.books().inference().map(|one| one.account.clone()).collect::<Vec<_>>(), [Some("two".into())]);
+    let mut socket = SocketClient::connect(rig.addr, "/v1/responses", &others).await.expect("granted");
+    let came = socket.turn(turn).await;
+    assert!(matches!(&came[..], [Came::Event(event)] if event["status"] == 404), "{came:?}");
+    assert_eq!(rig.fake.books().inference().count(), 1, "nothing of that went up");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,7 +31,9 @@ impl Talk {
         let app = self.ground.app.clone();
         loop {
             let open = Some(&self.leg.account).filter(|open| turn.left.as_ref() != Some(open));
-            let lease = match self.ground.lease(&Ask::new(&turn.demand, Some(turn.session)).after(&turn.tried()), open)
+            let lease = match self
+                .ground
+                .lease(&Ask::new(&turn.demand, Some(turn.session)).after(&turn.tried()).only(turn.only.as_ref()), open)
             {
                 Ok(lease) => lease,
                 Err(_) if !turn.stands_alone() => return self.start_over(&turn).await,
@@ -204,7 +206,7 @@ impl Talk {
         self.start_over(turn).await
     }
 
-    async fn refuse(&mut self, failure: Failure) -> Result<(), End> {
+    pub(super) async fn refuse(&mut self, failure: Failure) -> Result<(), End> {
         let why = if let Failure::Refused(refusal) = &failure { Some(&refusal.why) } else { None };
         tracing::warn!(request = self.ground.id, turn = self.count, ?why, "no account could serve a turn");
         self.turns.end();

@@ -177,7 +177,11 @@ impl Talk {
         self.count += 1;
         self.sign = Instant::now() + app.config.timeouts.hold;
         let session = self.ground.session(&demand);
-        let turn = Turn::new(&app, self.count, &create, demand, session);
+        let mut turn = Turn::new(&app, self.count, &create, demand, session);
+        match self.ground.owner(create.as_ref()) {
+            Ok(owner) => turn.only = owner,
+            Err(failure) => return self.refuse(failure).await,
+        }
         self.place(turn, create).await
     }
 

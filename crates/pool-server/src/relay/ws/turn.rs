@@ -27,6 +27,8 @@ pub struct Turn {
     create: Option<(Utf8Bytes, Held)>,
     pub demand: Demand,
     pub session: SessionKey,
+    /// It names what lives on this account.
+    pub only: Option<AccountId>,
     /// The account that it is on, with its slot.
     pub lease: Option<Lease>,
     pub carry: Carry,
@@ -61,6 +63,7 @@ impl Turn {
             create: held.map(|held| (create.clone(), held)),
             demand,
             session,
+            only: None,
             lease: None,
             carry: Carry::All,
             renewed: false,
