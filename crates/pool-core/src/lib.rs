@@ -15,6 +15,7 @@ pub mod demand;
 pub mod eligible;
 pub mod explain;
 pub mod memory;
+pub mod owners;
 pub mod pins;
 pub mod policy;
 pub mod pool;

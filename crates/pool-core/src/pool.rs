@@ -14,6 +14,7 @@ use crate::decision::{Cached, Considered, Decision, Finding, MOST_CONSIDERED};
 use crate::demand::{Demand, SessionKey};
 use crate::eligible::{able, eligible};
 use crate::memory::{AccountMemory, Memory};
+use crate::owners::{Creator, ObjectKey, Owned, Owners};
 use crate::pins::{Pin, Pins};
 use crate::policy::{Choice, Policy, Question};
 use crate::price::MicroUsd;
@@ -104,6 +105,10 @@ pub enum Event {
     Cleared { id: AccountId },
     /// An account has refused what another has sealed in this conversation.
     Stripped { session: SessionKey },
+    /// The account has created these for the caller, or served a call that names them.
+    Created { id: AccountId, creator: Creator, objects: Vec<ObjectKey> },
+    /// What lived where before a restart.
+    Recollected { owned: Vec<(ObjectKey, Owned)> },
     /// The conversation was not served where it is pinned to.
     Unpinned { session: SessionKey },
     /// What was known of an account before a restart. Readings made since count more.
@@ -146,6 +151,7 @@ pub struct Pool {
     pub pins: Pins,
     /// What has changed since it was last put away.
     pub memory: Memory,
+    pub owners: Owners,
     policy: Box<dyn Policy>,
     kinds: KindOrder,
     /// What accounts have cost today whose files are not there: a file that comes back finds its book.
@@ -165,8 +171,15 @@ impl Pool {
     }
 
     pub fn new(pins: Pins, policy: Box<dyn Policy>) -> Self {
-        let memory = Memory::default();
-        Self { slots: BTreeMap::new(), pins, memory, policy, kinds: KindOrder::default(), away: BTreeMap::new() }
+        Self {
+            slots: BTreeMap::new(),
+            pins,
+            memory: Memory::default(),
+            owners: Owners::default(),
+            policy,
+            kinds: KindOrder::default(),
+            away: BTreeMap::new(),
+        }
     }
 
     /// With the operator's order of the kinds of accounts.
@@ -220,6 +233,8 @@ impl Pool {
             }
             Event::Spent { id, at, cost } => self.book(&id, now).add(at, cost, now),
             Event::Stripped { session } => self.pins.strip(session),
+            Event::Created { id, creator, objects } => self.owners.created(&id, creator, &objects, now),
+            Event::Recollected { owned } => self.owners.restore(owned, now),
             Event::Unpinned { session } => self.pins.forget(session),
             Event::Recalled { id, memory } => self.with(&id, |slot| slot.recall(memory, now)),
             Event::Repinned { pins } => self.pins.restore(pins, now),
@@ -248,14 +263,15 @@ impl Pool {
     }
 
     fn choose(&mut self, ask: &Ask<'_>, now: UnixMs) -> Result<Grant, Box<Refusal>> {
-        let Ask { demand, session, .. } = *ask;
+        let Ask { demand, session, only, .. } = *ask;
         let pin = session.and_then(|key| self.pins.get(key, now));
         // A pin to an account that is gone binds nothing.
         let pinned = pin.map(|pin| pin.account.clone()).filter(|id| self.slots.contains_key(id));
         let bare = pin.is_some_and(|pin| pin.bare);
         let mut unable = Vec::new();
         let mut candidates = Vec::new();
-        for slot in self.slots.values().filter(|slot| slot.account.provider == demand.provider) {
+        let may = |slot: &&Slot| only.is_none_or(|only| *only == slot.account.id);
+        for slot in self.slots.values().filter(|slot| slot.account.provider == demand.provider).filter(may) {
             match able(slot, ask, pinned.as_ref(), now) {
                 Ok(()) => candidates.push(slot),
                 Err(why) => unable.push((slot.account.id.clone(), why)),

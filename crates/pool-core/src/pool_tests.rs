@@ -5,6 +5,7 @@ use crate::account::ProviderId;
 use crate::account::{AccountKind, Settings};
 use crate::binding::Binding;
 use crate::demand::Client;
+use crate::owners::Whose;
 use crate::policy::Why;
 use crate::quota::Source;
 use crate::secret::Secret;
@@ -265,6 +266,36 @@ fn state_bound_to_one_account_is_not_taken_to_another() {
     let refused = pool.lease(&Ask::new(&bound, Some(SessionKey([7; 16]))), NOW).expect_err("its owner is out");
     assert_eq!(refused.why, RefusalWhy::NeedsPerson);
     assert!(refused.considered.iter().any(|(_, why)| *why == Ineligible::BoundElsewhere));
+}
+
+#[test]
+fn what_lives_on_an_account_is_served_there_or_nowhere() {
+    let mut pool = pool(&[("a", ApiKey), ("b", ApiKey)]);
+    let (file, ann) = (ObjectKey::new(CLAUDE, "file_1"), Creator::new("ann"));
+    pool.apply(Event::Created { id: id("b"), creator: ann, objects: vec![file] }, NOW);
+    assert_eq!(pool.whose(file, ann, NOW), Whose::Own(&id("b")));
+    assert_eq!(pool.whose(file, Creator::new("bob"), NOW), Whose::Foreign);
+
+    // Wherever the conversation is pinned, and however it is bound there.
+    let (a, b) = (id("a"), id("b"));
+    let session = Some(SessionKey([3; 16]));
+    pool.pins.set(SessionKey([3; 16]), &a, Binding::Cache, NOW);
+    let bound = Demand { binding: Binding::StoredAnswer, ..demand() };
+    let grant = pool.lease(&Ask::new(&bound, session).only(Some(&b)), NOW).expect("it can serve");
+    assert_eq!((&grant.account.id, grant.pin), (&b, PinState::Moved));
+
+    // Nobody stands in for it, and the refusal speaks of it alone.
+    penalise(&mut pool, "b", Scope::Account, Cause::QuotaSpent, Until::For(Span::from_hours(1)));
+    let refused = pool.lease(&Ask::new(&demand(), None).only(Some(&b)), NOW).expect_err("its owner is spent");
+    assert!(matches!(refused.why, RefusalWhy::AllSpent { resets_at: Some(_), .. }), "{:?}", refused.why);
+    assert_eq!(refused.considered.len(), 1);
+    let refused = pool.lease(&Ask::new(&demand(), None).only(Some(&a)).after(&[id("a")]), NOW);
+    assert!(refused.is_err(), "tried already");
+
+    // As long as its account is gone, so is it.
+    pool.apply(Event::Gone { id: id("b") }, NOW);
+    assert_eq!(pool.whose(file, ann, NOW), Whose::Unknown);
+    assert_eq!(pool.whose(file, Creator::new("bob"), NOW), Whose::Foreign);
 }
 
 #[test]

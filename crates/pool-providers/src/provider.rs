@@ -134,6 +134,12 @@ pub trait Provider: Send + Sync {
 
     fn demand(&self, route: &Route, head: &Head<'_>, body: &Body) -> Demand;
 
+    /// The id of something that lives on one account (a file, a batch, a stored response), if the text names one: a string of a
+    /// body, a header's value, a path up to its `{object}`. The same thing has the same id wherever it is named.
+    fn object<'t>(&self, _text: &'t str) -> Option<&'t str> {
+        None
+    }
+
     /// The families of limits that a request for this model falls in. See [`Demand::families`].
     fn families(&self, _model: &str) -> Vec<String> {
         Vec::new()
@@ -183,6 +189,9 @@ pub trait Provider: Send + Sync {
 
     /// Takes the limits and ids of the account that served out of the reply's headers and puts the pool's in.
     fn speak_of_pool(&self, headers: &mut HeaderMap, served: &Account, standing: &Standing, now: UnixMs);
+
+    /// Makes addresses in an answer's headers that the client is to call ours.
+    fn readdress(&self, _route: &Route, _head: &Head<'_>, _headers: &mut HeaderMap) {}
 
     // Answers of our own
 

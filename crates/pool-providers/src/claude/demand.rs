@@ -3,10 +3,12 @@
 use std::sync::LazyLock;
 
 use pool_core::scan::json::{Matches, Paths, find};
-use pool_core::{Binding, Client, Demand, Span, TokenCounts};
+use pool_core::{AccountKind, Binding, Client, Demand, Span, TokenCounts};
 
 use super::metadata::Metadata;
+use super::routes::is_about_kept;
 use super::{CLAUDE, models};
+use crate::objects::KEEPING;
 use crate::opening::{Opening, Roleless, has_text};
 use crate::request::{Body, Head};
 use crate::routes::{Kind, Route};
@@ -39,12 +41,12 @@ pub(super) fn demand(route: &Route, head: &Head<'_>, body: &Body) -> Demand {
         client: client(head),
         families: model.as_deref().map(models::families).unwrap_or_default(),
         model,
-        session,
+        session: if route.objects.creates() { Some(KEEPING.into()) } else { session },
         parent,
         binding: binding(&found, &body.bytes),
         keep: has_text(&body.bytes, "ttl", "1h").then_some(LONG),
         light: matches!(route.kind, Kind::Relay { light: true }),
-        kinds: &[],
+        kinds: if is_about_kept(route) { &[AccountKind::ApiKey] } else { &[] },
     }
 }
 

@@ -1,7 +1,8 @@
 //! Claude: its files, requests and replies.
 //!
 //! - [`files`], [`auth`]: what a credential file holds, and how a login is renewed.
-//! - [`demand`], [`metadata`], [`models`], [`outbound`]: what a request asks for and how it goes out on an account.
+//! - [`demand`], [`metadata`], [`models`], [`objects`], [`outbound`]: what a request asks for and names, and how it goes out on an
+//!   account.
 //! - [`errors`], [`events`], [`quota`]: what replies say.
 //! - [`pool`], [`failures`]: what we say in their place.
 //! - [`routes`]: which requests are Claude's.
@@ -14,6 +15,7 @@ mod failures;
 mod files;
 mod metadata;
 mod models;
+mod objects;
 mod outbound;
 mod pool;
 mod quota;
@@ -108,6 +110,10 @@ impl Provider for Claude {
 
     fn demand(&self, route: &Route, head: &Head<'_>, body: &Body) -> Demand {
         demand::demand(route, head, body)
+    }
+
+    fn object<'t>(&self, text: &'t str) -> Option<&'t str> {
+        objects::id(text)
     }
 
     fn families(&self, model: &str) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! What a request asks for: client, model, conversation, and whether it leans on state of one account.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -11,6 +12,7 @@ use super::quota::model_family;
 use super::routes::about;
 use super::{ID, KEY_ONLY, turn_state};
 use crate::alias::rename;
+use crate::objects::KEEPING;
 use crate::opening::{Opening, Roleless, has_text};
 use crate::request::{Body, Edit, Head};
 use crate::routes::{Kind, Route};
@@ -62,8 +64,12 @@ pub(super) fn client(head: &Head<'_>) -> Client {
 pub(super) fn of(route: &Route, head: &Head<'_>, body: &Body) -> Demand {
     let found = json::find(&body.bytes, &PATHS);
     let about = about(route);
-    let model = name(&found, At::Model).or_else(|| form_model(head, &body.bytes));
-    let session = session(about, head, &found);
+    let keeps = route.objects.told.is_some() && about != "responses";
+    let model = name(&found, At::Model).or_else(|| form_model(head, &body.bytes).filter(|_| !keeps));
+    let in_query = || head.query_value("model").filter(|model| !model.is_empty() && model.len() <= LONGEST_NAME);
+    let asked = (route.kind == Kind::Tunnel).then(in_query).flatten().map(Cow::into_owned);
+    let model = model.or(asked);
+    let session = if keeps { Some(KEEPING.into()) } else { session(about, head, &found) };
     Demand {
         provider: ID,
         client: client(head),
@@ -80,8 +86,17 @@ pub(super) fn of(route: &Route, head: &Head<'_>, body: &Body) -> Demand {
 
 /// What ChatGPT's backend does not have.
 fn is_key_only(about: &str) -> bool {
-    const SHARED: [&str; 7] =
-        ["responses", "responses socket", "compact", "search", "memories", "images", "image edits"];
+    const SHARED: [&str; 9] = [
+        "responses",
+        "responses socket",
+        "compact",
+        "search",
+        "memories",
+        "images",
+        "image edits",
+        "realtime",
+        "realtime calls",
+    ];
     !SHARED.contains(&about)
 }
 

@@ -8,6 +8,7 @@ use pool_core::{AccountKind, Binding, Client, Demand, Span, TokenCounts};
 use super::ID;
 use super::quota::family;
 use super::routes::{Ask, Surface};
+use crate::objects::KEEPING;
 use crate::opening::{Opening, Roleless, has_text};
 use crate::request::{Body, Head};
 use crate::routes::{Kind, Route};
@@ -55,7 +56,11 @@ pub(super) fn demand(route: &Route, head: &Head<'_>, body: &Body) -> Demand {
         client,
         families: model.iter().map(|model| family(model)).collect(),
         model,
-        session: if converses { session(&found, client) } else { None },
+        session: match () {
+            () if route.objects.creates() => Some(KEEPING.into()),
+            () if converses => session(&found, client),
+            () => None,
+        },
         parent: None,
         binding: binding(&found, &body.bytes),
         keep: None,

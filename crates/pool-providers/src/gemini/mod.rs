@@ -10,7 +10,7 @@
 //! | `auth` | renewing a Google login |
 //! | `quota` | probes |
 //! | `routes` | the rows of the route table, and what a path asks for |
-//! | `demand`, `outbound` | a request, read and sent on |
+//! | `demand`, `objects`, `outbound` | a request and what it names, read and sent on |
 //! | `events` | answers, read beside their delivery |
 //! | `status`, `judge` | error replies and their verdicts |
 //! | `answers` | our own answers |
@@ -21,6 +21,7 @@ mod demand;
 mod events;
 mod files;
 mod judge;
+mod objects;
 mod outbound;
 mod quota;
 mod routes;
@@ -134,6 +135,10 @@ impl Provider for Gemini {
         demand::demand(route, head, body)
     }
 
+    fn object<'t>(&self, text: &'t str) -> Option<&'t str> {
+        objects::id(text)
+    }
+
     fn families(&self, model: &str) -> Vec<String> {
         vec![quota::family(model)]
     }
@@ -197,6 +202,10 @@ impl Provider for Gemini {
         // They may name the project that paid.
         headers.remove("x-goog-user-project");
         headers.remove("x-goog-quota-user");
+    }
+
+    fn readdress(&self, _route: &Route, head: &Head<'_>, headers: &mut HeaderMap) {
+        objects::readdress(head, headers);
     }
 
     fn failure(&self, _route: Option<&Route>, _head: &Head<'_>, failure: &Failure, now: UnixMs) -> Reply {

@@ -123,7 +123,8 @@ pub async fn send(
     let outbound = provider.outbound(errand.route, &head(&errand.parts), seen, &serving).map_err(Miss::unfit)?;
     let wrap = outbound.wrap;
     let request = build(errand, outbound).map_err(Miss::unfit)?;
-    let limit = if errand.parts.uri.path().ends_with("/compact") {
+    // A body that goes out while it comes in is a large one.
+    let limit = if errand.parts.uri.path().ends_with("/compact") || !seen.whole {
         app.config.timeouts.response_head_long
     } else {
         app.config.timeouts.response_head
@@ -195,8 +196,10 @@ async fn hold(
     let status = upstream.status;
     let stream = deliver::is_event_stream(&upstream.headers);
     let reader = provider.reader(errand.route, &errand.demand, stream, clock::now());
-    let tap = Tap::new(reader, &upstream.headers);
+    let tap = Tap::new(errand.estate.reader(reader, errand.route, stream), &upstream.headers);
+    errand.estate.hear_head(&app.pool, provider, errand.route, &lease.account.id, &upstream.headers);
     let mut head = deliver::Head { status, headers: headers::for_client(upstream.headers) };
+    provider.readdress(errand.route, &path::head(&errand.parts), &mut head.headers);
     if stream || wrap != Wrap::None {
         head.headers.remove(header::CONTENT_LENGTH);
     }

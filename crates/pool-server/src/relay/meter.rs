@@ -13,6 +13,7 @@ use pool_providers::reply::{News, Stage};
 
 use super::answer::{Answer, Broken};
 use super::draw::draw;
+use super::estate::Estate;
 use super::path::Errand;
 use crate::app::{App, Counted};
 use crate::clock;
@@ -26,6 +27,7 @@ pub struct Meter {
     _under_way: Arc<Counted>,
     demand: Demand,
     session: Option<SessionKey>,
+    estate: Estate,
     /// The provider told of a failure inside the answer.
     failed: bool,
     account: AccountId,
@@ -47,6 +49,7 @@ impl Meter {
             _under_way: errand.under_way.clone(),
             demand: errand.demand.clone(),
             session: errand.session,
+            estate: errand.estate.clone(),
             failed: false,
             account: lease.account.id.clone(),
             alias: errand.menu.alias().map(str::to_owned),
@@ -70,6 +73,7 @@ impl Meter {
     /// What is told in the middle of a delivery no longer changes it, but the pool wants to know.
     pub fn hear(&mut self, news: News) {
         self.read(news.windows);
+        self.estate.hear(&self.app, self.demand.provider, &self.account, &news.created);
         self.failed |= news.failure.is_some();
         let Some(judgement) = news.failure.filter(|judgement| judgement.verdict != Verdict::Fatal) else { return };
         tracing::info!(request = self.record.request_id, account = %self.account, reason = judgement.reason, "an answer failed midway");

@@ -7,6 +7,7 @@ pub mod deliver;
 pub mod delivery;
 mod draw;
 mod echo;
+pub mod estate;
 pub mod headers;
 pub mod keep_alive;
 mod listing;

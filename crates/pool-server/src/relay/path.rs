@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use super::attempt::{self, Opened};
 use super::deliver::{self, ReplyBody};
+use super::estate::Estate;
 use super::menu::Menu;
 use super::meter::Unserved;
 use super::miss::Miss;
@@ -43,6 +44,8 @@ pub struct Errand {
     pub session: Option<SessionKey>,
     /// The conversation that this one is a part of.
     pub parent: Option<SessionKey>,
+    /// What it names and creates of the things that live on one account.
+    pub estate: Estate,
     /// Told to the client as `x-pool-request`.
     pub id: String,
     pub arrived: UnixMs,
@@ -83,9 +86,10 @@ impl Errand {
         demand.light |= route.kind == Kind::Relay { light: true };
         let key = |id: &str| SessionKey::new(demand.provider, &caller.name, id);
         let (session, parent) = (demand.session.as_deref().map(key), demand.parent.as_deref().map(key));
+        let estate = Estate::read(&app.pool, provider, route, &head(&parts), &received.seen, caller)?;
         let under_way = Arc::new(app.in_flight.enter());
         let (menu, demand) = Menu::new(&app, provider, demand);
-        Ok(Self { app, route, parts, received, demand, menu, session, parent, id, arrived, started, under_way })
+        Ok(Self { app, route, parts, received, demand, menu, session, parent, estate, id, arrived, started, under_way })
     }
 
     /// Runs the request to the point where its answer can go out. `early` learns of a successful head that waits for its first
@@ -99,7 +103,8 @@ impl Errand {
         self.app.pool.count_request(self.demand.provider);
         loop {
             let tried: Vec<AccountId> = refused.iter().chain(&stumbled).cloned().collect();
-            let ask = Ask::new(&self.demand, self.session).within(self.parent).after(&tried);
+            let only = self.estate.account.clone();
+            let ask = Ask::new(&self.demand, self.session).within(self.parent).after(&tried).only(only.as_ref());
             let mut lease = match self.app.pool.lease_by(&ask, self.menu.patience(deadline)).await {
                 Ok(lease) => lease,
                 Err(_) if !stumbled.is_empty() => {

@@ -31,8 +31,8 @@ impl Talk {
         let app = self.ground.app.clone();
         loop {
             let open = Some(&self.leg.account).filter(|open| turn.left.as_ref() != Some(open));
-            let tried = turn.tried();
-            let ask = Ask::new(&turn.demand, Some(turn.session)).within(turn.parent).after(&tried);
+            let (tried, only) = (turn.tried(), turn.only.clone());
+            let ask = Ask::new(&turn.demand, Some(turn.session)).within(turn.parent).after(&tried).only(only.as_ref());
             let leasing = self.ground.lease(&ask, open, turn.patience());
             let lease = match listening(&mut self.client, &mut self.queue, leasing).await? {
                 Ok(lease) => lease,
@@ -210,7 +210,7 @@ impl Talk {
         self.start_over(turn).await
     }
 
-    async fn refuse(&mut self, turn: Turn, failure: Failure) -> Result<(), End> {
+    pub(super) async fn refuse(&mut self, turn: Turn, failure: Failure) -> Result<(), End> {
         let refusal = if let Failure::Refused(refusal) = &failure { Some(refusal) } else { None };
         let why = refusal.map(|refusal| &refusal.why);
         tracing::warn!(request = self.ground.id, turn = self.count, ?why, "no account could serve a turn");

@@ -29,6 +29,7 @@ use crate::clock;
 use crate::pool::Lease;
 use crate::relay::body::OutBody;
 use crate::relay::deliver::{self, ReplyBody};
+use crate::relay::estate::Estate;
 use crate::relay::menu::Menu;
 use crate::relay::path::{self, head, provider};
 use crate::relay::{attempt, headers};
@@ -166,6 +167,14 @@ impl Ground {
     pub fn menu(&self, message: &Bytes) -> Result<(Menu, Demand), Failure> {
         let demand = self.demand(message)?;
         Ok(Menu::new(&self.app, provider(&self.app.registry, self.route)?, demand))
+    }
+
+    /// The account on which what a message names lives, if it names anything that the pool knows.
+    pub fn owner(&self, message: &Bytes) -> Result<Option<AccountId>, Failure> {
+        let body = Body { bytes: message.clone(), whole: true };
+        let provider = provider(&self.app.registry, self.route)?;
+        let estate = Estate::read(&self.app.pool, provider, self.route, &head(&self.parts), &body, &self.caller)?;
+        Ok(estate.account)
     }
 
     /// The conversation that a demand belongs to. A socket whose client names none is one of its own.

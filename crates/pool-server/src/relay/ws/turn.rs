@@ -33,6 +33,8 @@ pub struct Turn {
     pub session: SessionKey,
     /// The conversation that this one is a part of.
     pub parent: Option<SessionKey>,
+    /// It names what lives on this account.
+    pub only: Option<AccountId>,
     /// The account that it is on, with its slot.
     pub lease: Option<Lease>,
     pub carry: Carry,
@@ -70,6 +72,7 @@ impl Turn {
             parent: ground.parent(&demand),
             demand,
             menu,
+            only: None,
             lease: None,
             carry: Carry::All,
             renewed: false,
