@@ -35,7 +35,7 @@ fn provider_names(tree: &Tree) -> Vec<Fault> {
     faults
 }
 
-const PURE: [&str; 2] = ["crates/pool-core/", "crates/pool-providers/"];
+const PURE: [&str; 3] = ["crates/pool-core/", "crates/pool-providers/", "crates/pool-sim/"];
 
 /// What the pure crates decide hangs on nothing but their parameters.
 fn pure_sources(tree: &Tree) -> Vec<Fault> {

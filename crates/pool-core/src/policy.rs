@@ -10,6 +10,7 @@ use crate::demand::{Demand, SessionKey};
 use crate::pins::Pin;
 use crate::pool::Slot;
 use crate::time::UnixMs;
+use crate::wishes::KindOrder;
 
 /// A rule for choosing. Deterministic: the same questions in the same order get the same answers.
 pub trait Policy: Debug + Send + Sync {
@@ -26,6 +27,8 @@ pub struct Question<'a> {
     pub session: Option<SessionKey>,
     /// Where the conversation was last. Its account may be none of the candidates.
     pub pin: Option<&'a Pin>,
+    /// The operator's order of the kinds of accounts.
+    pub kinds: KindOrder,
     /// Every account that can serve now, ordered by id; at least one.
     pub candidates: &'a [&'a Slot],
     pub now: UnixMs,
@@ -65,6 +68,8 @@ pub struct Score {
 pub enum Part {
     /// Share left of the scarcest window, 0 to 1.
     Headroom,
+    /// The share that is taken to be left, because nobody has told.
+    AssumedHeadroom,
     /// Requests under way.
     InFlight,
 }
@@ -77,12 +82,15 @@ pub enum Why {
     Only,
     /// A conversation without a pin: the best.
     Best,
+    /// A sub-agent begins where its parent is, whose cache holds what both open with.
+    Parent,
     /// The conversation stays where its cache is.
     Kept,
     /// Its cache has gone cold, so that a move costs nothing: another account is better.
     Cold,
     /// The pinned account cannot serve now.
     PinUnable,
-    /// The conversation was on a paid key, and a plan can serve again.
+    /// The conversation was on a kind of account that comes later in the operator's order (a paid key, say), and one of an
+    /// earlier kind (a plan) can serve again.
     Cheaper,
 }

@@ -40,14 +40,15 @@ pub struct Refusal {
     pub considered: Vec<(AccountId, Ineligible)>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalWhy {
     /// There is no account of this provider.
     NoAccounts,
     /// There are accounts, but none of a kind that may serve this client on this route.
     NoneOfThisKind,
-    /// All that may serve are waiting for a person (sign in again, paused, plan without this model).
+    /// All that may serve are waiting for a person (sign in again, paused, a plan or an operator that does not allow this model,
+    /// accounts that this caller may not use).
     NeedsPerson,
     /// All that may serve are at their limit.
     AllSpent {
@@ -58,6 +59,8 @@ pub enum RefusalWhy {
         /// Its length.
         span: Option<Span>,
     },
+    /// One that may serve has as many requests under way as it may: try again in a moment.
+    Busy,
     /// Those that may serve are cooling down after trouble (overload, failures): try again soon.
     Trouble { until: Option<UnixMs>, cause: Cause },
 }
@@ -86,4 +89,20 @@ pub enum Ineligible {
     Tried,
     /// The conversation leans on state that another account holds.
     BoundElsewhere,
+    /// This caller may use other accounts only.
+    NotForCaller,
+    /// The operator lets it serve other models only.
+    ModelNotAllowed,
+    /// What is left of a window is kept for the owner.
+    Reserved {
+        window: String,
+        span: Option<Span>,
+        resets_at: Option<UnixMs>,
+    },
+    /// It has cost as much today as it may.
+    SpendCap {
+        until: UnixMs,
+    },
+    /// It serves as many requests as it may at one time.
+    Busy,
 }

@@ -14,6 +14,7 @@ use pool_core::{Secret, Span, UnixMs, hex};
 use pool_store::{DirectoryStore, StoreError};
 use tokio_util::sync::CancellationToken;
 
+use crate::admit::Caller;
 use crate::clock;
 
 /// Everybody who may use the pool, beyond who sits at this machine.
@@ -28,25 +29,25 @@ pub struct People {
 }
 
 /// How long somebody may stay who has come in: until their credential is revoked or ends, or they are paused or removed.
-#[derive(Clone, Debug)]
+/// By default for ever.
+#[derive(Clone, Debug, Default)]
 pub struct Tenure {
-    over: CancellationToken,
+    over: Option<CancellationToken>,
     expires_at: Option<UnixMs>,
 }
 
 impl Tenure {
+    pub fn can_end(&self) -> bool {
+        self.over.is_some()
+    }
+
     /// Resolves when it is over.
     pub async fn over(&self) {
-        let expired = async {
-            match self.expires_at {
-                Some(end) => tokio::time::sleep(Duration::from_millis(end.since(clock::now()).0)).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = self.over.cancelled() => {}
-            () = expired => {}
-        }
+        let Some(over) = &self.over else { return std::future::pending().await };
+        let Some(end) = self.expires_at else { return over.cancelled().await };
+        let left = Duration::from_millis(end.since(clock::now()).0);
+        // In time: because it was revoked.
+        let _ = tokio::time::timeout(left, over.cancelled()).await;
     }
 }
 
@@ -231,8 +232,9 @@ impl People {
         self.commit(changes).await
     }
 
-    /// For as long as somebody may stay who has come in with this credential.
-    pub fn tenure(&self, credential: &Credential) -> Tenure {
+    /// For as long as somebody may stay who has come in so.
+    pub fn tenure(&self, caller: &Caller) -> Tenure {
+        let Caller::Person { credential, .. } = caller else { return Tenure::default() };
         let mut tenures = self.tenures.lock();
         let token = tenures.entry(credential.hash).or_default().clone();
         drop(tenures);
@@ -240,7 +242,7 @@ impl People {
         if self.directory.read().open(credential.hash, clock::now()).is_err() {
             token.cancel();
         }
-        Tenure { over: token, expires_at: credential.expires_at }
+        Tenure { over: Some(token), expires_at: credential.expires_at }
     }
 
     /// Takes effect at once, also for what is under way.

@@ -4,7 +4,9 @@ pub(crate) mod accounts;
 mod check;
 mod client;
 mod demo;
+mod explain;
 mod serve;
+mod simulate;
 mod status;
 mod terminal;
 mod users;
@@ -56,12 +58,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say why a request went to its account, or where the next one would go
+    Explain(explain::Asked),
     /// List, add, pause and test accounts
     #[command(subcommand)]
     Accounts(accounts::Command),
     /// Let people in, limit them, take them out; the server must run
     #[command(subcommand)]
     Users(users::Command),
+    /// Play a trace of conversations, or this pool's own past, under our routing and others
+    Simulate(Box<simulate::Arguments>),
 }
 
 /// What a command has to say on standard output.
@@ -112,8 +118,10 @@ fn run(arguments: Arguments) -> Result<Output, Failure> {
         Command::Demo { seconds } => demo::run(&inputs, seconds),
         Command::Check { json } => check::run(&inputs, &registry, json),
         Command::Status { json } => status::run(&inputs, json),
+        Command::Explain(asked) => explain::run(&inputs, &registry, &asked),
         Command::Accounts(command) => accounts::run(&inputs, &registry, command),
         Command::Users(command) => users::run(&inputs, command),
+        Command::Simulate(arguments) => simulate::run(&inputs, &registry, &arguments),
     }
 }
 

@@ -315,6 +315,7 @@ async fn question(door: &Door, pool: &Pool, name: &str, user: &str, secret: &Sec
             }
             "code" => pool.app.door.make_link(Pool::now()).expect("random").expose().to_owned(),
             "invitation" => invitation(pool).await,
+            "request" => "last".to_owned(),
             _ => "x".to_owned(),
         };
         let _ = write!(path, "{before}{filled}{after}");
@@ -327,6 +328,9 @@ async fn question(door: &Door, pool: &Pool, name: &str, user: &str, secret: &Sec
         }
         _ => "{}".to_owned(),
     };
+    if door.path == "/api/explain" {
+        path.push_str("?provider=gemini");
+    }
     let mut ask = Ask { body, ..Ask::new(door.method.clone(), &path) };
     match door.when {
         Some(When::Dialect(Dialect::Codex)) => ask.path.push_str("?client_version=1"),
@@ -349,7 +353,8 @@ async fn invitation(pool: &Pool) -> String {
 }
 
 /// What a page says that was reached, and looked for what is not there.
-const REACHED: [&str; 3] = ["no account is called", "nobody is called", "there is no open invitation"];
+const REACHED: [&str; 4] =
+    ["no account is called", "nobody is called", "there is no open invitation", "there is no request yet"];
 
 fn fate(door: &Door, got: &Got) -> Fate {
     let relayed = matches!(door.class, Class::Relay | Class::Probe);
