@@ -54,6 +54,7 @@ pub async fn handle(app: Arc<App>, peer: SocketAddr, request: Request<Incoming>)
     if !tenure.can_end() {
         return act(app, route, &caller, parts, body).await;
     }
+    // Put into words now: the request goes to where it is served.
     let refusal = deliver::failure(
         &app.registry,
         route,

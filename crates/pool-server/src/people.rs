@@ -197,19 +197,32 @@ impl People {
     }
 
     /// Changes somebody who is known. `outside`: the operator can come in without being in the directory.
-    pub async fn change_user(&self, user: User, outside: bool) -> Result<(), ChangeError> {
+    pub async fn edit(
+        &self,
+        user: &UserId,
+        outside: bool,
+        change: impl FnOnce(&mut User),
+    ) -> Result<User, ChangeError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let known = self.directory.read().user(user).cloned();
+        let known = known.ok_or_else(|| ChangeError::Nobody(user.to_string()))?;
+        let mut user = User::clone(&known);
+        change(&mut user);
         check_name(&user.name)?;
-        self.change_kept(vec![Change::User(user)], outside).await
+        self.commit_kept(vec![Change::User(user.clone())], outside).await?;
+        Ok(user)
     }
 
     /// Removes somebody with their credentials. What they used stays on record.
     pub async fn remove(&self, user: &UserId, outside: bool) -> Result<(), ChangeError> {
-        self.change_kept(vec![Change::UserGone { id: user.clone() }], outside).await
+        let _one_at_a_time = self.changing.lock().await;
+        self.commit_kept(vec![Change::UserGone { id: user.clone() }], outside).await
     }
 
     /// The same as [`People::revoke`], unless nobody could mend it.
     pub async fn revoke_kept(&self, id: &CredentialId, outside: bool) -> Result<(), ChangeError> {
-        self.change_kept(vec![Change::Revoked { id: id.clone(), at: clock::now() }], outside).await
+        let _one_at_a_time = self.changing.lock().await;
+        self.commit_kept(vec![Change::Revoked { id: id.clone(), at: clock::now() }], outside).await
     }
 
     /// Is this a name that somebody new may have?
@@ -220,8 +233,7 @@ impl People {
     }
 
     /// Changes after which an operator can still come in, unless nobody is known any more: then whoever sits here is.
-    async fn change_kept(&self, changes: Vec<Change>, outside: bool) -> Result<(), ChangeError> {
-        let _one_at_a_time = self.changing.lock().await;
+    async fn commit_kept(&self, changes: Vec<Change>, outside: bool) -> Result<(), ChangeError> {
         let mut after = self.directory.read().clone();
         for change in &changes {
             after.apply(change.clone());
@@ -236,7 +248,12 @@ impl People {
     pub fn tenure(&self, caller: &Caller) -> Tenure {
         let Caller::Person { credential, .. } = caller else { return Tenure::default() };
         let mut tenures = self.tenures.lock();
-        let token = tenures.entry(credential.hash).or_default().clone();
+        let token = tenures.entry(credential.hash).or_default();
+        // It had ended, and was lengthened since.
+        if token.is_cancelled() {
+            *token = CancellationToken::new();
+        }
+        let token = token.clone();
         drop(tenures);
         // Revoked while it came in.
         if self.directory.read().open(credential.hash, clock::now()).is_err() {
@@ -403,6 +420,23 @@ mod tests {
         let open = |people: &People| people.open(added.issued.secret.expose()).map(|_| ());
         assert_eq!(open(&first), Err(Closed::Revoked));
         assert_eq!(open(&people(&folder).await), Err(Closed::Revoked));
+    }
+
+    #[tokio::test]
+    async fn a_stay_ends_with_its_credential_and_may_begin_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let people = people(&folder).await;
+        let added = people.add(new_user("Mira", Role::User).expect("random"), "laptop", None).await.expect("added");
+        let (user, credential) = people.open(added.issued.secret.expose()).expect("opens");
+        let caller = Caller::Person { user, credential };
+        let stays = |tenure: Tenure| async move {
+            tokio::time::timeout(Duration::from_millis(50), tenure.over()).await.is_err()
+        };
+        assert!(!people.tenure(&Caller::Operator).can_end() && stays(people.tenure(&caller)).await);
+        people.edit(&added.user.id, false, |user| user.paused = true).await.expect("paused");
+        assert!(!stays(people.tenure(&caller)).await);
+        people.edit(&added.user.id, false, |user| user.paused = false).await.expect("resumed");
+        assert!(stays(people.tenure(&caller)).await);
     }
 
     #[test]

@@ -102,9 +102,7 @@ async fn who_still_waits_for_an_answer_is_refused() {
     let waiting = send(&rig, as_somebody((CLAUDE.request)("one"), &mira));
     until("it waits", || rig.app.in_flight.count() == 1).await;
     let paused = Instant::now();
-    let user = rig.app.people.read(|people| people.user(&mira.credential.user).cloned()).expect("known");
-    let changed = pool_core::people::User { paused: true, ..(*user).clone() };
-    rig.app.people.change_user(changed, false).await.expect("changed");
+    rig.app.people.edit(&mira.credential.user, false, |user| user.paused = true).await.expect("changed");
     let (status, _, ended) = waiting.await.expect("no panic");
     assert_eq!(status, Some(401));
     assert!(ended - paused < WITHIN, "after {:?}", ended - paused);
