@@ -99,12 +99,12 @@ pub fn eligible(slot: &Slot, demand: &Demand, now: UnixMs) -> Result<(), Ineligi
 }
 
 /// Is it in trouble that does not forbid a try (a failure in passing, moments ago)?
-fn troubled(slot: &Slot, demand: &Demand, now: UnixMs) -> bool {
+pub(crate) fn troubled(slot: &Slot, demand: &Demand, now: UnixMs) -> bool {
     slot.cooldowns.iter().any(|cooldown| cooldown.is_running(now) && cooldown.scope.touches(&demand.families))
 }
 
 /// Would `other` serve on a plan what `slot` serves for money, without a reason against it?
-fn is_cheaper(other: &Slot, slot: &Slot, demand: &Demand, now: UnixMs) -> bool {
+pub(crate) fn is_cheaper(other: &Slot, slot: &Slot, demand: &Demand, now: UnixMs) -> bool {
     slot.account.kind == AccountKind::ApiKey
         && other.account.kind == AccountKind::Subscription
         && other.account.settings.priority >= slot.account.settings.priority
@@ -130,7 +130,7 @@ fn worth(slot: &Slot, demand: &Demand, now: UnixMs) -> f64 {
 }
 
 /// Equal accounts get equal shares of the conversations, and every replica gives the same answer.
-fn rendezvous(session: Option<SessionKey>, account: &AccountId) -> u64 {
+pub(crate) fn rendezvous(session: Option<SessionKey>, account: &AccountId) -> u64 {
     let mut hash = Sha256::new();
     hash.update(session.map_or([0; 16], |key| key.0));
     hash.update(account.0.as_bytes());

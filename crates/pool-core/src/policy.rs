@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use serde::{Deserialize, Serialize};
 
 use crate::demand::{Demand, SessionKey};
+use crate::outlook::Outlook;
 use crate::pins::Pin;
 use crate::pool::Slot;
 use crate::time::UnixMs;
@@ -17,6 +18,12 @@ pub trait Policy: Debug + Send + Sync {
     fn name(&self) -> &'static str;
 
     fn choose(&mut self, question: &Question<'_>) -> Choice;
+
+    /// Does a conversation stay on the account that it is pinned to, whatever the others have to offer? Then nobody looks at them.
+    fn keeps(&self, pin: &Pin, slot: &Slot, demand: &Demand, now: UnixMs) -> bool {
+        let _ = (pin, slot, demand, now);
+        false
+    }
 }
 
 /// A request that needs an account.
@@ -28,6 +35,7 @@ pub struct Question<'a> {
     pub pin: Option<&'a Pin>,
     /// Every account that can serve now, ordered by id; at least one.
     pub candidates: &'a [&'a Slot],
+    pub outlook: &'a Outlook,
     pub now: UnixMs,
 }
 

@@ -6,15 +6,19 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::account::{Account, AccountId, Credentials};
+use crate::account::{Account, AccountId, Credentials, ProviderId};
 use crate::ask::Ask;
 use crate::choose;
 use crate::decision::{Considered, Decision, Finding, MOST_CONSIDERED};
 use crate::demand::{Demand, SessionKey};
+use crate::live::{self, Live};
+use crate::outlook::Outlook;
 use crate::pins::Pins;
-use crate::policy::{Choice, Policy, Question};
+use crate::policy::{Choice, Policy, Question, Why};
 use crate::quota::{self, Fraction, QuotaWindow, Scope};
+use crate::sizes::{self, Meter, Priors};
 use crate::standing::{Ineligible, Refusal, RefusalWhy, Standing, StandingWindow};
+use crate::thrift;
 use crate::time::{Span, UnixMs};
 use crate::usage::Drawn;
 use crate::verdict::{Cause, Penalty, Until};
@@ -31,6 +35,10 @@ pub struct Slot {
     pub windows: Vec<QuotaWindow>,
     pub cooldowns: Vec<Cooldown>,
     pub in_flight: u32,
+    /// Conversations whose cache is warm here.
+    pub live: u32,
+    /// How big its windows are, as far as that was learned.
+    pub meters: Vec<Meter>,
     pub last_used: Option<UnixMs>,
 }
 
@@ -129,18 +137,20 @@ pub enum PinState {
 pub struct Pool {
     slots: BTreeMap<AccountId, Slot>,
     pub pins: Pins,
+    live: Live,
+    outlooks: BTreeMap<ProviderId, Outlook>,
     policy: Box<dyn Policy>,
 }
 
 impl Default for Pool {
     fn default() -> Self {
-        Self::new(Pins::default(), Box::new(choose::MostHeadroom))
+        Self::new(Pins::default(), Box::new(thrift::Thrift::default()))
     }
 }
 
 impl Pool {
     pub fn new(pins: Pins, policy: Box<dyn Policy>) -> Self {
-        Self { slots: BTreeMap::new(), pins, policy }
+        Self { slots: BTreeMap::new(), pins, live: Live::default(), outlooks: BTreeMap::new(), policy }
     }
 
     pub fn slots(&self) -> impl Iterator<Item = &Slot> {
@@ -156,7 +166,10 @@ impl Pool {
         match event {
             Event::Seen { account, credentials } => self.seen(*account, *credentials),
             Event::Gone { id } => {
-                self.slots.remove(&id);
+                if let Some(slot) = self.slots.remove(&id) {
+                    let outlook = self.outlooks.entry(slot.account.provider).or_default();
+                    outlook.accounts = outlook.accounts.saturating_sub(1);
+                }
             }
             Event::Renewed { id, credentials } => self.with(&id, |slot| slot.renew(*credentials)),
             Event::SignInNeeded { id, epoch, why } => self.with(&id, |slot| {
@@ -172,15 +185,20 @@ impl Pool {
             Event::Plan { id, plan } => self.with(&id, |slot| {
                 slot.account = Arc::new(Account { plan: Some(plan), ..Account::clone(&slot.account) });
             }),
-            Event::Read { id, windows } => self.with(&id, |slot| slot.read(&windows, now)),
+            Event::Read { id, windows } => self.read(&id, &windows, now),
             Event::Penalised { id, penalty } => self.with(&id, |slot| slot.penalise(penalty, now)),
             Event::Served { id, families } => self.with(&id, |slot| {
                 slot.last_used = Some(now);
                 slot.cooldowns.retain(|cooldown| cooldown.is_hard() || !cooldown.scope.touches(&families));
             }),
-            Event::Drew { id, session, families: _, drawn } => {
+            Event::Drew { id, session, families, drawn } => {
                 if let Some(session) = session {
                     self.pins.drew(session, &id, &drawn, now);
+                    self.live.drew(session, &id, drawn.units, drawn.warm, now);
+                }
+                self.with(&id, |slot| sizes::drew(&mut slot.meters, &families, drawn.units));
+                if let Some(provider) = self.slots.get(&id).map(|slot| slot.account.provider) {
+                    self.outlooks.entry(provider).or_default().drew(drawn.units, now);
                 }
             }
             Event::Stripped { session } => self.pins.strip(session),
@@ -194,6 +212,12 @@ impl Pool {
     /// Chooses an account for the request and takes a slot of it.
     pub fn lease(&mut self, ask: &Ask<'_>, now: UnixMs) -> Result<Grant, Box<Refusal>> {
         let Ask { demand, session, .. } = *ask;
+        while let Some(ended) = self.live.ended(now) {
+            self.run_ended(&ended);
+        }
+        if let Some(kept) = self.kept(ask, now) {
+            return Ok(kept);
+        }
         let pin = session.and_then(|key| self.pins.get(key, now));
         // A pin to an account that is gone binds nothing.
         let pinned = pin.map(|pin| pin.account.clone()).filter(|id| self.slots.contains_key(id));
@@ -209,7 +233,9 @@ impl Pool {
         if candidates.is_empty() {
             return Err(Box::new(refusal(demand, unable, now)));
         }
-        let choice = self.policy.choose(&Question { demand, session, pin, candidates: &candidates, now });
+        let unknown = Outlook::default();
+        let outlook = self.outlooks.get(&demand.provider).unwrap_or(&unknown);
+        let choice = self.policy.choose(&Question { demand, session, pin, candidates: &candidates, outlook, now });
         // A policy that points beyond its candidates must not become a panic.
         let chosen = *candidates.get(choice.index).unwrap_or(&candidates[0]);
         let grant = Grant {
@@ -230,9 +256,77 @@ impl Pool {
             self.with(&grant.account.id, |slot| slot.in_flight += 1);
         }
         if let Some(key) = session.filter(|_| !demand.light) {
-            self.pins.set(key, &grant.account.id, now);
+            self.settle_pin(key, &grant.account.id, now);
         }
         Ok(grant)
+    }
+
+    /// The quick way, for most requests: the conversation stays where its cache is, and nobody else is looked at.
+    fn kept(&mut self, ask: &Ask<'_>, now: UnixMs) -> Option<Grant> {
+        let Ask { demand, session, .. } = *ask;
+        let session = session.filter(|_| !demand.light)?;
+        let pin = self.pins.get(session, now)?;
+        let slot = self.slots.get_mut(&pin.account).filter(|slot| slot.account.provider == demand.provider)?;
+        if !self.policy.keeps(pin, slot, demand, now) || able(slot, ask, Some(&pin.account), now).is_err() {
+            return None;
+        }
+        slot.in_flight += 1;
+        let others = self.outlooks.get(&demand.provider).map_or(0, |outlook| outlook.accounts.saturating_sub(1));
+        let decision = Decision {
+            chosen: slot.account.id.clone(),
+            why: Why::Kept,
+            pinned: Some(slot.account.id.clone()),
+            considered: vec![Considered { account: slot.account.id.clone(), finding: Finding::Able(None) }],
+            more: others,
+        };
+        let grant = Grant {
+            account: slot.account.clone(),
+            credentials: slot.credentials.clone(),
+            epoch: slot.epoch,
+            pin: PinState::Kept,
+            bare: pin.bare,
+            decision: Arc::new(decision),
+            counted: true,
+        };
+        self.settle_pin(session, &grant.account.id, now);
+        Some(grant)
+    }
+
+    /// The conversation is on this account from now on.
+    fn settle_pin(&mut self, session: SessionKey, account: &AccountId, now: UnixMs) {
+        self.pins.set(session, account, now);
+        let (begun, ended) = self.live.lease(session, account, now);
+        if let Some(ended) = ended {
+            self.run_ended(&ended);
+        }
+        if begun {
+            self.with(account, |slot| slot.live += 1);
+        }
+    }
+
+    fn run_ended(&mut self, (account, units): &live::Ended) {
+        self.with(account, |slot| slot.live = slot.live.saturating_sub(1));
+        if let Some(provider) = self.slots.get(account).map(|slot| slot.account.provider) {
+            self.outlooks.entry(provider).or_default().ended(*units);
+        }
+    }
+
+    fn read(&mut self, id: &AccountId, windows: &[QuotaWindow], now: UnixMs) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        slot.read(windows, now);
+        let learned = sizes::read(&mut slot.meters, &slot.windows, now);
+        let provider = slot.account.provider;
+        let outlook = self.outlooks.entry(provider).or_default();
+        if !learned {
+            return outlook.priors.settle(slot.account.plan.as_deref(), &slot.windows, &mut slot.meters);
+        }
+        outlook.priors = Priors::default();
+        for slot in self.slots.values().filter(|slot| slot.account.provider == provider) {
+            outlook.priors.add(slot.account.plan.as_deref(), &slot.meters);
+        }
+        for slot in self.slots.values_mut().filter(|slot| slot.account.provider == provider) {
+            outlook.priors.settle(slot.account.plan.as_deref(), &slot.windows, &mut slot.meters);
+        }
     }
 
     /// Gives the slot back.
@@ -272,9 +366,12 @@ impl Pool {
                 windows: Vec::new(),
                 cooldowns: Vec::new(),
                 in_flight: 0,
+                live: 0,
+                meters: Vec::new(),
                 last_used: None,
                 account: Arc::new(account),
             };
+            self.outlooks.entry(slot.account.provider).or_default().accounts += 1;
             self.slots.insert(slot.account.id.clone(), slot);
             return;
         };
