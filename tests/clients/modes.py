@@ -26,6 +26,8 @@ class Setting:
     secrets: dict[str, str]
     # The pool is the fake itself: clients bring the accounts' own credentials.
     direct: bool = False
+    # How long Codex waits for an event; this is what it does by itself.
+    codex_patience_ms: int = 300_000
 
 
 @dataclasses.dataclass
@@ -103,6 +105,7 @@ name = "OpenAI via codex-pool proxy"
 base_url = "{url}/v1"
 wire_api = "responses"
 requires_openai_auth = true
+stream_idle_timeout_ms = {patience_ms}
 [analytics]
 enabled = false
 """
@@ -122,7 +125,7 @@ def codex(config: str, auth: Callable[[Setting], str]) -> Callable[[Setting], Pr
         command = [str(setting.clients / "node_modules/.bin/codex"), "exec", "--skip-git-repo-check"]
         return Prepared(
             [*command, "--dangerously-bypass-approvals-and-sandbox", PROMPT],
-            files={".codex/config.toml": config.format(url=setting.url), ".codex/auth.json": auth(setting)},
+            files={".codex/config.toml": config.format(url=setting.url, patience_ms=setting.codex_patience_ms), ".codex/auth.json": auth(setting)},
         )
 
     return prepare

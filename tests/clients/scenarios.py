@@ -4,18 +4,22 @@
     cargo build -p codex-pool -p pool-testkit
     tests/clients/scenarios.py                         every scenario, every client
     tests/clients/scenarios.py --scenario ok,all-limit --only codex-readme
+    tests/clients/scenarios.py --only codex-socket,codex-base-url --scenario ok,sockets-silent
     tests/clients/scenarios.py --list
 
 Each scenario starts its own fake-upstream and its own codex-pool in a temporary folder. In every scenario but `all-limit`
 the clients must notice nothing; after it, upstream's books must show no pool credential, no client account id, and no
-conversation on two accounts, and with `--sockets` Codex must not have fallen back to HTTP. In `midway-*` the account
-that serves a client fails after its first answer, so the conversation has to move in the middle of a turn. In `all-
-limit` each client must show a limit text soon.
+conversation on two accounts, the pool's ledger must hold what the books hold, turn by turn, and Codex must not have left
+its socket. In `midway-*` the account that serves a client fails after its first answer, so the conversation has to move in
+the middle of a turn. In `sockets-*` upstream has no sockets, or no longer, and Codex goes over to HTTP. In `all-limit` each
+client must show a limit text soon. After `ok` in the same run, the others say what they cost in seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
+import concurrent.futures
 import contextlib
 import dataclasses
 import json
@@ -24,6 +28,7 @@ import pathlib
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -42,8 +47,27 @@ LIMIT_SECONDS = 2400
 # How long a client may take to say that there is nothing left.
 LIMIT_PATIENCE = 30
 
+# Every answer falls silent after its first words for so long (and for a quarter of it inside an event), while the pool gives a
+# sign of life every so many seconds, and Codex, whose patience can be set, waits so long for an event.
+LONG_SILENCE = "long-silence"
+SILENCE_MS, SIGN_SECONDS, CODEX_PATIENCE_MS = 24000, 2, 10000
+
 FAILURES = ["limit", "expired", "revoked", "overloaded", "close", "reset", "cut_first"]
 MIDWAY = ["limit", "revoked", "close"]
+# Which handshakes fail, and how: from the start, or once a conversation is under way.
+SOCKETS = {
+    "sockets-refused": "status=404",
+    "sockets-426": "status=426",
+    "sockets-broken": "reset",
+    "sockets-silent": "silent",
+    "sockets-refused-later": "status=404",
+    "sockets-silent-later": "silent",
+    "sockets-ended-later": "status=404",
+}
+# What Codex prints when something goes wrong on the way.
+CODEX_TROUBLE = re.compile(r"reconnecting|stream (error|disconnected)|unexpected status|falling back", re.IGNORECASE)
+SOCKET_CLIENTS = ["codex-socket", "codex-base-url"]
+TOKENS = ["input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning"]
 MORE_FAILURES = ["overload_first", "server_error", "throttle", "cdn_html", "unpaid", "forbidden", "credit_too_low"]
 
 
@@ -95,16 +119,34 @@ def spring(fake: Fake, scenario: str, each: int) -> None:
         for kind in KINDS:
             fake.order("fault", account=f"{kind}-1", fault="fine", times=1)
             fake.order("fault", account=f"{kind}-1", fault=scenario.removeprefix("midway-"))
+    if scenario == LONG_SILENCE:
+        fake.order("fault", fault=f"silence={SILENCE_MS}")
+    if scenario in SOCKETS:
+        refuse_sockets(fake, scenario)
     if scenario == "only-last":
         for kind in KINDS:
             for number in range(1, each):
                 break_account(fake, f"{kind}-{number}", FAILURES[(number - 1) % len(FAILURES)])
 
 
+def refuse_sockets(fake: Fake, scenario: str) -> None:
+    """Takes the sockets away: at once, or from the second handshake on."""
+    if scenario.endswith("-later"):
+        fake.order("fault", account="chatgpt-1", target="handshake", fault="fine", times=1)
+    if scenario == "sockets-ended-later":
+        # Long enough for the pool's limit on the life of a socket, which then ends after the first turn.
+        fake.order("fault", fault="paced=250", times=2)
+    elif scenario.endswith("-later"):
+        # The prewarming and the first turn; then the conversation has to move to an account without sockets.
+        fake.order("fault", account="chatgpt-1", fault="fine", times=2)
+        fake.order("fault", account="chatgpt-1", fault="limit")
+    fake.order("fault", target="handshake", fault=SOCKETS[scenario])
+
+
 def scenarios() -> list[str]:
     first = [f"first-{failure}" for failure in FAILURES + MORE_FAILURES]
     midway = [f"midway-{failure}" for failure in MIDWAY]
-    return ["ok", *first, *midway, "only-last", "all-limit"]
+    return ["ok", *first, *midway, *SOCKETS, LONG_SILENCE, "only-last", "all-limit"]
 
 
 def free_port() -> int:
@@ -172,7 +214,9 @@ def play(scenario: str, chosen: list[modes.Mode], flags: argparse.Namespace) -> 
                 POOL_DIR=str(folder / "pool"),
                 PROXY_LISTEN_ADDR=f"127.0.0.1:{port}",
                 PROXY_DB_PATH=str(folder / "data/proxy.db"),
-                UPSTREAM_WEBSOCKETS=str(flags.sockets).lower(),
+                POOL_TIMEOUT_KEEP_ALIVE_SECONDS=str(SIGN_SECONDS if scenario == LONG_SILENCE else 15),
+                UPSTREAM_WEBSOCKETS=str(not flags.http).lower(),
+                POOL_TIMEOUT_SOCKET_LIFE_SECONDS="1" if scenario == "sockets-ended-later" else "3300",
                 **dict(exports),
             )
             url = f"http://127.0.0.1:{port}"
@@ -180,27 +224,73 @@ def play(scenario: str, chosen: list[modes.Mode], flags: argparse.Namespace) -> 
                 time.sleep(flags.settle)
                 spring(fake, scenario, each)
                 setting = modes.Setting(url, run.clients_folder(), modes.credentials(None, KEY))
-                results = []
-                for mode in chosen:
+                if scenario == LONG_SILENCE:
+                    setting.codex_patience_ms = CODEX_PATIENCE_MS
+
+                def turn(mode: modes.Mode) -> run.Result:
                     print(f"{scenario}: {mode.name} …", file=sys.stderr, flush=True)
-                    result = run.run_mode(mode, setting, flags.timeout)
-                    results.append(result)
+                    return run.run_mode(mode, setting, flags.timeout)
+
+                # Those who wait can wait together.
+                crew = concurrent.futures.ThreadPoolExecutor(8 if scenario == LONG_SILENCE else 1)
+                with crew:
+                    results = list(crew.map(turn, chosen))
                 books = fake.order("books")
                 # Overload inside a 200 hits streams only: after a plain answer it is a turn of fate, too.
-                may_move = scenario.startswith("midway-") or scenario == "first-overload_first"
+                may_move = scenario.startswith("midway-") or scenario in {"first-overload_first", *SOCKETS}
                 faults = against(books, may_move)
+                if scenario == LONG_SILENCE:
+                    faults += impatient(books)
                 if scenario == "all-limit":
                     results = [judged(result, books) for result in results]
-                elif flags.sockets:
-                    faults += [f"{result.name} left its socket" for result in results if left_socket(result)]
+                else:
+                    faults += [fault for result in results for fault in seen_by_codex(result, scenario, flags.http)]
                 if flags.logs:
                     print(pool_log.read_text(errors="replace"), file=sys.stderr)
+            # The pool has written everything by now.
+            faults += unlike(folder / "data/proxy.db", books)
     return Outcome(scenario, results, faults)
 
 
-def left_socket(result: run.Result) -> bool:
-    """Codex goes over to HTTP without telling the user, but it logs that it could not have its socket."""
-    return "failed to connect to Responses WebSocket" in result.shown
+def seen_by_codex(result: run.Result, scenario: str, http: bool) -> list[str]:
+    """What Codex shows of trouble, and whether it left its socket: it does not tell the user, but logs the failed handshake."""
+    if not result.name.startswith("codex-"):
+        return []
+    faults = [f"{result.name} showed: {line}" for line in result.shown.splitlines() if CODEX_TROUBLE.search(line)]
+    left = "failed to connect to Responses WebSocket" in result.shown
+    if left and not http and scenario not in SOCKETS:
+        faults.append(f"{result.name} left its socket")
+    if not left and result.name in SOCKET_CLIENTS and scenario in SOCKETS:
+        faults.append(f"{result.name} stayed on a socket, where there should have been none")
+    return faults
+
+
+def unlike(ledger: pathlib.Path, books: dict) -> list[str]:
+    """Where the pool's ledger and upstream's books differ: every whole answer with usage is one record of the same tokens."""
+    columns = ", ".join(TOKENS)
+    with contextlib.closing(sqlite3.connect(ledger)) as database:
+        rows = database.execute(f"SELECT model, {columns} FROM usage_records WHERE ending = 'complete'").fetchall()
+    left = collections.Counter(rows)
+    faults = []
+    for one in books["log"]:
+        if not (one["inference"] and one["tokens"] and one["ended"] == "whole"):
+            continue
+        row = (one["model"], *(one["tokens"][name] for name in TOKENS))
+        # A chat stream tells its usage only if it is asked to.
+        untold = (one["model"], *(None for _ in TOKENS)) if one["path"].endswith("/chat/completions") else row
+        found = next((candidate for candidate in (row, untold) if left[candidate]), None)
+        if found:
+            left[found] -= 1
+        else:
+            faults.append(f"only upstream has {row}")
+    return faults + [f"only the ledger has {row}" for row in left.elements() if row[1] is not None]
+
+
+def impatient(books: dict) -> list[str]:
+    """Answers that a client did not wait for."""
+    log = [one for one in books["log"] if one["inference"]]
+    faults = [f"{one['model']}: an answer ended as {one['ended']}" for one in log if one["ended"] != "whole"]
+    return faults if any(one["fault"] == "silence" for one in log) else [*faults, "no answer fell silent"]
 
 
 def judged(result: run.Result, books: dict) -> run.Result:
@@ -242,7 +332,7 @@ def main() -> int:
     parser.add_argument("--each", type=int, default=7, help="accounts of each kind in only-last (default: %(default)s)")
     parser.add_argument("--timeout", type=float, default=90, help="seconds for each client (default: %(default)s)")
     parser.add_argument("--settle", type=float, default=1.0, help="seconds for the pool's first probes")
-    parser.add_argument("--sockets", action="store_true", help="let the pool carry WebSockets")
+    parser.add_argument("--http", action="store_true", help="the pool declines WebSockets")
     parser.add_argument("--logs", action="store_true", help="print the pool's log after each scenario")
     parser.add_argument("--show", action="store_true", help="print all that each client showed")
     parser.add_argument("--list", action="store_true", help="print the names of the scenarios")
@@ -260,16 +350,21 @@ def main() -> int:
             parser.error(f"{binary} is missing: cargo build -p codex-pool -p pool-testkit")
     outcomes = []
     for name in names:
-        cast_of_all = run.chosen(flags.only)
+        cast_of_all = [mode for mode in run.chosen(flags.only) if name not in SOCKETS or mode.name in SOCKET_CLIENTS]
         # Each client meets the turn of fate for itself.
-        casts = [[mode] for mode in cast_of_all] if name.startswith("midway-") else [cast_of_all]
+        apart = name.startswith("midway-") or name.endswith("-later")
+        casts = [[mode] for mode in cast_of_all] if apart else [cast_of_all]
         plays = [play(name, cast, flags) for cast in casts]
         outcome = Outcome(name, [one for each in plays for one in each.results], [one for each in plays for one in each.faults])
         outcomes.append(outcome)
+        compared = outcomes[0].scenario == "ok" and len(outcomes) > 1
+        usual = {result.name: result.seconds for result in outcomes[0].results} if compared else {}
         if not flags.json:
             print(f"\n== {name}: {'ok' if outcome.ok else 'FAILED'}")
             about = r"\blimits?\b|quota" if name == "all-limit" else None
             print(run.table(outcome.results, flags.show, about))
+            for result in outcome.results if usual else []:
+                print(f"    {result.name}: {result.seconds - usual[result.name]:+.1f} s compared with ok")
             for fault in outcome.faults:
                 print(f"    ! {fault}")
             sys.stdout.flush()

@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod logging;
 mod problem;
+mod systemd;
 
 use std::process::ExitCode;
 

@@ -28,10 +28,42 @@ impl Rights<'static> {
     pub const OWNER: Self = Self { owner: true, accounts: None };
 }
 
+/// An [`Ask`] that can be kept, to be asked again later.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    demand: Demand,
+    session: Option<SessionKey>,
+    parent: Option<SessionKey>,
+    tried: Vec<AccountId>,
+    owner: bool,
+    accounts: Option<Vec<AccountId>>,
+}
+
+impl Waiting {
+    pub fn ask(&self) -> Ask<'_> {
+        let Self { demand, session, parent, tried, owner, accounts } = self;
+        let caller = Rights { owner: *owner, accounts: accounts.as_deref() };
+        Ask { demand, session: *session, parent: *parent, tried, caller }
+    }
+}
+
 impl<'a> Ask<'a> {
     /// The owner's first try.
     pub fn new(demand: &'a Demand, session: Option<SessionKey>) -> Self {
         Self { demand, session, parent: None, tried: &[], caller: Rights::OWNER }
+    }
+
+    /// The same, to be kept.
+    pub fn waiting(&self) -> Waiting {
+        let Self { demand, session, parent, tried, caller } = *self;
+        Waiting {
+            demand: demand.clone(),
+            session,
+            parent,
+            tried: tried.to_vec(),
+            owner: caller.owner,
+            accounts: caller.accounts.map(<[AccountId]>::to_vec),
+        }
     }
 
     /// After failures on these.

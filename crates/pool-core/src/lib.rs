@@ -5,31 +5,38 @@
 //! on a virtual clock.
 
 pub mod account;
+pub mod alias;
 pub mod ask;
 pub mod choose;
 pub mod decision;
 pub mod demand;
+pub mod eligible;
+mod learned;
 mod live;
 pub mod outlook;
 pub mod pins;
 pub mod policy;
 pub mod pool;
+pub mod price;
 pub mod quota;
 pub mod refresh;
+pub mod refusal;
 pub mod retry;
 pub mod scan;
 pub mod secret;
 pub mod sizes;
 pub mod standing;
-pub mod thrift;
 pub mod time;
 pub mod usage;
 pub mod verdict;
+pub mod wishes;
+mod worth;
 
 pub use account::{Account, AccountId, AccountKind, Credentials, ProviderId, Settings};
 pub use ask::Ask;
 pub use demand::{Client, Demand, SessionKey};
 pub use pool::Pool;
+pub use price::{MicroUsd, Prices};
 pub use quota::{Fraction, QuotaWindow, Scope, Source};
 pub use secret::Secret;
 pub use time::{Span, UnixMs};

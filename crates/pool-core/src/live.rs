@@ -82,3 +82,35 @@ impl Live {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: u8) -> SessionKey {
+        SessionKey([number; 16])
+    }
+
+    fn mins(count: u64) -> UnixMs {
+        UnixMs(0) + Span::from_mins(count)
+    }
+
+    #[test]
+    fn a_conversation_counts_until_its_cache_is_cold() {
+        let (mut live, a, b) = (Live::default(), AccountId("a".into()), AccountId("b".into()));
+        assert_eq!(live.lease(key(1), &a, mins(0)), (true, None));
+        assert_eq!(live.lease(key(1), &a, mins(1)), (false, None));
+        live.drew(key(1), &a, 5.0, Span::from_mins(5), mins(2));
+        live.drew(key(1), &b, 9.0, Span::from_mins(5), mins(2));
+        assert_eq!(live.ended(mins(6)), None);
+        assert_eq!(live.ended(mins(7)), Some((a.clone(), 5.0)));
+        assert_eq!(live.ended(mins(99)), None);
+        // A move ends the run where it was.
+        assert_eq!(live.lease(key(2), &a, mins(100)), (true, None));
+        assert_eq!(live.lease(key(2), &b, mins(101)), (true, Some((a, 0.0))));
+        // An answer that never ends is not waited for.
+        assert_eq!(live.ended(mins(115)), None);
+        assert_eq!(live.ended(mins(117)), Some((b, 0.0)));
+        assert!(live.ends.is_empty() && live.runs.is_empty());
+    }
+}

@@ -10,26 +10,23 @@ pub struct Outlook {
     pub run: f64,
     /// Accounts of the provider.
     pub(crate) accounts: usize,
-    pub(crate) day: Rate,
-    pub(crate) hour: Rate,
+    day: Rate,
     pub(crate) priors: Priors,
 }
 
 /// Until a conversation has been seen to its end (TraceLab, 2026: a mean conversation draws a million units, in two or
 /// three runs).
 const RUN: f64 = 400_000.0;
+/// Nights are a part of demand.
+const DAY: Span = Span::from_hours(24);
+/// A young rate is not held down by the time before it, but neither is it believed as if a morning were a day.
+const LEAST_SEEN: f64 = 0.4;
 /// What one run changes of the mean.
 const GAIN: f64 = 1.0 / 64.0;
 
 impl Default for Outlook {
     fn default() -> Self {
-        Self {
-            run: RUN,
-            accounts: 0,
-            day: Rate::over(Span::from_hours(24)),
-            hour: Rate::over(Span::from_hours(1)),
-            priors: Priors::default(),
-        }
+        Self { run: RUN, accounts: 0, day: Rate::over(DAY), priors: Priors::default() }
     }
 }
 
@@ -37,7 +34,6 @@ impl Outlook {
     pub(crate) fn drew(&mut self, units: f64, now: UnixMs) {
         if units.is_finite() && units > 0.0 {
             self.day.add(units, now);
-            self.hour.add(units, now);
         }
     }
 
@@ -48,11 +44,6 @@ impl Outlook {
     /// Units a second that all conversations draw, over a day.
     pub fn demand(&self, now: UnixMs) -> f64 {
         self.day.get(now)
-    }
-
-    /// The same over the last hour.
-    pub fn demand_now(&self, now: UnixMs) -> f64 {
-        self.hour.get(now)
     }
 }
 
@@ -80,10 +71,37 @@ impl Rate {
         self.since.get_or_insert(now);
     }
 
-    /// Units a second. A young rate is not held down by the time before it.
+    /// Units a second.
     fn get(&self, now: UnixMs) -> f64 {
         let Some(since) = self.since else { return 0.0 };
-        let seen = (1.0 - self.kept(since, now)).max(0.4);
+        let seen = (1.0 - self.kept(since, now)).max(LEAST_SEEN);
         self.sum * self.kept(self.at, now) / seen / (self.memory.0 as f64 / 1000.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_steady_draw_is_told_as_it_is_and_an_old_one_fades() {
+        let mut outlook = Outlook::default();
+        let minute = |count: u64| UnixMs(1_000_000) + Span::from_mins(count);
+        assert_eq!(outlook.demand(minute(0)), 0.0);
+        for count in 0..3 * 24 * 60 {
+            outlook.drew(6000.0, minute(count));
+        }
+        let end = 3 * 24 * 60;
+        assert!((outlook.demand(minute(end)) - 100.0).abs() < 6.0, "{}", outlook.demand(minute(end)));
+        assert!(outlook.demand(minute(end + 24 * 60)) < 40.0);
+    }
+
+    #[test]
+    fn the_mean_run_follows_what_runs_draw() {
+        let mut outlook = Outlook::default();
+        for _ in 0..300 {
+            outlook.ended(2e6);
+        }
+        assert!((outlook.run - 2e6).abs() < 2e4, "{}", outlook.run);
     }
 }

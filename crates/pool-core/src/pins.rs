@@ -80,6 +80,11 @@ impl Pins {
         }
     }
 
+    /// The conversation is not at home anywhere.
+    pub fn forget(&mut self, session: SessionKey) {
+        self.map.remove(&session);
+    }
+
     /// From now on the conversation's requests go out without sealed state.
     pub fn strip(&mut self, session: SessionKey) {
         if let Some(pin) = self.map.get_mut(&session) {
@@ -120,6 +125,9 @@ mod tests {
         pins.set(key(1), &account("a"), UnixMs(0));
         assert!(pins.get(key(1), UnixMs(59_999)).is_some());
         assert!(pins.get(key(1), UnixMs(60_000)).is_none());
+        pins.set(key(1), &account("a"), UnixMs(60_000));
+        pins.forget(key(1));
+        assert!(pins.is_empty());
     }
 
     #[test]

@@ -6,22 +6,25 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::account::{Account, AccountId, Credentials, ProviderId};
-use crate::ask::Ask;
-use crate::choose;
-use crate::decision::{Considered, Decision, Finding, MOST_CONSIDERED};
+use crate::account::{Account, AccountId, Credentials};
+use crate::ask::{Ask, Rights};
+use crate::choose::Thrift;
+use crate::decision::Decision;
 use crate::demand::{Demand, SessionKey};
-use crate::live::{self, Live};
+use crate::eligible::{able, eligible};
+use crate::learned::Learned;
 use crate::outlook::Outlook;
 use crate::pins::Pins;
-use crate::policy::{Choice, Policy, Question, Why};
-use crate::quota::{self, Fraction, QuotaWindow, Scope};
-use crate::sizes::{self, Meter, Priors};
-use crate::standing::{Ineligible, Refusal, RefusalWhy, Standing, StandingWindow};
-use crate::thrift;
+use crate::policy::{Policy, Question};
+use crate::price::MicroUsd;
+use crate::quota::{self, QuotaWindow, Scope};
+use crate::refusal::refusal;
+use crate::sizes::{Meter, Snapshot};
+use crate::standing::{Refusal, Standing, StandingWindow};
 use crate::time::{Span, UnixMs};
 use crate::usage::Drawn;
 use crate::verdict::{Cause, Penalty, Until};
+use crate::wishes::{DayBook, KindOrder};
 
 /// One account and its state.
 #[derive(Clone, Debug)]
@@ -40,6 +43,7 @@ pub struct Slot {
     /// How big its windows are, as far as that was learned.
     pub meters: Vec<Meter>,
     pub last_used: Option<UnixMs>,
+    pub book: DayBook,
 }
 
 /// An account, or one of its model families, kept out for a while.
@@ -99,10 +103,14 @@ pub enum Event {
     /// A request has come to its end: what it took from the account's quota, and what its conversation now has in the
     /// account's cache.
     Drew { id: AccountId, session: Option<SessionKey>, families: Vec<String>, drawn: Drawn },
+    /// A request that arrived at `at` has cost so much, as far as anybody knows.
+    Spent { id: AccountId, at: UnixMs, cost: Option<MicroUsd> },
     /// The operator clears what keeps it out.
     Cleared { id: AccountId },
     /// An account has refused what another has sealed in this conversation.
     Stripped { session: SessionKey },
+    /// The conversation was not served where it is pinned to.
+    Unpinned { session: SessionKey },
 }
 
 /// An account handed to one attempt. The slot is taken until [`Pool::release`].
@@ -137,20 +145,35 @@ pub enum PinState {
 pub struct Pool {
     slots: BTreeMap<AccountId, Slot>,
     pub pins: Pins,
-    live: Live,
-    outlooks: BTreeMap<ProviderId, Outlook>,
+    learned: Learned,
     policy: Box<dyn Policy>,
+    kinds: KindOrder,
+    /// What accounts have cost today whose files are not there: a file that comes back finds its book.
+    away: BTreeMap<AccountId, DayBook>,
 }
 
 impl Default for Pool {
     fn default() -> Self {
-        Self::new(Pins::default(), Box::new(thrift::Thrift::default()))
+        Self::new(Pins::default(), Box::new(Thrift))
     }
 }
 
 impl Pool {
     pub fn new(pins: Pins, policy: Box<dyn Policy>) -> Self {
-        Self { slots: BTreeMap::new(), pins, live: Live::default(), outlooks: BTreeMap::new(), policy }
+        Self {
+            slots: BTreeMap::new(),
+            pins,
+            learned: Learned::default(),
+            policy,
+            kinds: KindOrder::default(),
+            away: BTreeMap::new(),
+        }
+    }
+
+    /// With the operator's order of the kinds of accounts.
+    #[must_use]
+    pub fn in_order(self, kinds: KindOrder) -> Self {
+        Self { kinds, ..self }
     }
 
     pub fn slots(&self) -> impl Iterator<Item = &Slot> {
@@ -166,10 +189,13 @@ impl Pool {
         match event {
             Event::Seen { account, credentials } => self.seen(*account, *credentials),
             Event::Gone { id } => {
-                if let Some(slot) = self.slots.remove(&id) {
-                    let outlook = self.outlooks.entry(slot.account.provider).or_default();
-                    outlook.accounts = outlook.accounts.saturating_sub(1);
+                self.away.retain(|_, book| book.is_of(now));
+                let slot = self.slots.remove(&id);
+                if let Some(slot) = &slot {
+                    self.learned.gone(slot);
                 }
+                let book = slot.map(|slot| slot.book);
+                self.away.extend(book.filter(|book| book.is_of(now)).map(|book| (id, book)));
             }
             Event::Renewed { id, credentials } => self.with(&id, |slot| slot.renew(*credentials)),
             Event::SignInNeeded { id, epoch, why } => self.with(&id, |slot| {
@@ -185,7 +211,10 @@ impl Pool {
             Event::Plan { id, plan } => self.with(&id, |slot| {
                 slot.account = Arc::new(Account { plan: Some(plan), ..Account::clone(&slot.account) });
             }),
-            Event::Read { id, windows } => self.read(&id, &windows, now),
+            Event::Read { id, windows } => {
+                self.with(&id, |slot| slot.read(&windows, now));
+                self.learned.read(&mut self.slots, &id, &windows, now);
+            }
             Event::Penalised { id, penalty } => self.with(&id, |slot| slot.penalise(penalty, now)),
             Event::Served { id, families } => self.with(&id, |slot| {
                 slot.last_used = Some(now);
@@ -194,14 +223,14 @@ impl Pool {
             Event::Drew { id, session, families, drawn } => {
                 if let Some(session) = session {
                     self.pins.drew(session, &id, &drawn, now);
-                    self.live.drew(session, &id, drawn.units, drawn.warm, now);
                 }
-                self.with(&id, |slot| sizes::drew(&mut slot.meters, &families, drawn.units));
-                if let Some(provider) = self.slots.get(&id).map(|slot| slot.account.provider) {
-                    self.outlooks.entry(provider).or_default().drew(drawn.units, now);
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    self.learned.drew(slot, session, &families, &drawn, now);
                 }
             }
+            Event::Spent { id, at, cost } => self.book(&id, now).add(at, cost, now),
             Event::Stripped { session } => self.pins.strip(session),
+            Event::Unpinned { session } => self.pins.forget(session),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
                 slot.windows.retain(|window| !window.is_exhausted(now));
@@ -212,9 +241,7 @@ impl Pool {
     /// Chooses an account for the request and takes a slot of it.
     pub fn lease(&mut self, ask: &Ask<'_>, now: UnixMs) -> Result<Grant, Box<Refusal>> {
         let Ask { demand, session, .. } = *ask;
-        while let Some(ended) = self.live.ended(now) {
-            self.run_ended(&ended);
-        }
+        self.learned.settle(&mut self.slots, now);
         if let Some(kept) = self.kept(ask, now) {
             return Ok(kept);
         }
@@ -233,9 +260,10 @@ impl Pool {
         if candidates.is_empty() {
             return Err(Box::new(refusal(demand, unable, now)));
         }
-        let unknown = Outlook::default();
-        let outlook = self.outlooks.get(&demand.provider).unwrap_or(&unknown);
-        let choice = self.policy.choose(&Question { demand, session, pin, candidates: &candidates, outlook, now });
+        let nothing = Outlook::default();
+        let outlook = self.learned.outlook(demand.provider).unwrap_or(&nothing);
+        let question = Question { demand, session, pin, kinds: self.kinds, candidates: &candidates, outlook, now };
+        let choice = self.policy.choose(&question);
         // A policy that points beyond its candidates must not become a panic.
         let chosen = *candidates.get(choice.index).unwrap_or(&candidates[0]);
         let grant = Grant {
@@ -249,14 +277,15 @@ impl Pool {
                 (Some(_), Some(_)) => PinState::Moved,
             },
             bare,
-            decision: Arc::new(decision(chosen, &choice, pinned, &candidates, unable)),
+            decision: Arc::new(Decision::of(chosen, &choice, pinned, &candidates, unable)),
             counted: !demand.light,
         };
         if grant.counted {
             self.with(&grant.account.id, |slot| slot.in_flight += 1);
         }
         if let Some(key) = session.filter(|_| !demand.light) {
-            self.settle_pin(key, &grant.account.id, now);
+            self.pins.set(key, &grant.account.id, now);
+            self.learned.leased(&mut self.slots, key, &grant.account.id, now);
         }
         Ok(grant)
     }
@@ -267,18 +296,14 @@ impl Pool {
         let session = session.filter(|_| !demand.light)?;
         let pin = self.pins.get(session, now)?;
         let slot = self.slots.get_mut(&pin.account).filter(|slot| slot.account.provider == demand.provider)?;
-        if !self.policy.keeps(pin, slot, demand, now) || able(slot, ask, Some(&pin.account), now).is_err() {
+        let stays = self.policy.keeps(pin, slot, demand, self.kinds, now);
+        if !stays || able(slot, ask, Some(&pin.account), now).is_err() {
             return None;
         }
         slot.in_flight += 1;
-        let others = self.outlooks.get(&demand.provider).map_or(0, |outlook| outlook.accounts.saturating_sub(1));
-        let decision = Decision {
-            chosen: slot.account.id.clone(),
-            why: Why::Kept,
-            pinned: Some(slot.account.id.clone()),
-            considered: vec![Considered { account: slot.account.id.clone(), finding: Finding::Able(None) }],
-            more: others,
-        };
+        let id = slot.account.id.clone();
+        let accounts = self.learned.outlook(demand.provider).map_or(1, |outlook| outlook.accounts);
+        let decision = Decision::kept(&id, accounts.saturating_sub(1));
         let grant = Grant {
             account: slot.account.clone(),
             credentials: slot.credentials.clone(),
@@ -288,45 +313,19 @@ impl Pool {
             decision: Arc::new(decision),
             counted: true,
         };
-        self.settle_pin(session, &grant.account.id, now);
+        self.pins.set(session, &id, now);
+        self.learned.leased(&mut self.slots, session, &id, now);
         Some(grant)
     }
 
-    /// The conversation is on this account from now on.
-    fn settle_pin(&mut self, session: SessionKey, account: &AccountId, now: UnixMs) {
-        self.pins.set(session, account, now);
-        let (begun, ended) = self.live.lease(session, account, now);
-        if let Some(ended) = ended {
-            self.run_ended(&ended);
-        }
-        if begun {
-            self.with(account, |slot| slot.live += 1);
-        }
+    /// What has been learned of the accounts' sizes, to be put away.
+    pub fn sizes(&self) -> Snapshot {
+        self.learned.snapshot(&self.slots)
     }
 
-    fn run_ended(&mut self, (account, units): &live::Ended) {
-        self.with(account, |slot| slot.live = slot.live.saturating_sub(1));
-        if let Some(provider) = self.slots.get(account).map(|slot| slot.account.provider) {
-            self.outlooks.entry(provider).or_default().ended(*units);
-        }
-    }
-
-    fn read(&mut self, id: &AccountId, windows: &[QuotaWindow], now: UnixMs) {
-        let Some(slot) = self.slots.get_mut(id) else { return };
-        slot.read(windows, now);
-        let learned = sizes::read(&mut slot.meters, &slot.windows, now);
-        let provider = slot.account.provider;
-        let outlook = self.outlooks.entry(provider).or_default();
-        if !learned {
-            return outlook.priors.settle(slot.account.plan.as_deref(), &slot.windows, &mut slot.meters);
-        }
-        outlook.priors = Priors::default();
-        for slot in self.slots.values().filter(|slot| slot.account.provider == provider) {
-            outlook.priors.add(slot.account.plan.as_deref(), &slot.meters);
-        }
-        for slot in self.slots.values_mut().filter(|slot| slot.account.provider == provider) {
-            outlook.priors.settle(slot.account.plan.as_deref(), &slot.windows, &mut slot.meters);
-        }
+    /// Takes in what was put away before a restart.
+    pub fn restore_sizes(&mut self, snapshot: Snapshot) {
+        self.learned.restore(&mut self.slots, snapshot);
     }
 
     /// Gives the slot back.
@@ -349,11 +348,11 @@ impl Pool {
             let known = windows.iter().any(|seen| seen.name == window.name && seen.scope == window.scope);
             let wanted = demand.families.is_empty() || window.scope.touches(&demand.families);
             if wanted && !known {
-                windows.extend(stand(&able, window, now));
+                windows.extend(StandingWindow::of(&able, window, now));
             }
         }
         windows.sort_by_key(|window| window.span);
-        let ready = able.iter().filter(|slot| choose::eligible(slot, demand, now).is_ok()).count();
+        let ready = able.iter().filter(|slot| eligible(slot, demand, Rights::OWNER, now).is_ok()).count();
         Standing { accounts: able.len(), ready, windows }
     }
 
@@ -367,11 +366,11 @@ impl Pool {
                 cooldowns: Vec::new(),
                 in_flight: 0,
                 live: 0,
-                meters: Vec::new(),
+                meters: self.learned.come(&account.id, account.provider),
                 last_used: None,
+                book: self.away.remove(&account.id).unwrap_or_default(),
                 account: Arc::new(account),
             };
-            self.outlooks.entry(slot.account.provider).or_default().accounts += 1;
             self.slots.insert(slot.account.id.clone(), slot);
             return;
         };
@@ -384,6 +383,14 @@ impl Pool {
         if *slot.credentials != credentials {
             slot.renew(credentials);
         }
+    }
+
+    fn book(&mut self, id: &AccountId, now: UnixMs) -> &mut DayBook {
+        if let Some(slot) = self.slots.get_mut(id) {
+            return &mut slot.book;
+        }
+        self.away.retain(|_, book| book.is_of(now));
+        self.away.entry(id.clone()).or_default()
     }
 
     fn with(&mut self, id: &AccountId, change: impl FnOnce(&mut Slot)) {
@@ -448,9 +455,6 @@ impl Slot {
 const SETTLE: Span = Span::from_secs(5);
 const TOGETHER: Span = Span::from_secs(1);
 
-/// What a client sits out by itself.
-const A_MOMENT: Span = Span::from_mins(1);
-
 /// How long to keep away when nobody said.
 fn back_off(cause: Cause, strikes: u32) -> Span {
     let doubled = |first: Span, most: Span| Span((first.0 << strikes.clamp(1, 16).saturating_sub(1)).min(most.0));
@@ -463,117 +467,6 @@ fn back_off(cause: Cause, strikes: u32) -> Span {
         Cause::OutOfCredit => doubled(Span::from_mins(30), Span::from_hours(6)),
         Cause::ModelRefused => doubled(Span::from_hours(1), Span::from_hours(24)),
     }
-}
-
-/// One window name over all accounts that report it.
-fn stand(able: &[&Slot], like: &QuotaWindow, now: UnixMs) -> Option<StandingWindow> {
-    let mut used = Vec::new();
-    let mut resets_at: Option<UnixMs> = None;
-    for slot in able {
-        let mine = slot.windows.iter().find(|window| window.name == like.name && window.scope == like.scope);
-        let Some(window) = mine.filter(|window| window.is_believable(now)) else { continue };
-        // A spent longer window makes what is left of a shorter one worthless.
-        let blocked = slot
-            .windows
-            .iter()
-            .any(|other| other.scope == Scope::Account && other.span > window.span && other.is_exhausted(now));
-        let share = if blocked { Fraction::ONE } else { window.used(now) };
-        used.push(share.get());
-        if share > Fraction::ZERO {
-            let reset = window.resets_at.filter(|reset| *reset > now && !blocked);
-            resets_at = [resets_at, reset].into_iter().flatten().min();
-        }
-    }
-    let mean = used.iter().sum::<f64>() / used.len() as f64;
-    Some(StandingWindow {
-        name: like.name.clone(),
-        scope: like.scope.clone(),
-        span: like.span,
-        used: Fraction::new(mean)?,
-        resets_at,
-    })
-}
-
-/// Can this account take the request?
-fn able(slot: &Slot, ask: &Ask<'_>, pinned: Option<&AccountId>, now: UnixMs) -> Result<(), Ineligible> {
-    // What keeps it out says more than that it was tried.
-    choose::eligible(slot, ask.demand, now)?;
-    let id = &slot.account.id;
-    match () {
-        () if ask.tried.contains(id) => Err(Ineligible::Tried),
-        () if ask.demand.bound && pinned.is_some_and(|pin| pin != id) => Err(Ineligible::BoundElsewhere),
-        () => Ok(()),
-    }
-}
-
-fn decision(
-    chosen: &Slot,
-    choice: &Choice,
-    pinned: Option<AccountId>,
-    candidates: &[&Slot],
-    unable: Vec<(AccountId, Ineligible)>,
-) -> Decision {
-    let score = |index: usize| choice.scores.get(index);
-    let mut order: Vec<usize> = (0..candidates.len()).collect();
-    let value = |index: usize| score(index).map_or(f64::NEG_INFINITY, |score| score.value);
-    order.sort_by(|a, b| (*b == choice.index).cmp(&(*a == choice.index)).then_with(|| value(*b).total_cmp(&value(*a))));
-    let able = order.into_iter().map(|index| Considered {
-        account: candidates[index].account.id.clone(),
-        finding: Finding::Able(score(index).cloned()),
-    });
-    let unable_count = unable.len();
-    let unable = unable.into_iter().map(|(account, why)| Considered { account, finding: Finding::Unable(why) });
-    let considered: Vec<Considered> = able.chain(unable).take(MOST_CONSIDERED).collect();
-    Decision {
-        chosen: chosen.account.id.clone(),
-        why: choice.why,
-        pinned,
-        more: (candidates.len() + unable_count).saturating_sub(considered.len()),
-        considered,
-    }
-}
-
-/// Sums up why nobody can take it: what a client can be told.
-fn refusal(demand: &Demand, considered: Vec<(AccountId, Ineligible)>, now: UnixMs) -> Refusal {
-    let why = refusal_why(&considered, now);
-    Refusal { provider: demand.provider, model: demand.model.clone(), why, considered }
-}
-
-fn refusal_why(considered: &[(AccountId, Ineligible)], now: UnixMs) -> RefusalWhy {
-    if considered.is_empty() {
-        return RefusalWhy::NoAccounts;
-    }
-    let reasons = || considered.iter().map(|(_, why)| why);
-    // Limits first: somebody who waits will be served.
-    let limits = reasons().filter_map(|why| match why {
-        Ineligible::WindowSpent { window, span, resets_at } => Some((*resets_at, Some(window.clone()), *span)),
-        Ineligible::Cooling { cause: Cause::QuotaSpent | Cause::OutOfCredit, until, .. } => {
-            Some((Some(*until), None, None))
-        }
-        // A throttle that lasts is a limit to whoever waits for it.
-        Ineligible::Cooling { cause: Cause::Throttled, until, .. } if *until > now + A_MOMENT => {
-            Some((Some(*until), None, None))
-        }
-        _ => None,
-    });
-    // The earliest known time; unknown only if none is known.
-    if let Some((resets_at, window, span)) = limits.min_by_key(|(resets_at, ..)| (resets_at.is_none(), *resets_at)) {
-        return RefusalWhy::AllSpent { resets_at, window, span };
-    }
-    let trouble = reasons().filter_map(|why| match why {
-        Ineligible::Cooling { cause, until, .. } if *cause != Cause::ModelRefused => Some((*until, *cause)),
-        _ => None,
-    });
-    if let Some((until, cause)) = trouble.min_by_key(|(until, _)| *until) {
-        return RefusalWhy::Trouble { until: Some(until), cause };
-    }
-    if reasons().any(|why| matches!(why, Ineligible::Tried)) {
-        return RefusalWhy::Trouble { until: None, cause: Cause::UpstreamFailing };
-    }
-    if reasons().all(|why| matches!(why, Ineligible::Kind)) {
-        return RefusalWhy::NoneOfThisKind;
-    }
-    RefusalWhy::NeedsPerson
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@ use super::*;
 use crate::account::ProviderId;
 use crate::account::{AccountKind, Settings};
 use crate::demand::Client;
-use crate::quota::Source;
+use crate::quota::{Fraction, Source};
 use crate::secret::Secret;
+use crate::standing::Ineligible;
+use crate::standing::RefusalWhy;
 
 const CLAUDE: ProviderId = ProviderId("claude");
 const NOW: UnixMs = UnixMs(1_800_000_000_000);

@@ -42,6 +42,14 @@ pub struct Size {
     pub confidence: f64,
 }
 
+impl Size {
+    /// Nothing is known, not even of others.
+    pub(crate) fn unknown(span: Option<Span>) -> Self {
+        let long = span.is_some_and(|span| span >= LONG);
+        Self { units: if long { WEEK_UNITS } else { WEEK_UNITS * SHORT_PART }, confidence: 0.0 }
+    }
+}
+
 /// What one window of one account has taught.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Meter {
@@ -54,6 +62,9 @@ pub struct Meter {
     /// The share moved since then, as last told.
     moved: f64,
     stretches: Vec<Stretch>,
+    /// Drawn through us since the last reading.
+    #[serde(skip)]
+    unread: f64,
     /// What is believed now, from these stretches and the prior.
     #[serde(skip)]
     size: Option<Size>,
@@ -87,6 +98,7 @@ impl Meter {
             units: 0.0,
             moved: 0.0,
             stretches: Vec::new(),
+            unread: 0.0,
             size: None,
         }
     }
@@ -96,12 +108,18 @@ impl Meter {
         self.size
     }
 
-    fn is_of(&self, window: &QuotaWindow) -> bool {
+    /// Units drawn through us that no reading has shown yet.
+    pub fn unread(&self) -> f64 {
+        self.unread
+    }
+
+    pub(crate) fn is_of(&self, window: &QuotaWindow) -> bool {
         self.window == window.name && self.scope == window.scope
     }
 
     /// True if a stretch has ended.
     fn read(&mut self, window: &QuotaWindow, now: UnixMs) -> bool {
+        self.unread = 0.0;
         let used = window.used(now).get();
         let mark = Mark { used, resets_at: window.resets_at, at: now };
         let from = self.from.unwrap_or(mark);
@@ -173,6 +191,7 @@ pub(crate) fn drew(meters: &mut [Meter], families: &[String], units: f64) {
     if units.is_finite() && units > 0.0 {
         for meter in meters.iter_mut().filter(|meter| meter.scope.touches(families)) {
             meter.units += units;
+            meter.unread += units;
         }
     }
 }
@@ -221,8 +240,7 @@ impl Priors {
             return units;
         }
         let known = self.all.get(window).and_then(|mean| mean.get());
-        let long = span.is_none_or(|span| span >= LONG);
-        known.unwrap_or(if long { WEEK_UNITS } else { WEEK_UNITS * SHORT_PART }) * scale(plan)
+        known.unwrap_or(Size::unknown(span).units) * scale(plan)
     }
 
     /// Works out the sizes of an account's windows.
@@ -265,4 +283,151 @@ fn scale(plan: Option<&str>) -> f64 {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     pub accounts: Vec<(AccountId, Vec<Meter>)>,
+}
+
+/// What was put away may come from another version, or from a hand: what cannot be is dropped.
+pub(crate) fn mend(meters: &mut Vec<Meter>) {
+    meters.truncate(MOST_METERS);
+    for meter in meters {
+        let sound = |stretch: &Stretch| {
+            let positive = |value: f64| value.is_finite() && value > 0.0;
+            positive(stretch.units) && positive(stretch.moved) && stretch.moved <= 1.0
+        };
+        meter.stretches.retain(sound);
+        meter.stretches.truncate(KEPT);
+        // What was drawn while nobody looked is unknown.
+        meter.from = None;
+        meter.units = 0.0;
+        meter.moved = 0.0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::{Fraction, Source};
+
+    const WEEK: f64 = 40e6;
+    const SHORT: f64 = 5e6;
+    const FIVE_HOURS: Span = Span::from_hours(5);
+    const SEVEN_DAYS: Span = Span::from_hours(168);
+
+    fn window(name: &str, span: Span, used: f64, resets_at: UnixMs, now: UnixMs) -> QuotaWindow {
+        QuotaWindow {
+            name: name.into(),
+            scope: Scope::Account,
+            used: Fraction::new(used).expect("a number"),
+            resets_at: Some(resets_at),
+            span: Some(span),
+            source: Source::Headers,
+            seen_at: now,
+        }
+    }
+
+    /// How an account is watched.
+    #[derive(Clone, Copy)]
+    struct World {
+        /// Readings are rounded to this share.
+        coarse: f64,
+        /// Readings miss so many of the last requests.
+        late: usize,
+        /// For each unit that goes through us, so many go past us, in every fourth hour.
+        outside: f64,
+    }
+
+    /// A request of 60,000 units every two minutes for so many hours; windows are cut as they end.
+    fn learned(world: World, hours: usize) -> (Size, Size) {
+        let (mut meters, mut windows) = (Vec::new(), Vec::new());
+        let (mut short, mut week) = (vec![0.0], vec![0.0]);
+        for count in 0..hours * 30 {
+            let now = UnixMs(1_000_000_000 + count as i64 * 120_000);
+            let short_ends = UnixMs(1_000_000_000 + (count as i64 / 150 + 1) * 150 * 120_000);
+            if count.is_multiple_of(150) {
+                short = vec![0.0];
+            }
+            drew(&mut meters, &[], 60_000.0);
+            let all = if count / 30 % 4 == 0 { 60_000.0 * (1.0 + world.outside) } else { 60_000.0 };
+            short.push(short.last().expect("one") + all / SHORT);
+            week.push(week.last().expect("one") + all / WEEK);
+            let told = |line: &[f64]| {
+                let value = line[line.len().saturating_sub(1 + world.late)];
+                if world.coarse > 0.0 { (value / world.coarse).round() * world.coarse } else { value }
+            };
+            windows = vec![
+                window("5h", FIVE_HOURS, told(&short), short_ends, now),
+                window("week", SEVEN_DAYS, told(&week), UnixMs(i64::MAX), now),
+            ];
+            read(&mut meters, &windows, now);
+        }
+        let mut priors = Priors::default();
+        priors.add(None, &meters);
+        priors.settle(None, &windows, &mut meters);
+        let size = |index: usize| meters.get(index).and_then(Meter::size).expect("a size");
+        (size(0), size(1))
+    }
+
+    #[test]
+    fn sizes_are_learned_from_coarse_and_late_readings_and_beside_use_from_outside() {
+        for (name, world, within) in [
+            ("exact", World { coarse: 0.0, late: 0, outside: 0.0 }, 0.02),
+            ("whole percents", World { coarse: 0.01, late: 0, outside: 0.0 }, 0.15),
+            ("late", World { coarse: 0.0, late: 2, outside: 0.0 }, 0.15),
+            ("outside", World { coarse: 0.0, late: 0, outside: 2.0 }, 0.1),
+            ("all of it", World { coarse: 0.01, late: 2, outside: 2.0 }, 0.2),
+        ] {
+            let (short, week) = learned(world, 20);
+            for (window, size, truth) in [("5h", short, SHORT), ("week", week, WEEK)] {
+                let off = (size.units / truth - 1.0).abs();
+                assert!(off < within, "{name}: {window} of {truth} is held to be {}", size.units);
+                assert!(size.confidence > 0.8, "{name}: {window} {}", size.confidence);
+            }
+        }
+    }
+
+    #[test]
+    fn little_evidence_moves_the_guess_little() {
+        let (short, _) = learned(World { coarse: 0.0, late: 0, outside: 0.0 }, 1);
+        assert!(short.units > SHORT * 0.9 && short.units < SHORT * 1.1, "{}", short.units);
+        let mut meters = Vec::new();
+        let windows = [window("5h", FIVE_HOURS, 0.1, UnixMs(99), UnixMs(9))];
+        read(&mut meters, &windows, UnixMs(9));
+        Priors::default().settle(None, &windows, &mut meters);
+        assert_eq!(meters[0].size(), Some(Size { units: WEEK_UNITS * SHORT_PART, confidence: 0.0 }));
+    }
+
+    #[test]
+    fn a_new_account_is_as_big_as_its_plan_says() {
+        let taught = |name: &str, units: f64| {
+            let at = UnixMs(9);
+            let mut meters = Vec::new();
+            read(&mut meters, &[window(name, FIVE_HOURS, 0.1, UnixMs(99), at)], at);
+            drew(&mut meters, &[], units);
+            read(&mut meters, &[window(name, FIVE_HOURS, 0.2, UnixMs(99), at)], at);
+            meters
+        };
+        let mut priors = Priors::default();
+        priors.add(Some("max_5x"), &taught("5h", 1e6));
+        for (plan, expected) in [(Some("max_5x"), 10e6), (Some("max_20x"), 40e6), (Some("plus"), 2e6), (None, 2e6)] {
+            assert_eq!(priors.guess(plan, "5h", Some(FIVE_HOURS)), expected, "{plan:?}");
+        }
+        // One window three times as big as the plan's: so is the other.
+        let at = UnixMs(9);
+        let mut meters = taught("5h", 3e6);
+        read(&mut meters, &[window("week", SEVEN_DAYS, 0.1, UnixMs(99), at)], at);
+        priors.add(Some("max_5x"), &taught("week", 8e6));
+        let windows = [window("week", SEVEN_DAYS, 0.1, UnixMs(99), at)];
+        priors.settle(Some("max_5x"), &windows, &mut meters);
+        let week = meters[1].size().expect("a size");
+        assert!(week.units > 150e6 && week.confidence < 0.01, "{week:?}");
+    }
+
+    #[test]
+    fn what_was_put_away_by_another_hand_is_mended() {
+        let mut meter = Meter::new(&window("5h", FIVE_HOURS, 0.0, UnixMs(1), UnixMs(0)));
+        let stretch = |units: f64, moved: f64| Stretch { units, moved };
+        meter.stretches = vec![stretch(f64::NAN, 0.1), stretch(1.0, 0.0), stretch(-1.0, 0.1), stretch(5.0, 0.1)];
+        let mut meters = vec![meter; 40];
+        mend(&mut meters);
+        assert_eq!((meters.len(), meters[0].stretches.clone()), (MOST_METERS, vec![stretch(5.0, 0.1)]));
+    }
 }

@@ -4,6 +4,7 @@
 //! One folder a provider. Everything outside meets a provider only through [`Provider`] and the one route table
 //! ([`routes`]); a fourth provider is one more folder and one line in [`Registry::new`].
 
+pub mod alias;
 pub mod claude;
 pub mod codex;
 mod file;
@@ -15,4 +16,5 @@ pub mod request;
 pub mod routes;
 pub mod socket;
 
+pub use file::settings as pool_keys;
 pub use provider::{Provider, Registry};

@@ -7,6 +7,7 @@ use pool_core::quota::QuotaWindow;
 use pool_core::standing::Standing;
 use pool_core::{Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, Settings, UnixMs};
 
+use crate::alias::Listing;
 use crate::claude::Claude;
 use crate::codex::Codex;
 use crate::gemini::{Gemini, OauthClient};
@@ -130,6 +131,21 @@ pub trait Provider: Send + Sync {
 
     fn demand(&self, route: &Route, head: &Head<'_>, body: &Body) -> Demand;
 
+    /// The families of limits that a request for this model falls in. See [`Demand::families`].
+    fn families(&self, _model: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Is this, by its looks, the name of one of this provider's models?
+    fn is_own_model(&self, _model: &str) -> bool {
+        false
+    }
+
+    /// The list of models in the answer to this route, if it is one: the pool's aliases are added to it.
+    fn listing(&self, _route: &Route) -> Option<Listing> {
+        None
+    }
+
     /// How the request goes out on an account. An error is the client's (the body cannot be carried over).
     fn outbound(&self, route: &Route, head: &Head<'_>, body: &Body, serving: &Serving<'_>)
     -> Result<Outbound, Failure>;
@@ -170,9 +186,9 @@ pub trait Provider: Send + Sync {
     /// dialect has none, so the connection is cut.
     fn failure_event(&self, route: &Route, failure: &Failure, now: UnixMs) -> Option<Bytes>;
 
-    /// A sign of life for a stream that has said nothing meaningful yet, of the kind that this route's clients survive.
-    /// `None`: they survive none.
-    fn keep_alive(&self, _route: &Route) -> Option<&'static [u8]> {
+    /// A sign of life for the silences of an event stream, before its first event as well as between two: whole lines, the
+    /// last one empty, that this client passes over wherever they stand. `None`: it survives none.
+    fn keep_alive(&self, _route: &Route, _client: Client) -> Option<&'static [u8]> {
         None
     }
 

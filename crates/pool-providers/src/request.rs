@@ -84,6 +84,8 @@ pub struct Serving<'a> {
     pub credentials: &'a Credentials,
     pub bases: &'a Bases,
     pub carry: Carry,
+    /// The model to ask for in place of the alias that the client names.
+    pub model: Option<&'a str>,
 }
 
 /// How much of the state that accounts hold for a conversation goes along with its next request.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use pool_core::UsageRecord;
 use pool_providers::Registry;
 use pool_providers::routes::Table;
 use pool_store::Ledger;
@@ -11,6 +12,7 @@ use crate::config::Config;
 use crate::pool::{Keeper, LivePool};
 use crate::relay::receive::ReplayBudget;
 use crate::relay::ws::Sockets;
+use crate::spend::Till;
 use crate::upstream::SharedUpstream;
 
 /// The running server's parts.
@@ -23,11 +25,20 @@ pub struct App {
     pub keeper: Keeper,
     pub upstream: SharedUpstream,
     pub ledger: Ledger,
+    pub till: Till,
     pub replay: Arc<ReplayBudget>,
     pub in_flight: Gauge,
     pub sockets: Sockets,
     /// The order to stop has come: `/readyz` says so.
     pub draining: AtomicBool,
+}
+
+impl App {
+    /// Keeps the record of a request that has come to its end, and counts what it cost.
+    pub fn keep(&self, record: UsageRecord) {
+        self.till.take(&record);
+        self.ledger.record(record);
+    }
 }
 
 /// Counts what is under way.

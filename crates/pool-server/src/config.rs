@@ -3,9 +3,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use pool_core::Secret;
+use pool_core::alias::Aliases;
+use pool_core::wishes::KindOrder;
+use pool_core::{Prices, Secret};
 use pool_providers::request::Bases;
 
 #[derive(Clone, Debug)]
@@ -40,6 +43,12 @@ pub struct Config {
     pub max_connections: usize,
     /// Between two probes of an idle account.
     pub probe_every: Duration,
+    /// Which kind of account goes first.
+    pub kinds: KindOrder,
+    /// What models cost.
+    pub prices: Arc<Prices>,
+    /// Other names for models.
+    pub aliases: Aliases,
 }
 
 /// Which kind of outbound proxy, and where.
@@ -60,7 +69,7 @@ pub struct Timeouts {
     pub response_head: Duration,
     /// The same for compaction, which thinks long before it speaks.
     pub response_head_long: Duration,
-    /// From a WebSocket's handshake sent to its answer: Codex waits 15 s for its own, in which several accounts should fit.
+    /// From a WebSocket's handshake sent to its answer: Codex waits 15 s for its own.
     pub handshake: Duration,
     /// Sockets older than this end between turns: the provider ends them after an hour, wherever they stand.
     pub socket_life: Duration,
@@ -72,10 +81,16 @@ pub struct Timeouts {
     pub head_read: Duration,
     /// Between two pieces of a client's request body.
     pub body_progress: Duration,
-    /// How long streams may go on after the order to stop.
+    /// How long connections are still accepted after the order to stop, while `/readyz` says `draining`.
+    pub drain_notice: Duration,
+    /// How long streams may go on after that.
     pub drain: Duration,
     /// How long the head of a successful answer is held back while its first meaningful event is awaited.
     pub hold: Duration,
+    /// Between two signs of life to a client while upstream says nothing.
+    pub keep_alive: Duration,
+    /// Between two pings on each side of a WebSocket.
+    pub ping: Duration,
 }
 
 impl Default for Timeouts {
@@ -92,8 +107,11 @@ impl Default for Timeouts {
             client_stall: secs(60),
             head_read: secs(15),
             body_progress: secs(30),
+            drain_notice: Duration::ZERO,
             drain: secs(30),
             hold: secs(15),
+            keep_alive: secs(15),
+            ping: secs(30),
         }
     }
 }
@@ -109,7 +127,7 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             max_attempts: 3,
             disable_refresh: false,
-            websockets: false,
+            websockets: true,
             socket_message_cap: 64 << 20,
             replay_cap: 16 << 20,
             replay_budget: 256 << 20,
@@ -118,6 +136,9 @@ impl Default for Config {
             local_access: true,
             max_connections: 10_000,
             probe_every: Duration::from_mins(5),
+            kinds: KindOrder::default(),
+            prices: Arc::default(),
+            aliases: Aliases::default(),
         }
     }
 }

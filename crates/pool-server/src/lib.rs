@@ -11,6 +11,7 @@ mod pages;
 pub mod pool;
 pub mod relay;
 mod server;
+pub mod spend;
 pub mod status;
 pub mod upstream;
 

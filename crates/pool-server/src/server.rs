@@ -4,13 +4,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use pool_core::Pool;
 use pool_providers::Registry;
 use pool_providers::routes::Table;
 use pool_store::Ledger;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Gauge};
 use crate::config::Config;
@@ -18,6 +20,7 @@ use crate::edge;
 use crate::pool::{self, Keeper, LivePool};
 use crate::relay::receive::ReplayBudget;
 use crate::relay::ws::Sockets;
+use crate::spend::Till;
 use crate::upstream::Upstream;
 
 /// A server that is ready to accept.
@@ -38,6 +41,8 @@ pub enum StartError {
     Unguarded(SocketAddr),
     #[error("cannot listen on {address}: {}", listen_advice(.error))]
     Listen { address: SocketAddr, error: io::Error },
+    #[error("the listener that was handed over cannot be used: {0}")]
+    Inherited(io::Error),
     #[error(transparent)]
     Pool(#[from] pool::StartError),
     #[error("cannot open the usage ledger: {0}")]
@@ -55,6 +60,9 @@ fn listen_advice(error: &io::Error) -> String {
     }
 }
 
+/// How long each of these may take when the end is wanted at once: a token that is written is worth a second.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+
 /// How long the ledger may take to write what is queued, at the end.
 const LEDGER_CLOSE: Duration = Duration::from_secs(5);
 
@@ -62,22 +70,40 @@ const LEDGER_CLOSE: Duration = Duration::from_secs(5);
 const RENEWAL_END: Duration = Duration::from_secs(35);
 
 impl Server {
-    /// Takes the pool folder, reads the accounts, opens the ledger and the port.
+    /// Takes the port, the pool folder and the ledger, and reads the accounts.
     pub async fn start(config: Config, registry: Registry) -> Result<Self, StartError> {
-        if !config.listen.ip().is_loopback() && config.operator_token.is_none() {
-            return Err(StartError::Unguarded(config.listen));
-        }
+        guard(&config)?;
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|error| StartError::Listen { address: config.listen, error })?;
+        Self::start_with(config, registry, listener).await
+    }
+
+    /// The same with a listener that somebody else holds for us, whatever `config.listen` says.
+    pub async fn start_on(
+        listener: std::net::TcpListener,
+        config: Config,
+        registry: Registry,
+    ) -> Result<Self, StartError> {
+        let listen = listener.local_addr().map_err(StartError::Inherited)?;
+        let config = Config { listen, ..config };
+        guard(&config)?;
+        listener.set_nonblocking(true).map_err(StartError::Inherited)?;
+        let listener = TcpListener::from_std(listener).map_err(StartError::Inherited)?;
+        Self::start_with(config, registry, listener).await
+    }
+
+    async fn start_with(config: Config, registry: Registry, listener: TcpListener) -> Result<Self, StartError> {
         let registry = Arc::new(registry);
-        let pool = Arc::new(LivePool::default());
+        let pool = Arc::new(LivePool::new(Pool::default().in_order(config.kinds)));
         let upstream = Arc::new(Upstream::new(&config));
         let keeper = Keeper::start(&config, registry.clone(), pool.clone(), upstream.clone())?;
         let opened = Ledger::open(&config.db_path, pool_store::ledger::Options::default()).await?;
         if let Some(note) = opened.note {
             tracing::warn!("{note}");
         }
+        let till = Till::new(config.prices.clone(), pool.clone());
+        till.take_up(&opened.ledger).await;
         let ledger_writer = tokio::spawn(opened.writer.run());
         let app = Arc::new(App {
             table: Table::new(&registry),
@@ -88,6 +114,7 @@ impl Server {
             keeper,
             upstream,
             ledger: opened.ledger,
+            till,
             in_flight: Gauge::default(),
             sockets: Sockets::default(),
             draining: AtomicBool::new(false),
@@ -103,15 +130,41 @@ impl Server {
         &self.app
     }
 
-    /// Serves until `stop`, then lets streams finish, renewals be written and records be kept.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
+    /// Serves until `stop`, then lets streams finish, renewals be written and records be kept. `at_once`, if it comes after
+    /// that, cuts this short: what is left is cut, and tokens and records get a last moment.
+    pub async fn run(self, stop: impl Future<Output = ()>, at_once: impl Future<Output = ()> + Send + 'static) {
         let Self { app, listener, ledger_writer } = self;
-        edge::serve(app.clone(), listener, stop).await;
-        app.keeper.shutdown(RENEWAL_END).await;
-        let lost = app.ledger.close(LEDGER_CLOSE).await;
+        let hurry = CancellationToken::new();
+        let order = hurry.clone();
+        let hurrying = tokio::spawn(async move {
+            at_once.await;
+            order.cancel();
+        });
+        let mut told = None;
+        let stop = async {
+            stop.await;
+            told = Some(Instant::now());
+        };
+        let drained = edge::serve(app.clone(), listener, stop, &hurry).await;
+        tokio::select! {
+            biased;
+            _ = app.keeper.shutdown(RENEWAL_END) => {}
+            () = hurry.cancelled() => drop(app.keeper.shutdown(LAST_MOMENT).await),
+        }
+        let lost = app.ledger.close(if hurry.is_cancelled() { LAST_MOMENT } else { LEDGER_CLOSE }).await;
         if lost > 0 {
             tracing::error!(lost, "usage records could not be written before the end");
         }
         ledger_writer.abort();
+        hurrying.abort();
+        drained.tell(told.map(|told| told.elapsed()).unwrap_or_default());
     }
+}
+
+/// Nobody but this machine may use a pool without a credential.
+fn guard(config: &Config) -> Result<(), StartError> {
+    if config.listen.ip().is_loopback() || config.operator_token.is_some() {
+        return Ok(());
+    }
+    Err(StartError::Unguarded(config.listen))
 }

@@ -1,23 +1,24 @@
 //! A run: conversations step after step on a virtual clock, each step asking the real pool for an account.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
-use pool_core::ask::Ask;
+use pool_core::ask::{Ask, Rights};
+use pool_core::eligible::eligible;
 use pool_core::pool::{Event, Grant};
 use pool_core::usage::Drawn;
 use pool_core::verdict::{Cause, Penalty, Until};
-use pool_core::{AccountId, Client, Credentials, Demand, Pool, ProviderId, QuotaWindow, Scope, Secret};
-use pool_core::{SessionKey, Span, TokenCounts, UnixMs};
+use pool_core::{AccountId, Credentials, Pool, ProviderId, QuotaWindow, Scope, Secret, Span, UnixMs};
 
 use crate::options::Options;
+use crate::outside;
 use crate::policies::Contestant;
 use crate::pool_file::AccountSpec;
 use crate::report::{Ledger, Outcome, rounded};
-use crate::rng::Rng;
-use crate::trace::{Session, Step};
+use crate::talk::{Talk, cost_of, hours, secs, whole};
+use crate::trace::Session;
 use crate::warm_up;
-use crate::world::{Context, Quota, WARM};
+use crate::world::{Quota, WARM};
 
 /// What is simulated.
 #[derive(Clone, Debug)]
@@ -31,12 +32,8 @@ pub struct Scenario<'a> {
 const START: UnixMs = UnixMs(1_760_000_000_000);
 /// Nobody knows when an account can serve again: ask anew after this.
 const ASK_AGAIN: Span = Span::from_mins(1);
-/// With use outside the pool idle accounts are asked what they have left, as the relay does.
-const PROBE: Span = Span::from_mins(15);
-/// Somebody outside uses an account in sittings of so many draws, this far apart, so often a week.
-const OUTSIDE_DRAWS: u32 = 12;
-const OUTSIDE_APART: Span = Span::from_mins(10);
-const OUTSIDE_SITTINGS: u32 = 10;
+/// With use outside the pool an account is asked what it has left when no reply has told for so long (`probe_seconds`).
+const PROBE: Span = Span::from_mins(5);
 
 /// Plays the scenario with one policy. `progress` is told the share done, 0 to 1, now and then.
 pub fn run(scenario: &Scenario<'_>, contestant: &Contestant, progress: &mut dyn FnMut(f64)) -> Outcome {
@@ -75,20 +72,7 @@ struct Member {
     id: AccountId,
     quota: Quota,
     revoked: bool,
-}
-
-/// A conversation of the run.
-struct Talk {
-    key: SessionKey,
-    demand: Demand,
-    /// The next step.
-    step: usize,
-    ready_at: UnixMs,
-    ended_at: Option<UnixMs>,
-    context: Context,
-    /// Who served the step before.
-    last: Option<usize>,
-    running: Option<(Grant, usize, TokenCounts)>,
+    read_at: UnixMs,
 }
 
 struct Run<'a> {
@@ -103,7 +87,7 @@ struct Run<'a> {
     waiting: Vec<usize>,
     wake_at: Option<UnixMs>,
     /// Readings on their way, in the order of their arrival.
-    readings: HashMap<usize, std::collections::VecDeque<Vec<QuotaWindow>>>,
+    readings: HashMap<usize, VecDeque<Vec<QuotaWindow>>>,
     end: UnixMs,
     outcome: Outcome,
 }
@@ -114,7 +98,12 @@ impl<'a> Run<'a> {
         let members: Vec<Member> = scenario
             .accounts
             .iter()
-            .map(|spec| Member { id: warm_up::account_id(spec), quota: Quota::new(spec, START), revoked: false })
+            .map(|spec| Member {
+                id: warm_up::account_id(spec),
+                quota: Quota::new(spec, START),
+                revoked: false,
+                read_at: START,
+            })
             .collect();
         let usual = scenario.accounts.first().map_or(ProviderId(""), |spec| spec.provider);
         let talks = scenario.sessions.iter().map(|session| Talk::new(session, scenario.accounts, usual)).collect();
@@ -178,19 +167,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Sittings at times of each account's own.
     fn plan_outside(&mut self) {
-        let weeks = self.scenario.options.length.0 as f64 / crate::world::WEEK.0 as f64;
-        let sittings = (f64::from(OUTSIDE_SITTINGS) * weeks).round() as u32;
-        for (index, spec) in self.scenario.accounts.iter().enumerate() {
-            let mut rng = Rng::named(self.scenario.options.seed, &spec.name);
-            for _ in 0..sittings {
-                let from = START + Span((rng.unit() * self.scenario.options.length.0 as f64) as u64);
-                for draw in 0..OUTSIDE_DRAWS {
-                    self.at(from + Span(OUTSIDE_APART.0 * u64::from(draw)), Happening::Outside(index));
-                }
+        let Scenario { accounts, options, .. } = self.scenario;
+        for (index, spec) in accounts.iter().enumerate() {
+            for after in outside::draws(spec, options) {
+                self.at(START + after, Happening::Outside(index));
             }
-            self.at(START + Span((rng.unit() * PROBE.0 as f64) as u64), Happening::Probe(index));
+            self.at(START + PROBE, Happening::Probe(index));
         }
     }
 
@@ -198,7 +181,7 @@ impl<'a> Run<'a> {
         match happening {
             Happening::Ended(talk) => self.ended(talk, now),
             Happening::Told(account) => {
-                let arrived = self.readings.get_mut(&account).and_then(std::collections::VecDeque::pop_front);
+                let arrived = self.readings.get_mut(&account).and_then(VecDeque::pop_front);
                 if let Some(windows) = arrived {
                     self.tell(account, windows, now);
                 }
@@ -213,16 +196,16 @@ impl<'a> Run<'a> {
             }
             Happening::Wake => self.wake(now),
             Happening::Outside(account) => {
-                let spec = &self.scenario.accounts[account];
-                let draws = f64::from(OUTSIDE_DRAWS * OUTSIDE_SITTINGS);
-                let units = self.scenario.options.outside * spec.weekly_units / draws;
+                let units = outside::units(&self.scenario.accounts[account], self.scenario.options);
                 self.members[account].quota.draw_outside(units, now);
             }
             Happening::Probe(account) => {
-                if !self.members[account].revoked {
+                let Member { revoked, read_at, .. } = self.members[account];
+                if read_at + PROBE <= now && !revoked {
                     self.read(account, now);
                 }
-                self.at(now + PROBE, Happening::Probe(account));
+                let due = self.members[account].read_at + PROBE;
+                self.at(due.max(now + ASK_AGAIN), Happening::Probe(account));
             }
             Happening::Revoked(account) => self.members[account].revoked = true,
             Happening::SignedIn(account) => {
@@ -240,9 +223,14 @@ impl<'a> Run<'a> {
         if self.wake_at.is_some_and(|at| at <= now) {
             self.wake_at = None;
         }
-        let waiting = std::mem::take(&mut self.waiting);
-        for talk in waiting {
-            if !self.begin(talk, now) {
+        // What refuses one conversation refuses all of its provider: nobody here is bound to an account.
+        let mut refused: Vec<ProviderId> = Vec::new();
+        for talk in std::mem::take(&mut self.waiting) {
+            let provider = self.talks[talk].demand.provider;
+            if refused.contains(&provider) {
+                self.waiting.push(talk);
+            } else if !self.begin(talk, now) {
+                refused.push(provider);
                 self.waiting.push(talk);
             }
         }
@@ -263,6 +251,7 @@ impl<'a> Run<'a> {
                 self.wake_later(now);
                 return false;
             };
+            debug_assert!(self.is_able(&grant, &tried, talk, now), "{} was chosen and cannot serve", grant.account.id);
             let account = self.by_id[&grant.account.id];
             if self.ask_upstream(account, &grant, now) {
                 self.send(talk, account, grant, now);
@@ -272,6 +261,14 @@ impl<'a> Run<'a> {
             self.pool.release(&grant);
             tried.push(grant.account.id.clone());
         }
+    }
+
+    /// Might the pool give this account away, as far as it knows?
+    fn is_able(&self, grant: &Grant, tried: &[AccountId], talk: usize, now: UnixMs) -> bool {
+        let demand = &self.talks[talk].demand;
+        let slot = self.pool.slot(&grant.account.id).filter(|slot| slot.account.provider == demand.provider);
+        slot.is_some_and(|slot| eligible(slot, demand, Rights::OWNER, now).is_ok())
+            && !tried.contains(&grant.account.id)
     }
 
     /// Does the provider take a request of this account? If not, the pool hears what the relay would have read from the refusal.
@@ -295,6 +292,9 @@ impl<'a> Run<'a> {
     fn send(&mut self, index: usize, account: usize, grant: Grant, now: UnixMs) {
         let talk = &mut self.talks[index];
         let step = &self.scenario.sessions[index].steps[talk.step];
+        if let Some(measured) = step.prefix {
+            talk.context.tokens = whole(measured);
+        }
         let warm = talk.context.warm_on(account, now);
         let tokens = cost_of(step, talk.context.tokens, warm);
         let in_time = talk.ended_at.is_some_and(|ended| now < ended + WARM);
@@ -322,7 +322,7 @@ impl<'a> Run<'a> {
         let units = tokens.units();
         let session = &self.scenario.sessions[index];
         let step = &session.steps[talk.step];
-        talk.context.grow(whole(step.new) + whole(step.out), account, now);
+        talk.context.grow(whole(step.new) + whole(step.out), account, step.prefix.is_none(), now);
         talk.ended_at = Some(now);
         talk.step += 1;
         let next = session.steps.get(talk.step).map(|step| now + secs(step.gap));
@@ -343,7 +343,9 @@ impl<'a> Run<'a> {
     /// A reading is made now and reaches the pool after the delay.
     fn read(&mut self, account: usize, now: UnixMs) {
         let Options { quantise, delay, .. } = *self.scenario.options;
-        let windows = self.members[account].quota.reading(now, quantise);
+        let member = &mut self.members[account];
+        member.read_at = now;
+        let windows = member.quota.reading(now, quantise);
         if delay == Span::ZERO || now == START {
             self.tell(account, windows, now);
         } else {
@@ -395,45 +397,4 @@ impl<'a> Run<'a> {
             ..self.outcome
         }
     }
-}
-
-impl Talk {
-    fn new(session: &Session, accounts: &[AccountSpec], usual: ProviderId) -> Self {
-        let named = session.provider.as_ref();
-        let provider = accounts.iter().map(|spec| spec.provider).find(|id| named.is_some_and(|named| id.0 == named));
-        let provider = provider.unwrap_or(usual);
-        let demand = Demand { model: session.model.clone(), ..Demand::any(provider, Client::OwnCli) };
-        Self {
-            key: SessionKey::new(provider, &session.user, &session.session),
-            demand,
-            step: 0,
-            ready_at: START,
-            ended_at: None,
-            context: Context::default(),
-            last: None,
-            running: None,
-        }
-    }
-}
-
-/// The tokens of a step on an account that holds `warm` of the conversation's `context`.
-fn cost_of(step: &Step, context: u64, warm: u64) -> TokenCounts {
-    TokenCounts {
-        cache_read: warm,
-        cache_write_5m: context - warm + whole(step.new),
-        output: whole(step.out),
-        ..TokenCounts::default()
-    }
-}
-
-fn whole(tokens: f64) -> u64 {
-    tokens.round() as u64
-}
-
-fn secs(secs: f64) -> Span {
-    Span((secs * 1000.0).round() as u64)
-}
-
-fn hours(span: Span) -> f64 {
-    span.0 as f64 / 3_600_000.0
 }

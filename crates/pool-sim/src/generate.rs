@@ -125,6 +125,7 @@ fn session(user: &str, start: f64, rng: &mut Rng) -> Session {
                 new: (opening + NEW.draw(rng)).round(),
                 out: OUT.draw(rng).round(),
                 secs: tidy(SECS.draw(rng)),
+                prefix: None,
             });
         }
     }

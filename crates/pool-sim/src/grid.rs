@@ -12,7 +12,7 @@ use crate::trace::Session;
 
 pub const LOADS: [f64; 4] = [0.7, 0.85, 1.0, 1.1];
 /// Accounts, and the users that share them.
-pub const POOLS: [(usize, usize); 5] = [(2, 2), (4, 5), (7, 8), (20, 14), (50, 20)];
+pub const POOLS: [(usize, usize); 5] = [(2, 2), (4, 5), (7, 8), (20, 14), (50, 30)];
 pub const SEEDS: [u64; 3] = [1, 2, 3];
 const DAYS: f64 = 14.0;
 
@@ -36,12 +36,6 @@ impl Cell {
         format!("{} {sizes} {readings} {}", self.accounts, self.load)
     }
 
-    /// Sizes relative to each other.
-    fn shares(&self) -> Vec<f64> {
-        const UNLIKE: [f64; 7] = [1.0, 5.0, 1.0, 20.0, 1.0, 1.0, 5.0];
-        (0..self.accounts).map(|index| if self.unlike { UNLIKE[index % UNLIKE.len()] } else { 1.0 }).collect()
-    }
-
     fn options(&self, seed: u64) -> Options {
         let exact = Options { seed, ..Options::default() };
         if !self.real {
@@ -49,6 +43,12 @@ impl Cell {
         }
         Options { quantise: 1.0, delay: Span::from_secs(30), outside: 0.1, sizes_known: false, ..exact }
     }
+}
+
+/// Sizes of accounts relative to each other.
+pub fn shares(accounts: usize, unlike: bool) -> Vec<f64> {
+    const UNLIKE: [f64; 7] = [1.0, 5.0, 1.0, 20.0, 1.0, 1.0, 5.0];
+    (0..accounts).map(|index| if unlike { UNLIKE[index % UNLIKE.len()] } else { 1.0 }).collect()
 }
 
 /// All cells, the easy ones first.
@@ -67,10 +67,13 @@ pub fn trace(users: usize, seed: u64) -> Vec<Session> {
     generate::trace(&Recipe { users, days: DAYS, seed, ..Recipe::default() })
 }
 
-/// What the trace would cost on accounts without limit.
-pub fn cost(sessions: &[Session]) -> f64 {
+/// How long a cell's run is.
+pub const LENGTH: Span = Span::from_hours(14 * 24);
+
+/// What the trace would cost within this time on accounts without limit.
+pub fn cost(sessions: &[Session], length: Span) -> f64 {
     let endless = generate::pool(ProviderId("grid"), &[1.0], 1e14, 1.0, DAYS, 0);
-    let options = Options::default();
+    let options = Options { length, ..Options::default() };
     let scenario = Scenario { accounts: &endless, sessions, options: &options };
     Contestant::named("ours").map_or(0.0, |ours| run(&scenario, &ours, &mut |_| ()).ledger.least_cost)
 }
@@ -80,7 +83,7 @@ pub fn play(cell: &Cell, seed: u64, sessions: &[Session], cost: f64, contestant:
     let options = cell.options(seed);
     // What is used outside is a part of the load.
     let inside = cell.load - options.outside;
-    let accounts = generate::pool(ProviderId("grid"), &cell.shares(), cost, inside, DAYS, seed);
+    let accounts = generate::pool(ProviderId("grid"), &shares(cell.accounts, cell.unlike), cost, inside, DAYS, seed);
     let accounts: Vec<AccountSpec> =
         if contestant.name == crate::policies::ONE_BIG_ACCOUNT { as_one(&accounts) } else { accounts };
     run(&Scenario { accounts: &accounts, sessions, options: &options }, contestant, &mut |_| ())

@@ -1,6 +1,8 @@
 //! Traces: what people did, one conversation a line of JSON.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::pool_file::AccountSpec;
 
 /// A conversation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,11 +26,23 @@ pub struct Step {
     /// Seconds from the end of the step before (of the first: from the conversation's start).
     pub gap: f64,
     /// Tokens of input that no request of the conversation has sent before.
+    #[serde(serialize_with = "whole")]
     pub new: f64,
     /// Tokens of the answer.
+    #[serde(serialize_with = "whole")]
     pub out: f64,
     /// How long the provider takes, in seconds.
     pub secs: f64,
+    /// Tokens of the conversation that this step repeats, where that was measured (a replay). `None`: all that came before, as
+    /// the client would compact it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<f64>,
+}
+
+/// Tokens are written as a whole number, though a measured share of one is read too.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn whole<S: Serializer>(tokens: &f64, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_u64(tokens.round() as u64)
 }
 
 /// Why a trace cannot be used.
@@ -79,7 +93,8 @@ fn check(session: &Session) -> Result<(), String> {
         let checked = within("gap", step.gap, MOST_SECS)
             .and_then(|()| within("new", step.new, MOST_TOKENS))
             .and_then(|()| within("out", step.out, MOST_TOKENS))
-            .and_then(|()| within("secs", step.secs, MOST_SECS));
+            .and_then(|()| within("secs", step.secs, MOST_SECS))
+            .and_then(|()| within("prefix", step.prefix.unwrap_or(0.0), MOST_TOKENS));
         checked.map_err(|what| format!("step {}: {what}", index + 1))?;
     }
     Ok(())
@@ -92,6 +107,12 @@ fn plain(error: &serde_json::Error) -> String {
         Some((what, _)) => format!("{what} (column {})", error.column()),
         None => said,
     }
+}
+
+/// The first provider that the trace names and `known` does not.
+pub fn unknown_provider<'a>(sessions: &'a [Session], known: &[AccountSpec]) -> Option<(&'a Session, &'a str)> {
+    let named = |session: &'a Session| session.provider.as_deref().map(|name| (session, name));
+    sessions.iter().filter_map(named).find(|(_, name)| known.iter().all(|spec| spec.provider.0 != *name))
 }
 
 /// A trace as text, one conversation a line.
@@ -112,6 +133,7 @@ mod tests {
         let sessions = parse(&format!("{FINE}\n\n")).expect("a trace");
         assert_eq!((sessions.len(), sessions[0].start, sessions[0].steps[0].new), (1, 5.5, 14_000.0));
         assert_eq!(parse(&write(&sessions)).expect("a trace"), sessions);
+        assert!(write(&sessions).contains(r#""new":14000,"out":210,"#));
     }
 
     #[test]

@@ -147,11 +147,11 @@ impl Context {
 
     /// A step has ended on this account: the conversation has grown, and the account's cache holds all of it.
     ///
-    /// When it is compacted, only the account that wrote the summary holds what is left.
-    pub(crate) fn grow(&mut self, tokens: u64, account: usize, now: UnixMs) {
+    /// When its client compacts it, only the account that wrote the summary holds what is left.
+    pub(crate) fn grow(&mut self, tokens: u64, account: usize, compacts: bool, now: UnixMs) {
         self.tokens += tokens;
         self.caches.retain(|cache| cache.account != account && now < cache.until);
-        if self.tokens > COMPACT_BEYOND {
+        if compacts && self.tokens > COMPACT_BEYOND {
             self.tokens = COMPACTED;
             self.caches.clear();
         }
@@ -211,11 +211,11 @@ mod tests {
     #[test]
     fn a_cache_holds_for_five_minutes_and_not_beyond_a_compaction() {
         let mut context = Context::default();
-        context.grow(1000, 0, UnixMs(0));
-        context.grow(500, 1, UnixMs(100_000));
+        context.grow(1000, 0, true, UnixMs(0));
+        context.grow(500, 1, true, UnixMs(100_000));
         assert_eq!([0, 1, 2].map(|account| context.warm_on(account, UnixMs(299_999))), [1000, 1500, 0]);
         assert_eq!([0, 1, 2].map(|account| context.warm_on(account, UnixMs(300_000))), [0, 1500, 0]);
-        context.grow(180_000, 0, UnixMs(300_001));
+        context.grow(180_000, 0, true, UnixMs(300_001));
         assert_eq!([0, 1].map(|account| context.warm_on(account, UnixMs(300_002))), [30_000, 0]);
     }
 }

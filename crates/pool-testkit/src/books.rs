@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::sse;
@@ -134,6 +135,16 @@ pub struct Books {
     pub accounts: BTreeMap<String, AccountBooks>,
     pub violations: Vec<Violation>,
     pub log: Vec<Logged>,
+}
+
+/// What was said on an account's sockets, one message or event of the connection each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    pub account: String,
+    /// Said by the pool, or to it.
+    pub from_pool: bool,
+    /// A message, or (a text) what happened: `upgrade`, the status of its answer, `close`, `cut`, `reset`.
+    pub what: Value,
 }
 
 impl Books {

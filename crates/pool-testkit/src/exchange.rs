@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, Uri};
 use parking_lot::Mutex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 
 use crate::answer::{Answer, Body, Credit};
 use crate::books::{Ended, Logged, TokenCounts, Violation, payload_sha256};
@@ -15,12 +16,14 @@ use crate::deliver::{self, Delivery};
 use crate::faults::Fault;
 use crate::state::{State, Target};
 use crate::tokens::hex;
-use crate::{anthropic, auth, chatgpt, checks, control, google, openai};
+use crate::{anthropic, auth, chatgpt, checks, control, google, openai, socket};
 
 /// What the connections share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) state: Mutex<State>,
+    /// Every change of it ends all open sockets.
+    pub(crate) hang_up: watch::Sender<()>,
 }
 
 /// A request as the server read it.
@@ -175,6 +178,7 @@ impl Shared {
             }
             (id, site(&arrived, &state), state.bearer_of(&arrived.headers))
         };
+        let upgrade = socket::wants_upgrade(&arrived.headers);
         let mut guard = Guard::new(self, id, started);
         let Some((site, below)) = found else {
             let nowhere = Verdict::plain(openai::not_found(&arrived.method, &path));
@@ -215,6 +219,13 @@ impl Shared {
         };
         // Also refused for its credential, a request is its owner's.
         let account = verdict.account.or(owner);
+        if let Some(account) = account.filter(|_| upgrade) {
+            let mut state = self.state.lock();
+            state.note(account, true, || "upgrade".into());
+            let quiet = !verdict.fault.keeps_answer_whole() && verdict.answer.status == 101;
+            let answer = || if quiet { verdict.fault.name().into() } else { verdict.answer.status.to_string().into() };
+            state.note(account, false, answer);
+        }
         (self.conclude(Verdict { account, ..verdict }, &mut guard), guard)
     }
 

@@ -50,7 +50,7 @@ mod upstream;
 mod world;
 
 pub use account::AccountHandle;
-pub use books::{AccountBooks, Books, Ended, Logged, TokenCounts, Violation, payload_sha256};
+pub use books::{AccountBooks, Books, Ended, Frame, Logged, TokenCounts, Violation, payload_sha256};
 pub use faults::Fault;
 pub use pool::TestPool;
 pub use state::{Target, TokenFault};

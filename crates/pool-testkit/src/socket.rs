@@ -111,7 +111,19 @@ type Socket = WebSocketStream<TcpStream>;
 
 impl Session {
     async fn run(mut self, mut socket: Socket) {
-        while let Some(Ok(message)) = socket.next().await {
+        let mut hang_up = self.shared.hang_up.subscribe();
+        loop {
+            let message = tokio::select! {
+                message = socket.next() => message,
+                _ = hang_up.changed() => {
+                    self.close(&mut socket).await;
+                    return;
+                }
+            };
+            let Some(Ok(message)) = message else { return };
+            if let Message::Text(text) = &message {
+                self.note(true, || serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into()));
+            }
             let then = match message {
                 Message::Text(text) => match serde_json::from_str::<Value>(&text) {
                     Ok(json) if json["type"] == "response.create" => {
@@ -119,15 +131,42 @@ impl Session {
                     }
                     // Notes of the client's that nobody answers.
                     Ok(json) if json["type"] == "response.processed" => Then::GoOn,
-                    _ => say(&mut socket, refusal(&not_understood())).await,
+                    _ => self.say(&mut socket, &refusal(&not_understood())).await,
                 },
-                Message::Binary(_) => say(&mut socket, refusal(&not_understood())).await,
+                Message::Binary(_) => self.say(&mut socket, &refusal(&not_understood())).await,
                 _ => Then::GoOn,
             };
             if then == Then::End {
                 return;
             }
         }
+    }
+
+    fn note(&self, from_pool: bool, what: impl FnOnce() -> Value) {
+        self.shared.state.lock().note(self.seat.account, from_pool, what);
+    }
+
+    async fn send(&self, socket: &mut Socket, event: &Event) -> Result<(), Error> {
+        self.note(false, || serde_json::from_slice(&event.data).unwrap_or_else(|_| "not JSON".into()));
+        socket.send(frame(event)).await
+    }
+
+    async fn say(&self, socket: &mut Socket, message: &Value) -> Then {
+        self.note(false, || message.clone());
+        if socket.send(Message::text(message.to_string())).await.is_ok() { Then::GoOn } else { Then::End }
+    }
+
+    async fn close(&self, socket: &mut Socket) -> Then {
+        self.note(false, || "close".into());
+        let _ = socket.close(None).await;
+        Then::End
+    }
+
+    fn reset(&self, socket: &Socket, guard: Guard) -> Result<Then, Error> {
+        self.note(false, || "reset".into());
+        socket.get_ref().set_zero_linger()?;
+        guard.played();
+        Ok(Then::End)
     }
 
     /// One `response.create`.
@@ -137,17 +176,16 @@ impl Session {
         match fault {
             Fault::CloseBeforeHead => {
                 guard.played();
-                socket.close(None).await?;
-                return Ok(Then::End);
+                return Ok(self.close(socket).await);
             }
-            Fault::Reset => return reset(socket, guard),
+            Fault::Reset => return self.reset(socket, guard),
             Fault::Silent => return Ok(hang(socket).await),
             Fault::SlowHead(time) => tokio::time::sleep(time).await,
             _ => {}
         }
         let Body::Stream(stream) = &answer.body else {
             guard.played();
-            return Ok(say(socket, refusal(&answer)).await);
+            return Ok(self.say(socket, &refusal(&answer)).await);
         };
         let opening = answer.opening();
         let sent = match fault {
@@ -158,24 +196,30 @@ impl Session {
         let Some((last, first)) = stream.events.get(..sent).and_then(<[Event]>::split_last) else {
             return Ok(Then::End);
         };
-        for event in first {
-            socket.send(frame(event)).await?;
+        for (number, event) in first.iter().enumerate() {
+            self.send(socket, event).await?;
             tokio::time::sleep(pace.unwrap_or_default()).await;
+            if let Fault::Silence(time) = fault
+                && number + 1 == opening
+            {
+                tokio::time::sleep(time).await;
+            }
         }
         if sent == stream.events.len() {
             // Booked before the last bytes are written, so that whoever has read them finds it in the books.
             guard.played();
-            socket.send(frame(last)).await?;
-            return Ok(if last.part == Part::Terminal { Then::GoOn } else { close(socket).await });
+            self.send(socket, last).await?;
+            return Ok(if last.part == Part::Terminal { Then::GoOn } else { self.close(socket).await });
         }
-        socket.send(frame(last)).await?;
+        self.send(socket, last).await?;
         match fault {
             Fault::Stall => Ok(hang(socket).await),
             Fault::RstMid => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
-                reset(socket, guard)
+                self.reset(socket, guard)
             }
             _ => {
+                self.note(false, || "cut".into());
                 guard.played();
                 Ok(Then::End)
             }
@@ -287,7 +331,7 @@ fn frame(event: &Event) -> Message {
 }
 
 /// A refusal as a message: the reply's status, error and headers.
-fn refusal(answer: &Answer) -> Message {
+fn refusal(answer: &Answer) -> Value {
     let body: Value = match &answer.body {
         Body::Plain(body) => serde_json::from_slice(body).unwrap_or_default(),
         _ => Value::Null,
@@ -299,27 +343,11 @@ fn refusal(answer: &Answer) -> Message {
     };
     let headers: serde_json::Map<String, Value> =
         answer.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
-    let event = json!({ "type": "error", "status": answer.status, "error": error, "headers": headers });
-    Message::text(event.to_string())
+    json!({ "type": "error", "status": answer.status, "error": error, "headers": headers })
 }
 
 fn not_understood() -> Answer {
     openai::error(400, "invalid_request_error", Some("invalid_message"), "The message was not understood.")
-}
-
-async fn say(socket: &mut Socket, message: Message) -> Then {
-    if socket.send(message).await.is_ok() { Then::GoOn } else { Then::End }
-}
-
-async fn close(socket: &mut Socket) -> Then {
-    let _ = socket.close(None).await;
-    Then::End
-}
-
-fn reset(socket: &Socket, guard: Guard) -> Result<Then, Error> {
-    socket.get_ref().set_zero_linger()?;
-    guard.played();
-    Ok(Then::End)
 }
 
 /// Says nothing more, until the peer leaves.

@@ -5,7 +5,9 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use crate::books::{AccountBooks, Log, TokenCounts, Violation};
+use serde_json::Value;
+
+use crate::books::{AccountBooks, Frame, Log, TokenCounts, Violation};
 use crate::faults::{self, Fault};
 use crate::tokens::{self, Access, Tokens};
 use crate::world::{FakeAccount, FakeWindow, Kind, Style, Unit, World};
@@ -48,6 +50,8 @@ pub(crate) struct State {
     pub(crate) violations: Vec<Violation>,
     /// Faults of whichever account comes next.
     pub(crate) faults: VecDeque<Planned>,
+    /// What is said on sockets, if that is wanted.
+    pub(crate) frames: Option<Vec<Frame>>,
 }
 
 #[derive(Debug)]
@@ -103,6 +107,15 @@ impl State {
             log: Log::default(),
             violations: Vec::new(),
             faults: VecDeque::new(),
+            frames: None,
+        }
+    }
+
+    /// Writes down what was said on a socket.
+    pub(crate) fn note(&mut self, account: usize, from_pool: bool, what: impl FnOnce() -> Value) {
+        if let Some(frames) = &mut self.frames {
+            let account = self.accounts[account].spec.name.clone();
+            frames.push(Frame { account, from_pool, what: what() });
         }
     }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::account::AccountHandle;
-use crate::books::{Books, Logged};
+use crate::books::{Books, Frame, Logged};
 use crate::exchange::Shared;
 use crate::faults::Fault;
 use crate::http;
@@ -33,7 +34,7 @@ impl FakeUpstream {
     pub async fn start_at(addr: SocketAddr, world: World) -> std::io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
-        let shared = Arc::new(Shared { state: Mutex::new(State::new(world)) });
+        let shared = Arc::new(Shared { state: Mutex::new(State::new(world)), hang_up: watch::Sender::new(()) });
         let server = tokio::spawn(http::accept(listener, Arc::clone(&shared)));
         Ok(Self { addr, shared, server })
     }
@@ -124,6 +125,21 @@ impl FakeUpstream {
             .into_iter()
             .rev()
             .collect()
+    }
+
+    /// Ends every open socket, properly.
+    pub fn hang_up(&self) {
+        self.shared.hang_up.send_replace(());
+    }
+
+    /// From now on what is said on sockets is written down.
+    pub fn keep_frames(&self) {
+        self.shared.state.lock().frames.get_or_insert_default();
+    }
+
+    /// What was said on sockets since it was last asked for, in order.
+    pub fn take_frames(&self) -> Vec<Frame> {
+        self.shared.state.lock().frames.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// A copy of the books.

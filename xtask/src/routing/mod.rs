@@ -3,9 +3,12 @@
 //! Without a filter it writes docs/ROUTING.md and its picture. With one (`cargo xtask routing "7 unlike" --policy ours
 //! earliest-reset`) it plays those cells only and prints them.
 
+mod page;
+mod picture;
 mod play;
 mod tell;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use pool_sim::Contestant;
@@ -61,5 +64,25 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     };
     let results = play::all(&wanted);
     print!("{}", tell::cells(&results));
-    ExitCode::SUCCESS
+    if !arguments.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    match write(&results) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write(results: &[play::Played]) -> Result<(), String> {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let path = docs.join("ROUTING.md");
+    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+    let old = std::fs::read_to_string(&path).map_err(failed)?;
+    let page = page::renewed(&old, results)
+        .ok_or_else(|| format!("{} has no lines {} and {}", path.display(), page::BEGIN, page::END))?;
+    std::fs::write(&path, page).map_err(failed)?;
+    std::fs::write(docs.join("routing.svg"), picture::draw(results)).map_err(failed)
 }

@@ -55,7 +55,7 @@ fn traces(cells: &[Cell], seeds: &[u64]) -> Traces {
     wanted.dedup();
     let made = in_parallel(&wanted, |(users, seed)| {
         let sessions = grid::trace(*users, *seed);
-        let cost = grid::cost(&sessions);
+        let cost = grid::cost(&sessions, grid::LENGTH);
         (sessions, cost)
     });
     wanted.into_iter().zip(made).collect()

@@ -49,7 +49,7 @@ async fn play(wanted: Option<SocketAddr>, ends_after: Option<Duration>) -> Resul
 
     let stage = Arc::new(Stage { fake, pool, address });
     let (over, ended) = watch::channel(false);
-    let signal = serve::stop_signal()?;
+    let (signal, at_once) = serve::stop_signals()?;
     let acting = async {
         tokio::select! {
             () = signal => {}
@@ -60,10 +60,11 @@ async fn play(wanted: Option<SocketAddr>, ends_after: Option<Duration>) -> Resul
         over.send_replace(true);
     };
     let mut ended_too = ended.clone();
-    let serving = server.run(async move {
+    let stop = async move {
         // An error means that the other side is gone: that is the end, too.
         let _ = ended_too.wait_for(|over| *over).await;
-    });
+    };
+    let serving = server.run(stop, at_once);
     tokio::join!(acting, serving);
     println!("\n{}", story::closing(&stage));
     Ok(Output::fine(""))

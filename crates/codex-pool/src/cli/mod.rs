@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod demo;
 mod serve;
+mod simulate;
 mod status;
 mod terminal;
 
@@ -58,6 +59,8 @@ enum Command {
     /// List, add, pause and test accounts
     #[command(subcommand)]
     Accounts(accounts::Command),
+    /// Play a trace of conversations, or this pool's own past, under our routing and others
+    Simulate(Box<simulate::Arguments>),
 }
 
 /// What a command has to say on standard output.
@@ -109,6 +112,7 @@ fn run(arguments: Arguments) -> Result<Output, Failure> {
         Command::Check { json } => check::run(&inputs, &registry, json),
         Command::Status { json } => status::run(&inputs, json),
         Command::Accounts(command) => accounts::run(&inputs, &registry, command),
+        Command::Simulate(arguments) => simulate::run(&inputs, &registry, &arguments),
     }
 }
 

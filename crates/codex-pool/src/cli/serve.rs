@@ -1,37 +1,59 @@
 //! `codex-pool serve`, which is also what no command does.
 
+use std::net::TcpListener;
 use std::path::Path;
 
 use pool_providers::Registry;
 use pool_server::pool::files;
 use pool_server::{Server, StartError};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::Output;
 use crate::config::{self, Inputs, Settings};
 use crate::logging;
 use crate::problem::{Failure, Problem};
+use crate::systemd;
 
 pub(super) fn run(inputs: &Inputs) -> Result<Output, Failure> {
-    let settings = config::load(inputs)?;
+    let inherited = systemd::inherited()?;
+    let address = inherited.as_ref().and_then(|listener| listener.local_addr().ok());
+    let settings = config::load(&Inputs { inherited: address, ..inputs.clone() })?;
     logging::start(&settings.log);
     keep_memory_private();
     tell_about(&settings);
     let registry = registry(inputs, &settings);
-    runtime()?.block_on(async {
-        let pool_dir = settings.server.pool_dir.clone();
-        let server = Server::start(settings.server, registry).await.map_err(|error| not_started(&error))?;
-        let address =
-            server.address().map_err(|error| Problem::new("cannot tell the address", error.to_string(), ""))?;
-        let accounts = server.app().pool.read(|pool, _| pool.slots().count());
-        tracing::info!("codex-pool {} listens on http://{address} with {accounts} accounts", env!("CARGO_PKG_VERSION"));
-        if accounts == 0 {
-            tracing::info!("{}", first_steps(&pool_dir));
-        }
-        server.run(stop_signal()?).await;
-        tracing::info!("stopped");
-        Ok(Output::fine(""))
-    })
+    let runtime = runtime()?;
+    let served = runtime.block_on(serve(settings, registry, inherited));
+    // Names that are still being looked up, say, have nothing to tell any more.
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(settings: Settings, registry: Registry, inherited: Option<TcpListener>) -> Result<Output, Failure> {
+    // Before a token could be renewed: from here on nothing ends us in the middle of that.
+    let (stop, at_once) = stop_signals()?;
+    let pool_dir = settings.server.pool_dir.clone();
+    let handed_over = if inherited.is_some() { ", a listener that was handed over," } else { "" };
+    let started = match inherited {
+        Some(listener) => Server::start_on(listener, settings.server, registry).await,
+        None => Server::start(settings.server, registry).await,
+    };
+    let server = started.map_err(|error| not_started(&error))?;
+    let address = server.address().map_err(|error| Problem::new("cannot tell the address", error.to_string(), ""))?;
+    let accounts = server.app().pool.read(|pool, _| pool.slots().count());
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!("codex-pool {version} listens on http://{address}{handed_over} with {accounts} accounts");
+    if accounts == 0 {
+        tracing::info!("{}", first_steps(&pool_dir));
+    }
+    systemd::tell_ready();
+    let stop = async {
+        stop.await;
+        systemd::tell_stopping();
+    };
+    server.run(stop, at_once).await;
+    Ok(Output::fine(""))
 }
 
 /// The runtime of everything that serves. The TLS library is chosen here, once.
@@ -55,26 +77,31 @@ pub(super) fn not_started(error: &StartError) -> Failure {
     Problem::new("cannot start the server", error.to_string(), "").into()
 }
 
-/// Resolves at the first SIGTERM or SIGINT. A second one ends the process at once.
-pub(super) fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+/// The first resolves at the first SIGTERM or SIGINT, the second at the next.
+pub(super) fn stop_signals()
+-> Result<(impl Future<Output = ()> + Send + 'static, impl Future<Output = ()> + Send + 'static), Failure> {
     let broken =
         |error: std::io::Error| Failure::from(Problem::new("cannot listen for signals", error.to_string(), ""));
     let mut term = signal(SignalKind::terminate()).map_err(broken)?;
     let mut int = signal(SignalKind::interrupt()).map_err(broken)?;
-    Ok(async move {
+    let (first, told) = oneshot::channel();
+    let stop = async move {
         tokio::select! {
             _ = term.recv() => {}
             _ = int.recv() => {}
         }
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = term.recv() => {}
-                _ = int.recv() => {}
-            }
-            tracing::warn!("second signal: ending at once");
-            std::process::exit(1);
-        });
-    })
+        // It fails if nobody waits for a second one.
+        let _ = first.send((term, int));
+    };
+    let at_once = async move {
+        let Ok((mut term, mut int)) = told.await else { return std::future::pending().await };
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        tracing::warn!("second signal: ending at once");
+    };
+    Ok((stop, at_once))
 }
 
 /// What was found odd in the settings, in the log.

@@ -28,8 +28,11 @@ pub(super) fn resolve(values: &mut Values) -> Limits {
         client_stall: values.seconds("timeouts.client_stall_seconds"),
         head_read: values.seconds("timeouts.head_read_seconds"),
         body_progress: values.seconds("timeouts.body_progress_seconds"),
+        drain_notice: values.seconds("timeouts.drain_notice_seconds"),
         drain: values.seconds("timeouts.drain_seconds"),
         hold: values.seconds("timeouts.hold_seconds"),
+        keep_alive: values.seconds("timeouts.keep_alive_seconds"),
+        ping: values.seconds("timeouts.ping_seconds"),
     };
     let replay_cap = values.number("max_inmem_body_bytes") as usize;
     let replay_budget = values.number("max_replay_bytes") as usize;

@@ -8,12 +8,15 @@ pub(crate) mod gemini;
 mod limits;
 mod listen;
 mod log;
+mod models;
 mod reference;
+mod routing;
 pub(crate) mod table;
 mod upstream;
 mod values;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use pool_providers::gemini::OauthClient;
@@ -52,6 +55,8 @@ pub(crate) struct Inputs {
     pub(crate) env: BTreeMap<String, String>,
     /// Where `./config.toml` is looked for.
     pub(crate) folder: PathBuf,
+    /// Where the listener listens that was handed over. It decides, not the setting.
+    pub(crate) inherited: Option<SocketAddr>,
 }
 
 /// The resolved settings.
@@ -74,7 +79,7 @@ impl Inputs {
     pub(crate) fn of_process(flags: Flags) -> Self {
         let env =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self { flags, env: env.collect(), folder: PathBuf::from(".") }
+        Self { flags, env: env.collect(), folder: PathBuf::from("."), inherited: None }
     }
 }
 
@@ -98,12 +103,14 @@ fn resolve(inputs: &Inputs, listens: bool) -> Result<Settings, Vec<Problem>> {
     values.add_flag("db_path", flags.db_path.clone());
     values.add_flag("debug", flags.debug.then(|| "true".to_owned()));
 
-    let listen = listen::resolve(&mut values);
+    let listen = listen::resolve(&mut values, inputs.inherited);
     let access = access::resolve(&mut values, listens.then_some(listen));
     let (bases, proxy) = upstream::resolve(&mut values);
     let limits = limits::resolve(&mut values);
     let log = log::resolve(&mut values);
     let gemini_client = gemini::resolve(&mut values);
+    let routing = routing::resolve(&mut values, &inputs.folder);
+    let aliases = models::resolve(&mut values);
     let server = Config {
         listen,
         pool_dir: values.text("pool_dir").into(),
@@ -122,6 +129,9 @@ fn resolve(inputs: &Inputs, listens: bool) -> Result<Settings, Vec<Problem>> {
         local_access: access.locally_open,
         max_connections: limits.max_connections,
         probe_every: limits.probe_every,
+        kinds: routing.kinds,
+        prices: routing.prices,
+        aliases,
     };
     check_unused(&mut values);
     if !values.problems.is_empty() {

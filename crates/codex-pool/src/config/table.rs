@@ -162,6 +162,31 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "300",
         "Pause between two quota probes of an idle account.",
     ),
+    text(
+        "routing.kinds",
+        "POOL_ROUTING_KINDS",
+        "subscriptions-first",
+        "Which kind of account goes first where both can serve: `subscriptions-first`, `api-keys-first` or `together`. An account's `priority` goes before that.",
+    ),
+    text(
+        "prices_file",
+        "POOL_PRICES_FILE",
+        "",
+        "A JSON file of prices on top of those that are built in: `{\"models\": {\"some-model\": {\"input\": 2.5, \"output\": 15}}}`, in dollars for a million tokens; also `cache_read`, `cache_write_5m`, `cache_write_1h`, and `long` with `above` (tokens of the prompt) and the same keys.",
+    ),
+    of_kind(
+        Kind::Section,
+        text(
+            "models",
+            "",
+            "",
+            "Other names for models: `best = [\"claude-opus-5-5\", \"claude-sonnet-5-5\"]`. A request for the name is served with the first of its models that an account can take now. All are of one provider.",
+        ),
+    ),
+    of_kind(
+        Kind::Section,
+        text("model_aliases", "", "", "Old name of `models`; where both have a name, `models` counts."),
+    ),
     number(
         "max_inmem_body_bytes",
         "PROXY_MAX_INMEM_BODY_BYTES",
@@ -265,8 +290,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         text(
             "upstream.websockets",
             "UPSTREAM_WEBSOCKETS",
-            "false",
-            "Let Codex talk over its WebSocket (new in this version). If not, it is told to use HTTP, which it does without a word.",
+            "true",
+            "Let Codex talk over its WebSocket, wherever upstream has one. If not, it is told to use HTTP, which it does without a word.",
         ),
     ),
     seconds("timeouts.connect_seconds", "POOL_TIMEOUT_CONNECT_SECONDS", "10", "Connecting to an upstream."),
@@ -287,7 +312,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "timeouts.handshake_seconds",
         "POOL_TIMEOUT_HANDSHAKE_SECONDS",
         "6",
-        "Opening a WebSocket upstream, connecting included. Codex waits 15 s for its own, in which two accounts should fit.",
+        "Opening a WebSocket upstream, connecting included. Codex waits 15 s for its own. A base that lets this pass in silence is asked again after a minute at the earliest; until then clients are sent to HTTP at once.",
     ),
     seconds(
         "timeouts.socket_life_seconds",
@@ -319,17 +344,31 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "30",
         "Between two pieces of a client's request body.",
     ),
-    seconds(
-        "timeouts.drain_seconds",
-        "POOL_TIMEOUT_DRAIN_SECONDS",
-        "30",
-        "How long answers may go on after the order to stop.",
+    number(
+        "timeouts.drain_notice_seconds",
+        "POOL_TIMEOUT_DRAIN_NOTICE_SECONDS",
+        (0, 3600),
+        "0",
+        "How long connections are still accepted after the order to stop, while `/readyz` says `draining`: for load balancers, which take a while to notice.",
     ),
+    seconds("timeouts.drain_seconds", "POOL_TIMEOUT_DRAIN_SECONDS", "30", "How long answers may go on after that."),
     seconds(
         "timeouts.hold_seconds",
         "POOL_TIMEOUT_HOLD_SECONDS",
         "15",
         "How long the head of an answer is held back while its first meaningful event is awaited.",
+    ),
+    seconds(
+        "timeouts.keep_alive_seconds",
+        "POOL_TIMEOUT_KEEP_ALIVE_SECONDS",
+        "15",
+        "Between two signs of life to a client while the provider says nothing. Lower it if a proxy in front gives up sooner.",
+    ),
+    seconds(
+        "timeouts.ping_seconds",
+        "POOL_TIMEOUT_PING_SECONDS",
+        "30",
+        "Between two pings on both sides of a WebSocket. A side that leaves four of them unanswered is gone.",
     ),
     unused(
         "nothing is deleted yet",
@@ -340,10 +379,6 @@ pub(crate) static SETTINGS: &[Setting] = &[
             "30",
             "Days that usage records are kept.",
         ),
-    ),
-    unused(
-        "model aliases are not built yet",
-        of_kind(Kind::Section, text("model_aliases", "", "", "Other names for models.")),
     ),
     unused(LATER, text("friend_code", "FRIEND_CODE", "", "The code that friends enter.")),
     unused(LATER, text("friend_name", "FRIEND_NAME", "PP", "Whose friends they are, on the landing page.")),

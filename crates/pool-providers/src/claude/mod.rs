@@ -25,6 +25,7 @@ use pool_core::standing::Standing;
 use pool_core::{Account, Client, Credentials, Demand, Judgement, ProviderId, QuotaWindow, Secret, UnixMs};
 use serde_json::json;
 
+use crate::alias::Listing;
 use crate::provider::{FileContent, FileFault, Login, Probed, Provider, Refreshed};
 use crate::reply::{Failure, Reader, Reply};
 use crate::request::{Bases, Body, Call, Head, Outbound, Serving};
@@ -107,16 +108,27 @@ impl Provider for Claude {
         demand::demand(route, head, body)
     }
 
+    fn families(&self, model: &str) -> Vec<String> {
+        models::families(model)
+    }
+
+    fn is_own_model(&self, model: &str) -> bool {
+        model.starts_with("claude") || model.starts_with("anthropic")
+    }
+
+    fn listing(&self, route: &Route) -> Option<Listing> {
+        let entry = |name: &str| json!({"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"});
+        (route.id == routes::MODELS).then_some(Listing { list: "data", entry })
+    }
+
     fn outbound(
         &self,
         _route: &Route,
         head: &Head<'_>,
         body: &Body,
-        // Nothing is left behind after a move: a foreign thinking signature is refused upstream with a 400 that the client
-        // mends by itself.
         serving: &Serving<'_>,
     ) -> Result<Outbound, Failure> {
-        outbound::outbound(head, body, serving.account, serving.credentials, serving.bases)
+        outbound::outbound(head, body, serving)
     }
 
     fn header_windows(&self, account: &Account, demand: &Demand, headers: &HeaderMap, now: UnixMs) -> Vec<QuotaWindow> {
@@ -153,7 +165,7 @@ impl Provider for Claude {
 
     /// Nobody takes a ping for content: Claude Code counts it as a sign of life, the SDKs skip it even before
     /// `message_start`.
-    fn keep_alive(&self, route: &Route) -> Option<&'static [u8]> {
+    fn keep_alive(&self, route: &Route, _client: Client) -> Option<&'static [u8]> {
         (route.kind == Kind::Relay { light: false }).then_some(b"event: ping\ndata: {\"type\": \"ping\"}\n\n")
     }
 

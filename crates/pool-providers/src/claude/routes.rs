@@ -8,6 +8,8 @@ use crate::routes::{Dialect, Kind, Route, When};
 /// The route whose answer is more than a status.
 pub(super) const USAGE: &str = "claude usage";
 
+pub(super) const MODELS: &str = "claude models";
+
 const fn row(id: &'static str, method: Method, path: &'static str, kind: Kind) -> Route {
     Route { id, provider: CLAUDE, method, path, when: When::Always, kind }
 }
@@ -25,7 +27,7 @@ const LIGHT: Kind = Kind::Relay { light: true };
 pub(super) static ROUTES: &[Route] = &[
     row("claude messages", Method::POST, "/v1/messages", RELAY),
     row("claude count tokens", Method::POST, "/v1/messages/count_tokens", LIGHT),
-    shared("claude models", Method::GET, "/v1/models", LIGHT),
+    shared(MODELS, Method::GET, "/v1/models", LIGHT),
     shared("claude model", Method::GET, "/v1/models/{model}", LIGHT),
     // Connectivity checks.
     row("claude root", Method::HEAD, "/", Kind::OpenAnswer),

@@ -1,4 +1,5 @@
 use http::HeaderMap;
+use pool_core::Client;
 use serde_json::Value;
 
 use super::testing::{NOW, exchanges, headers, recorded_headers};
@@ -86,7 +87,7 @@ fn only_a_stream_gets_last_words() {
     let last = |url| Claude.failure_event(find(&Method::POST, url, &HeaderMap::new()).expect(url), &failure, NOW);
     assert!(last("/v1/messages").is_some());
     assert!(last("/v1/messages/count_tokens").is_none());
-    let alive = |url| Claude.keep_alive(find(&Method::POST, url, &HeaderMap::new()).expect(url));
+    let alive = |url| Claude.keep_alive(find(&Method::POST, url, &HeaderMap::new()).expect(url), Client::OwnCli);
     assert!(alive("/v1/messages").is_some());
     assert!(alive("/v1/messages/count_tokens").is_none());
 }

@@ -1,10 +1,12 @@
 //! What a request asks for: client, model, conversation, and whether it leans on state of one account.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use pool_core::scan::json::{self, Matches, Paths};
 use pool_core::{Client, Demand};
 use serde::Deserialize;
@@ -15,7 +17,8 @@ use sha2::{Digest, Sha256};
 use super::quota::model_family;
 use super::routes::about;
 use super::{ID, KEY_ONLY};
-use crate::request::{Body, Head};
+use crate::alias::rename;
+use crate::request::{Body, Edit, Head};
 use crate::routes::{Kind, Route};
 
 /// Headers that name the conversation, most telling first: threads of one session (the title's, a sub-agent's) have prompt
@@ -160,14 +163,50 @@ impl<'de> Visitor<'de> for &mut Opening<'_> {
 
 /// The model in a form body (audio and image uploads): the text of its `model` part.
 fn form_model(head: &Head<'_>, body: &[u8]) -> Option<String> {
+    let model = std::str::from_utf8(&body[form_model_place(head, body)?]).ok()?.trim();
+    (!model.is_empty() && model.len() <= LONGEST_NAME).then(|| model.to_owned())
+}
+
+fn form_model_place(head: &Head<'_>, body: &[u8]) -> Option<Range<usize>> {
     if !head.header("content-type")?.starts_with("multipart/form-data") {
         return None;
     }
-    let part = &body[memchr::memmem::find(body, b"name=\"model\"")?..];
-    let value = &part[memchr::memmem::find(part, b"\r\n\r\n")? + 4..];
-    let value = &value[..memchr::memmem::find(value, b"\r\n")?];
-    let model = std::str::from_utf8(value).ok()?.trim();
-    (!model.is_empty() && model.len() <= LONGEST_NAME).then(|| model.to_owned())
+    let part = memchr::memmem::find(body, b"name=\"model\"")?;
+    let start = part + memchr::memmem::find(&body[part..], b"\r\n\r\n")? + 4;
+    let length = memchr::memmem::find(&body[start..], b"\r\n")?;
+    Some(start..start + length)
+}
+
+/// The request asks for this model instead.
+pub(super) fn renamed(head: &Head<'_>, body: &[u8], model: &str) -> Option<Edit> {
+    if let Some(place) = json::find(body, &PATHS).range(At::Model as usize) {
+        return Some(rename(place, model));
+    }
+    let range = form_model_place(head, body)?;
+    Some(Edit { range, with: Bytes::copy_from_slice(model.as_bytes()) })
+}
+
+/// OpenAI's models by the beginnings of their names.
+pub(super) fn is_own_model(model: &str) -> bool {
+    const BEGINNINGS: [&str; 16] = [
+        "gpt-",
+        "codex-",
+        "chatgpt-",
+        "o1",
+        "o3",
+        "o4",
+        "text-embedding-",
+        "text-moderation-",
+        "omni-",
+        "whisper-",
+        "tts-",
+        "dall-e-",
+        "computer-use-",
+        "davinci-",
+        "babbage-",
+        "ft:",
+    ];
+    BEGINNINGS.iter().any(|start| model.starts_with(start))
 }
 
 #[cfg(test)]

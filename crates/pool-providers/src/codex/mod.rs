@@ -36,7 +36,9 @@ use http::{HeaderMap, StatusCode};
 use pool_core::quota::QuotaWindow;
 use pool_core::standing::Standing;
 use pool_core::{Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, UnixMs};
+use serde_json::json;
 
+use crate::alias::Listing;
 use crate::provider::{FileContent, FileFault, Login, Probed, Provider, Refreshed};
 use crate::reply::{Failure, Reader, Reply};
 use crate::request::{Bases, Body, Call, Head, Outbound, Serving};
@@ -123,6 +125,19 @@ impl Provider for Codex {
         demand::of(route, head, body)
     }
 
+    fn families(&self, model: &str) -> Vec<String> {
+        vec![quota::model_family(model)]
+    }
+
+    fn is_own_model(&self, model: &str) -> bool {
+        demand::is_own_model(model)
+    }
+
+    fn listing(&self, route: &Route) -> Option<Listing> {
+        let entry = |name: &str| json!({"id": name, "object": "model", "created": 0, "owned_by": "codex-pool"});
+        (routes::about(route) == "models").then_some(Listing { list: "data", entry })
+    }
+
     fn outbound(
         &self,
         _route: &Route,
@@ -177,8 +192,8 @@ impl Provider for Codex {
         failure::event(route, failure, now)
     }
 
-    fn keep_alive(&self, route: &Route) -> Option<&'static [u8]> {
-        events::keep_alive(route)
+    fn keep_alive(&self, route: &Route, client: Client) -> Option<&'static [u8]> {
+        events::keep_alive(route, client)
     }
 
     fn answer(&self, route: &Route, head: &Head<'_>, body: &[u8], standing: &Standing, now: UnixMs) -> Reply {

@@ -32,9 +32,11 @@ use pool_core::standing::Standing;
 use pool_core::{
     Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, QuotaWindow, Secret, UnixMs,
 };
+use serde_json::json;
 
 pub use auth::OauthClient;
 
+use crate::alias::Listing;
 use crate::provider::{FileContent, FileFault, Login, Probed, Provider, Refreshed};
 use crate::reply::{Failure, Reader, Reply};
 use crate::request::{Bases, Body, Call, Head, Outbound, Serving};
@@ -131,16 +133,30 @@ impl Provider for Gemini {
         demand::demand(route, head, body)
     }
 
+    fn families(&self, model: &str) -> Vec<String> {
+        vec![quota::family(model)]
+    }
+
+    fn is_own_model(&self, model: &str) -> bool {
+        ["gemini-", "gemma-", "imagen-", "veo-", "learnlm-"].iter().any(|start| model.starts_with(start))
+    }
+
+    fn listing(&self, route: &Route) -> Option<Listing> {
+        let entry = |name: &str| {
+            json!({"name": format!("models/{name}"), "displayName": name,
+                "supportedGenerationMethods": ["generateContent", "countTokens"]})
+        };
+        matches!(route.id, "gemini models" | "gemini models v1").then_some(Listing { list: "models", entry })
+    }
+
     fn outbound(
         &self,
         route: &Route,
         head: &Head<'_>,
         body: &Body,
-        // Nothing is left behind after a move: a foreign thought signature or cached content is refused by Google, and the
-        // client has to see that.
         serving: &Serving<'_>,
     ) -> Result<Outbound, Failure> {
-        outbound::outbound(route, head, body, serving.account.kind, serving.credentials, serving.bases)
+        outbound::outbound(route, head, body, serving)
     }
 
     /// Google tells quotas in error bodies only.
@@ -188,7 +204,7 @@ impl Provider for Gemini {
 
     /// An empty line: no event to Gemini CLI (both readers) and the SDKs, which fail on an SSE comment or would show an empty
     /// answer (measured on Gemini CLI 0.61.0).
-    fn keep_alive(&self, route: &Route) -> Option<&'static [u8]> {
+    fn keep_alive(&self, route: &Route, _client: Client) -> Option<&'static [u8]> {
         is_stream(route).then_some(b"\r\n")
     }
 

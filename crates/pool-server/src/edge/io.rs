@@ -25,6 +25,8 @@ pub struct Phase(Arc<Counts>);
 struct Counts {
     begun: AtomicUsize,
     ended: AtomicUsize,
+    /// Heads of which bytes have come.
+    heads: AtomicUsize,
 }
 
 /// A request under way, until dropped.
@@ -43,6 +45,28 @@ impl Phase {
 
     fn is_busy(&self) -> bool {
         self.begun() != self.0.ended.load(Ordering::Relaxed)
+    }
+
+    fn head_came(&self) {
+        self.0.heads.store(self.begun() + 1, Ordering::Relaxed);
+    }
+
+    /// Neither a request nor the head of one is under way.
+    fn is_quiet(&self) -> bool {
+        !self.is_busy() && self.0.heads.load(Ordering::Relaxed) <= self.begun()
+    }
+
+    /// Resolves when nothing has come for `time` and nothing is under way.
+    pub async fn quiet(&self, time: Duration) {
+        let mut before = None;
+        loop {
+            let now = self.is_quiet().then(|| self.begun());
+            if now.is_some() && now == before {
+                return;
+            }
+            before = now;
+            tokio::time::sleep(time).await;
+        }
     }
 }
 
@@ -139,6 +163,7 @@ impl AsyncRead for Guarded {
             // The first bytes of a head start its time; more of them do not start it anew.
             Poll::Ready(_) if this.head_begun_after != Some(begun) => {
                 this.head_begun_after = Some(begun);
+                this.phase.head_came();
                 this.reading.disarm();
             }
             Poll::Ready(_) => {}

@@ -20,6 +20,8 @@ use super::answer::{Answer, Broken};
 use super::body::OutBody;
 use super::deliver;
 use super::delivery::{Delivery, Unfit};
+use super::listing::Lister;
+use super::menu;
 use super::meter::Meter;
 use super::miss::{Miss, MissKind};
 use super::path::{self, Errand};
@@ -111,7 +113,13 @@ pub async fn send(
     let app = &errand.app;
     let provider = path::provider(&app.registry, errand.route).map_err(Miss::unfit)?;
     let seen = &errand.received.seen;
-    let serving = Serving { account: &lease.account, credentials: &lease.credentials, bases: &app.config.bases, carry };
+    let serving = Serving {
+        account: &lease.account,
+        credentials: &lease.credentials,
+        bases: &app.config.bases,
+        carry,
+        model: errand.menu.model(),
+    };
     let outbound = provider.outbound(errand.route, &head(&errand.parts), seen, &serving).map_err(Miss::unfit)?;
     let wrap = outbound.wrap;
     let request = build(errand, outbound).map_err(Miss::unfit)?;
@@ -151,7 +159,7 @@ fn build(errand: &Errand, outbound: Outbound) -> Result<Request<OutBody>, Failur
     } else {
         let bad = |status, message: &str| Failure::BadRequest { status, message: message.into() };
         if compressed && !received.seen.whole {
-            let message = "this body is too large to be decoded for an account that takes no compressed bodies";
+            let message = "this body is too large to be decoded, as its account or the alias of its model asks";
             return Err(bad(StatusCode::PAYLOAD_TOO_LARGE, message));
         }
         let edits = outbound.edits.iter().map(|edit| (edit.range.clone(), &edit.with[..]));
@@ -197,7 +205,13 @@ async fn hold(
     if head.is_plain_stream() {
         early.send_replace(Some(head.without_account()));
     }
-    let answer = Answer::new(body, tap, wrap, stream, app.config.timeouts.upstream_idle);
+    let mut answer = Answer::new(body, tap, wrap, stream, app.config.timeouts.upstream_idle);
+    if let Some(listing) = provider.listing(errand.route)
+        && is_first_page(errand)
+        && answer.add_to_list(Lister::new(&listing, &menu::to_list(app, provider)))
+    {
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
     let mut delivery = Delivery::new(answer, Meter::new(errand, lease, status, attempts_before + 1));
     if let Err(unfit) = delivery.hold(HOLD_CAP).await {
         delivery.discard();
@@ -209,6 +223,12 @@ async fn hold(
     }
     app.pool.apply(Event::Served { id: lease.account.id.clone(), families: errand.demand.families.clone() });
     Ok(Opened { head, delivery })
+}
+
+/// Is it the beginning of a list that is asked for? What goes on from somewhere has had the aliases before.
+fn is_first_page(errand: &Errand) -> bool {
+    let head = head(&errand.parts);
+    ["after_id", "before_id", "after", "pageToken"].into_iter().all(|key| head.query_value(key).is_none())
 }
 
 /// An error head: reads the beginning of its body and judges. What is the client's own is opened for delivery, verbatim.

@@ -26,6 +26,8 @@ pub struct Meter {
     /// The provider told of a failure inside the answer.
     failed: bool,
     account: AccountId,
+    /// What the client called the model.
+    alias: Option<String>,
     record: UsageRecord,
     started: Instant,
     first_byte: Option<Duration>,
@@ -58,6 +60,7 @@ impl Meter {
             light: errand.demand.light,
             failed: false,
             account: lease.account.id.clone(),
+            alias: errand.menu.alias().map(str::to_owned),
             record,
             started: errand.started,
             first_byte: None,
@@ -86,11 +89,7 @@ impl Meter {
     }
 
     pub fn end(&mut self, answer: &Answer, broken: Option<&Broken>) {
-        let ending = match broken {
-            None if self.failed || self.record.status >= 400 => Ending::Failed,
-            None if answer.tap.stage() == Stage::Ended => Ending::Complete,
-            _ => Ending::Incomplete,
-        };
+        let ending = self.ending(answer.tap.stage(), if broken.is_some() { Stop::Broken } else { Stop::End });
         if let Some(broken) = broken {
             tracing::warn!(request = self.record.request_id, account = %self.account, %broken, "an answer broke off");
         }
@@ -98,7 +97,11 @@ impl Meter {
     }
 
     pub fn abort(&mut self, answer: &Answer) {
-        self.close(answer, Ending::Aborted);
+        self.close(answer, self.ending(answer.tap.stage(), Stop::ClientLeft));
+    }
+
+    fn ending(&self, stage: Stage, stop: Stop) -> Ending {
+        ending(self.failed || self.record.status >= 400, stage, stop)
     }
 
     /// Gives the account back and records nothing.
@@ -119,15 +122,54 @@ impl Meter {
         self.record.total_ms = millis(total);
         tracing::info!(
             request = self.record.request_id, provider = self.record.provider, account = %lease.account.name,
-            model = self.record.model, status = self.record.status, ending = ?ending, tokens = self.record.tokens.map(|tokens| tokens.total()),
+            model = self.record.model, asked = self.alias, status = self.record.status, ending = ?ending, tokens = self.record.tokens.map(|tokens| tokens.total()),
             attempts = self.record.attempts, ms = self.record.total_ms, "served"
         );
         if !self.light {
-            self.app.ledger.record(self.record.clone());
+            self.app.keep(self.record.clone());
         }
+    }
+}
+
+/// How a delivery stopped.
+#[derive(Clone, Copy, Debug)]
+enum Stop {
+    /// There was no more.
+    End,
+    Broken,
+    ClientLeft,
+}
+
+fn ending(failed: bool, stage: Stage, stop: Stop) -> Ending {
+    match (stop, stage) {
+        (Stop::End, _) if failed => Ending::Failed,
+        // Codex leaves as soon as it has the terminal event, and does not wait for the end of the stream.
+        (Stop::End | Stop::ClientLeft, Stage::Ended) if !failed => Ending::Complete,
+        (Stop::End | Stop::Broken, _) => Ending::Incomplete,
+        (Stop::ClientLeft, _) => Ending::Aborted,
     }
 }
 
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_was_told_to_its_end_is_complete_whoever_leaves_first() {
+        for (failed, stage, stop, expected) in [
+            (false, Stage::Ended, Stop::End, Ending::Complete),
+            (false, Stage::Ended, Stop::ClientLeft, Ending::Complete),
+            (false, Stage::Meaningful, Stop::End, Ending::Incomplete),
+            (false, Stage::Meaningful, Stop::ClientLeft, Ending::Aborted),
+            (false, Stage::Ended, Stop::Broken, Ending::Incomplete),
+            (true, Stage::Ended, Stop::End, Ending::Failed),
+            (true, Stage::Ended, Stop::ClientLeft, Ending::Aborted),
+        ] {
+            assert_eq!(ending(failed, stage, stop), expected, "{failed} {stage:?} {stop:?}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use pool_core::pool::Event;
 use pool_core::retry::Trail;
 use pool_core::standing::{Refusal, RefusalWhy};
-use pool_core::verdict::Verdict;
+use pool_core::verdict::{Fault, Verdict};
 use pool_core::{AccountId, Ask, Demand, SessionKey, UnixMs};
 use pool_providers::reply::{Failure, Reply};
 use pool_providers::request::{Carry, Head};
@@ -21,12 +21,14 @@ use tokio::sync::watch;
 
 use super::attempt::{self, Opened};
 use super::deliver::{self, ReplyBody};
+use super::menu::Menu;
 use super::miss::Miss;
 use super::receive::{self, Received};
 use crate::admit::Caller;
 use crate::app::{App, Counted};
 use crate::clock;
 use crate::pool::Lease;
+use crate::pool::line::PATIENCE;
 
 /// A request in hand.
 #[derive(Debug)]
@@ -35,7 +37,9 @@ pub struct Errand {
     pub route: &'static Route,
     pub parts: Arc<http::request::Parts>,
     pub received: Received,
+    /// With the model that it may be served with now.
     pub demand: Demand,
+    pub menu: Menu,
     pub session: Option<SessionKey>,
     /// Told to the client as `x-pool-request`.
     pub id: String,
@@ -74,27 +78,37 @@ impl Errand {
         demand.light |= route.kind == Kind::Relay { light: true };
         let session = demand.session.as_deref().map(|id| SessionKey::new(demand.provider, &caller.name, id));
         let under_way = Arc::new(app.in_flight.enter());
-        Ok(Self { app, route, parts, received, demand, session, id: request_id(), arrived, started, under_way })
+        let (menu, demand) = Menu::new(&app, provider, demand);
+        Ok(Self { app, route, parts, received, demand, menu, session, id: request_id(), arrived, started, under_way })
     }
 
     /// Runs the request to the point where its answer can go out. `early` learns of a successful head that waits for its first
     /// meaningful event.
-    pub async fn run(self, early: watch::Sender<Option<deliver::Head>>) -> Result<Opened, Box<GaveUp>> {
+    pub async fn run(mut self, early: watch::Sender<Option<deliver::Head>>) -> Result<Opened, Box<GaveUp>> {
         let mut trail = Trail::default();
         let mut last: Option<Miss> = None;
         // Accounts that refused, and accounts that failed in passing and may be asked once more.
         let (mut refused, mut stumbled) = (Vec::new(), Vec::<AccountId>::new());
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         self.app.pool.count_request(self.demand.provider);
         loop {
             let tried: Vec<AccountId> = refused.iter().chain(&stumbled).cloned().collect();
-            let mut lease = match self.app.pool.lease(&Ask::new(&self.demand, self.session).after(&tried)) {
+            let ask = Ask::new(&self.demand, self.session).after(&tried);
+            let mut lease = match self.app.pool.lease_by(&ask, self.menu.patience(deadline)).await {
                 Ok(lease) => lease,
                 Err(_) if !stumbled.is_empty() => {
                     tokio::time::sleep(PAUSE * trail.transient.clamp(1, 8)).await;
                     stumbled.clear();
                     continue;
                 }
-                Err(refusal) => return Err(self.give_up(Some(*refusal), last, &trail)),
+                Err(refusal) => match self.menu.refused(*refusal) {
+                    Ok(demand) => {
+                        self.demand = demand;
+                        refused.clear();
+                        continue;
+                    }
+                    Err(refusal) => return Err(self.give_up(Some(refusal), last, &trail)),
+                },
             };
             let miss = match self.try_on(&mut lease, &mut trail, &early).await {
                 Ok(opened) => return Ok(opened),
@@ -105,13 +119,20 @@ impl Errand {
             let transient = miss.judgement.is_transient();
             last = Some(miss);
             let exhausted = transient && trail.transient >= self.app.config.max_attempts;
-            if exhausted
+            // The trouble of one model is not the next one's.
+            let of_model = last.as_ref().is_some_and(|miss| miss.judgement.fault == Fault::Model);
+            let next = if exhausted && of_model { self.menu.step() } else { None };
+            if (exhausted && next.is_none())
                 || !self.received.can_be_sent()
                 || (transient && !self.app.pool.may_retry(self.demand.provider))
             {
                 return Err(self.give_up(None, last, &trail));
             }
-            if transient { stumbled.push(account) } else { refused.push(account) }
+            match next {
+                Some(demand) => (self.demand, refused, stumbled) = (demand, Vec::new(), Vec::new()),
+                None if transient => stumbled.push(account),
+                None => refused.push(account),
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod clients;
+pub mod process;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,6 +52,10 @@ impl Rig {
         let fake = FakeUpstream::start(world).await.expect("the fake starts");
         prepare(&fake);
         let pool = TestPool::of(&fake).expect("a temporary pool");
+        Self::serve(fake, pool, change).await
+    }
+
+    async fn serve(fake: FakeUpstream, pool: TestPool, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
             pool_dir: pool.pool(),
@@ -63,9 +68,10 @@ impl Rig {
         let server = Server::start(config, Registry::new(client)).await.expect("the server starts");
         let (addr, app) = (server.address().expect("bound"), server.app().clone());
         let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(server.run(async move {
+        let order = async move {
             let _ = stopped.await;
-        }));
+        };
+        let running = tokio::spawn(server.run(order, std::future::pending()));
         Self { fake, pool, app, addr, stop: Some(stop), running: Some(running) }
     }
 
@@ -75,6 +81,14 @@ impl Rig {
             self.app.pool.read(|pool, _| pool.slots().all(|slot| !self.app.keeper.prober.is_checking(&slot.account.id)))
         })
         .await;
+    }
+
+    /// The server is stopped and another one started on the same folder.
+    pub async fn restarted(self) -> Self {
+        let (fake, pool) = self.stop().await;
+        let rig = Self::serve(fake, pool, |_| {}).await;
+        rig.settled().await;
+        rig
     }
 
     pub async fn stop(mut self) -> (FakeUpstream, TestPool) {

@@ -18,7 +18,7 @@ use sqlx::SqlitePool;
 use tokio::sync::{mpsc, watch};
 
 pub use file::OpenError;
-pub use read::{AccountTotals, ReadError};
+pub use read::{AccountTotals, ReadError, Use};
 pub use write::Writer;
 
 /// Bounds of the ledger. The defaults are right for everything but tests.

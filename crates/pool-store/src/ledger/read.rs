@@ -30,7 +30,47 @@ pub struct AccountTotals {
     pub tokens: TokenCounts,
 }
 
+/// What one request used, as far as its answer told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// When it came.
+    pub at: UnixMs,
+    pub provider: String,
+    pub account: AccountId,
+    pub model: Option<String>,
+    pub session: Option<String>,
+    pub status: u16,
+    /// `None`: the answer did not tell.
+    pub tokens: Option<TokenCounts>,
+    pub total_ms: u64,
+}
+
 impl Ledger {
+    /// What was served since a time, in the order of arrival; the latest `most` of it.
+    pub async fn served_since(&self, since: UnixMs, most: u32) -> Result<Vec<Use>, ReadError> {
+        const SERVED: &str = "SELECT * FROM usage_records WHERE at_ms >= $1 AND status < 400 \
+             ORDER BY at_ms DESC, request_id DESC LIMIT $2";
+        let rows = sqlx::query(SERVED).bind(since.0).bind(i64::from(most)).fetch_all(&self.shared.pool).await?;
+        rows.iter().rev().map(|row| Ok(used(row)?)).collect()
+    }
+
+    /// Hands out what each request since a time has used, oldest first.
+    pub async fn each_since(&self, since: UnixMs, mut take: impl FnMut(Use)) -> Result<(), ReadError> {
+        const PAGE: i64 = if cfg!(test) { 2 } else { 10_000 };
+        const USES: &str = "SELECT * FROM usage_records \
+             WHERE at_ms >= $1 AND (at_ms, request_id) > ($1, $2) ORDER BY at_ms, request_id LIMIT $3";
+        let mut from = (since.0, String::new());
+        loop {
+            let query = sqlx::query(USES).bind(from.0).bind(&from.1).bind(PAGE);
+            let rows = query.fetch_all(&self.shared.pool).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            from = (last.try_get("at_ms")?, last.try_get("request_id")?);
+            for row in &rows {
+                take(used(row)?);
+            }
+        }
+    }
+
     /// Totals of the records since a time, one entry an account, the busiest first.
     pub async fn totals_since(&self, since: UnixMs) -> Result<Vec<AccountTotals>, ReadError> {
         const TOTALS: &str = "SELECT account, MAX(provider) AS provider, COUNT(*) AS requests, \
@@ -53,20 +93,38 @@ impl Ledger {
     }
 }
 
+fn used(row: &SqliteRow) -> Result<Use, sqlx::Error> {
+    let told = row.try_get::<Option<i64>, _>("input")?.is_some();
+    Ok(Use {
+        at: UnixMs(row.try_get("at_ms")?),
+        provider: row.try_get("provider")?,
+        account: AccountId(row.try_get::<String, _>("account")?.into()),
+        model: row.try_get("model")?,
+        session: row.try_get("session")?,
+        status: u16::try_from(row.try_get::<i64, _>("status")?).unwrap_or(0),
+        tokens: told.then(|| tokens(row)).transpose()?,
+        total_ms: column(row, "total_ms")?,
+    })
+}
+
+fn tokens(row: &SqliteRow) -> Result<TokenCounts, sqlx::Error> {
+    Ok(TokenCounts {
+        input: column(row, "input")?,
+        cache_read: column(row, "cache_read")?,
+        cache_write_5m: column(row, "cache_write_5m")?,
+        cache_write_1h: column(row, "cache_write_1h")?,
+        output: column(row, "output")?,
+        reasoning: column(row, "reasoning")?,
+    })
+}
+
 fn totals(row: &SqliteRow) -> Result<AccountTotals, sqlx::Error> {
     Ok(AccountTotals {
         account: AccountId(row.try_get::<String, _>("account")?.into()),
         provider: row.try_get("provider")?,
         requests: column(row, "requests")?,
         untold: column(row, "untold")?,
-        tokens: TokenCounts {
-            input: column(row, "input")?,
-            cache_read: column(row, "cache_read")?,
-            cache_write_5m: column(row, "cache_write_5m")?,
-            cache_write_1h: column(row, "cache_write_1h")?,
-            output: column(row, "output")?,
-            reasoning: column(row, "reasoning")?,
-        },
+        tokens: tokens(row)?,
     })
 }
 

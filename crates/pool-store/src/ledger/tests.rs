@@ -42,6 +42,29 @@ async fn start(path: &Path, options: Options) -> (Ledger, JoinHandle<()>) {
     (opened.ledger, tokio::spawn(opened.writer.run()))
 }
 
+#[tokio::test]
+async fn what_each_request_used_is_handed_out_once_whatever_the_pages() {
+    let folder = TempDir::new().expect("a folder");
+    let (ledger, _) = start(&folder.path().join("proxy.db"), quick()).await;
+    let mut untold = record("r6", "acme-2", 300);
+    (untold.tokens, untold.status) = (None, 500);
+    // More than a page at one moment.
+    let same = ["r2", "r3", "r4", "r5"].map(|id| record(id, "acme-1", 200));
+    for record in [record("r1", "acme-1", 100), record("r7", "acme-1", 199), untold].into_iter().chain(same) {
+        assert!(ledger.record(record));
+    }
+    until("written", || ledger.health().queued == 0).await;
+    for (since, count) in [(0, 7), (200, 5), (201, 1), (301, 0)] {
+        let mut uses = Vec::new();
+        ledger.each_since(UnixMs(since), |one| uses.push(one)).await.expect("reads");
+        assert_eq!(uses.len(), count, "{since}");
+        assert!(uses.is_sorted_by_key(|one| one.at));
+        if let Some(last) = uses.last() {
+            assert_eq!((&*last.account.0, last.status, last.tokens), ("acme-2", 500, None));
+        }
+    }
+}
+
 /// Waits until `done`; the test hangs no longer than this.
 async fn until(what: &str, mut done: impl FnMut() -> bool) {
     for _ in 0..1000 {
@@ -247,4 +270,22 @@ async fn a_killed_process_loses_nothing_that_it_told() {
         assert!(opened.ledger.count().await.expect("counts") >= told, "round {round}: {told} were told");
     }
     assert!(told > 0, "the child wrote something");
+}
+
+#[tokio::test]
+async fn what_was_served_is_read_in_the_order_of_arrival() {
+    let folder = TempDir::new().expect("a folder");
+    let (ledger, writer) = start(&folder.path().join("l.db"), quick()).await;
+    let untold = UsageRecord { tokens: None, session: None, ..record("c", "a2", 30) };
+    let refused = UsageRecord { status: 429, ..record("d", "a2", 40) };
+    for record in [record("b", "a1", 20), record("a", "a1", 10), untold, refused] {
+        assert!(ledger.record(record));
+    }
+    until("written", || ledger.health().written == 4).await;
+    let served = ledger.served_since(UnixMs(10), 2).await.expect("records");
+    let told: Vec<_> = served.iter().map(|one| (one.at.0, one.tokens.map(|tokens| tokens.total()))).collect();
+    assert_eq!(told, [(20, Some(13)), (30, None)]);
+    assert_eq!((served[0].session.as_deref(), served[1].session.as_deref()), (Some("abc"), None));
+    assert_eq!(ledger.close(DEADLINE).await, 0);
+    writer.await.expect("ends");
 }

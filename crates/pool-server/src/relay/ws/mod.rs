@@ -2,7 +2,8 @@
 //!
 //! - [`open`]: the client's handshake, answered once an account's own has succeeded; else 426, upon which clients fall back
 //!   to HTTP.
-//! - [`talk`]: messages both ways, turn by turn, as the provider's [`SocketTurns`] understand them.
+//! - [`talk`]: messages both ways, turn by turn, as the provider's [`SocketTurns`] understand them; [`queue`]: those that wait.
+//! - [`reach`], [`seek`]: where sockets can be had, and which account one is opened on.
 //! - [`moves`]: which account serves a turn, and what becomes of one that fails.
 //! - [`turn`]: a turn under way: its slot, its tries, its record.
 //! - [`handshake`], [`link`]: RFC 6455, as far as the library leaves it to us.
@@ -14,13 +15,19 @@
 
 mod handshake;
 mod link;
+mod miss;
 mod moves;
 mod open;
+mod queue;
+mod reach;
+mod seek;
 mod talk;
 mod turn;
 
 use std::future::Future;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,6 +41,8 @@ pub struct Sockets {
     stop: CancellationToken,
     /// They end now.
     cut: CancellationToken,
+    /// Where new ones can be had.
+    reach: Arc<Mutex<reach::Reach>>,
 }
 
 impl Sockets {

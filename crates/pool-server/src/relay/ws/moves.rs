@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::link::Over;
-use super::open::Miss;
+use super::miss::Miss;
+use super::open::REFUSALS;
+use super::seek::NoLease;
 use super::talk::{End, Talk, listening};
 use super::turn::Turn;
 use crate::clock;
@@ -28,15 +30,24 @@ impl Talk {
     pub(super) async fn place(&mut self, mut turn: Turn, create: Utf8Bytes) -> Result<(), End> {
         let app = self.ground.app.clone();
         loop {
-            let lease = match app.pool.lease(&Ask::new(&turn.demand, Some(turn.session)).after(&turn.tried())) {
+            let open = Some(&self.leg.account).filter(|open| turn.left.as_ref() != Some(open));
+            let tried = turn.tried();
+            let ask = Ask::new(&turn.demand, Some(turn.session)).after(&tried);
+            let leasing = self.ground.lease(&ask, open, turn.patience());
+            let lease = match listening(&mut self.client, &mut self.queue, leasing).await? {
                 Ok(lease) => lease,
-                Err(_) if !turn.stands_alone() => return self.start_over(&turn).await,
-                Err(_) if turn.forgive() => {
+                Err(NoLease::OverHttp) if turn.stands_alone() => return self.over_http(&turn).await,
+                Err(NoLease::OverHttp) => return self.start_over(&turn).await,
+                Err(NoLease::Refused(_)) if turn.stands_alone() && turn.forgive() => {
                     let pause = tokio::time::sleep(PAUSE * turn.trail.transient.clamp(1, 8));
                     listening(&mut self.client, &mut self.queue, pause).await?;
                     continue;
                 }
-                Err(refusal) => return self.refuse(Failure::Refused(*refusal)).await,
+                Err(NoLease::Refused(refusal)) => match turn.refused(*refusal) {
+                    Ok(()) => continue,
+                    Err(_) if !turn.stands_alone() => return self.start_over(&turn).await,
+                    Err(refusal) => return self.refuse(Failure::Refused(refusal)).await,
+                },
             };
             let here = lease.account.id == self.leg.account && !turn.has_left(&lease);
             if !here && !turn.stands_alone() {
@@ -48,7 +59,12 @@ impl Talk {
             }
             match self.reconnect(&mut turn).await? {
                 Ok(()) => return self.send_turn(turn, create).await,
-                Err(miss) if miss.judgement.verdict == Verdict::Fatal => return Err(over_http(&miss)),
+                Err(miss) if turn.lease.as_ref().is_none_or(|lease| miss.ends_the_search(lease)) => {
+                    return self.over_http(&turn).await;
+                }
+                Err(miss) if miss.has_no_sockets() && turn.trail.attempts.len() >= REFUSALS => {
+                    return self.over_http(&turn).await;
+                }
                 Err(miss) if turn.failed(&app, &miss.judgement) => {}
                 Err(miss) => return self.refuse(down(&miss)).await,
             }
@@ -76,19 +92,19 @@ impl Talk {
     /// Sends what began the turn, as its account may have it.
     async fn send_turn(&mut self, turn: Turn, create: Utf8Bytes) -> Result<(), End> {
         let Some(lease) = &turn.lease else { return Ok(()) };
-        let message = self.fitted(create, lease, turn.carry);
+        let message = self.fitted(create, lease, turn.carry, turn.menu.model());
         self.turns.begin(&lease.account, &turn.demand, clock::now());
         self.progress = Instant::now();
         self.turn = Some(turn);
         self.send_up(Message::Text(message)).await
     }
 
-    /// The message without what only another account understands.
-    fn fitted(&self, create: Utf8Bytes, lease: &Lease, carry: Carry) -> Utf8Bytes {
+    /// The message without what only another account understands, and with the name of the model that it gets.
+    fn fitted(&self, create: Utf8Bytes, lease: &Lease, carry: Carry, model: Option<&str>) -> Utf8Bytes {
         let ground = &self.ground;
         let body = Body { bytes: create.clone().into(), whole: true };
         let bases = &ground.app.config.bases;
-        let serving = Serving { account: &lease.account, credentials: &lease.credentials, bases, carry };
+        let serving = Serving { account: &lease.account, credentials: &lease.credentials, bases, carry, model };
         let edits = provider(&ground.app.registry, ground.route)
             .and_then(|provider| provider.outbound(ground.route, &head(&ground.parts), &body, &serving))
             .map(|outbound| outbound.edits)
@@ -140,7 +156,9 @@ impl Talk {
         };
         match self.reconnect(&mut turn).await? {
             Ok(()) => self.send_turn(turn, create).await,
-            Err(miss) if miss.judgement.verdict == Verdict::Fatal => Err(over_http(&miss)),
+            Err(miss) if turn.lease.as_ref().is_none_or(|lease| miss.ends_the_search(lease)) => {
+                self.over_http(&turn).await
+            }
             Err(miss) => self.elsewhere(turn, miss, None).await,
         }
     }
@@ -187,6 +205,11 @@ impl Talk {
         self.say(words).await
     }
 
+    /// There is no socket to be had for the turn. The client connects anew, and is told to use HTTP.
+    async fn over_http(&mut self, turn: &Turn) -> Result<(), End> {
+        self.start_over(turn).await
+    }
+
     async fn refuse(&mut self, failure: Failure) -> Result<(), End> {
         let why = if let Failure::Refused(refusal) = &failure { Some(&refusal.why) } else { None };
         tracing::warn!(request = self.ground.id, turn = self.count, ?why, "no account could serve a turn");
@@ -202,11 +225,6 @@ impl Talk {
             None => Ok(()),
         }
     }
-}
-
-/// There is no socket to be had for the turn. Closed, the client tries again, and is told to use HTTP.
-fn over_http(miss: &Miss) -> End {
-    End::Upstream(Over::Broke(miss.judgement.reason.clone()))
 }
 
 fn down(miss: &Miss) -> Failure {

@@ -9,8 +9,8 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use pool_core::pool::Event;
 use pool_core::retry::Trail;
-use pool_core::verdict::{Cause, Fault, Until, Verdict};
-use pool_core::{AccountId, Ask, Demand, Judgement, Scope, SessionKey};
+use pool_core::verdict::Verdict;
+use pool_core::{AccountId, Ask, Demand, Judgement, SessionKey};
 use pool_providers::reply::{Failure, Reply};
 use pool_providers::request::{Body, Carry, Serving};
 use pool_providers::routes::Route;
@@ -20,6 +20,9 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::handshake;
 use super::link::Link;
+use super::miss::{Miss, Socket};
+use super::reach::Refusal;
+use super::seek::{Asking, NoLease};
 use super::talk::Talk;
 use crate::admit::Caller;
 use crate::app::App;
@@ -27,12 +30,15 @@ use crate::clock;
 use crate::pool::Lease;
 use crate::relay::body::OutBody;
 use crate::relay::deliver::{self, ReplyBody};
+use crate::relay::menu::Menu;
 use crate::relay::path::{self, head, provider};
 use crate::relay::{attempt, headers};
 use crate::upstream::UpstreamError;
 
 /// So many handshakes upstream that take as long as they may still fit into the client's own.
 const HANDSHAKES: u32 = 2;
+/// So many accounts without sockets, and the next is taken to have none either.
+pub const REFUSALS: usize = 3;
 /// What is read of a refusal before it is judged.
 const REFUSAL_CAP: usize = 64 << 10;
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
@@ -60,32 +66,6 @@ pub struct Leg {
     pub opened: Instant,
     /// Turns that came to their end on it.
     pub turns: u32,
-}
-
-/// Why an account's handshake came to nothing.
-#[derive(Debug)]
-pub struct Miss {
-    pub judgement: Judgement,
-    pub status: Option<StatusCode>,
-}
-
-impl Miss {
-    /// What a message has told.
-    pub fn of(judgement: Judgement, status: Option<u16>) -> Self {
-        Self { judgement, status: status.and_then(|status| StatusCode::from_u16(status).ok()) }
-    }
-
-    /// The connection itself failed.
-    pub fn broken(why: impl Into<String>) -> Self {
-        let judgement =
-            Judgement::elsewhere(Fault::Provider, why).cooling(Scope::Account, Cause::UpstreamFailing, Until::BackOff);
-        Self { judgement, status: None }
-    }
-
-    /// It is not the account's doing that there is no socket here: HTTP may work all the same.
-    fn no_socket(why: impl Into<String>, status: Option<StatusCode>) -> Self {
-        Self { judgement: Judgement::fatal(why), status }
-    }
 }
 
 /// Answers a client's handshake.
@@ -159,8 +139,7 @@ impl Ground {
         sockets.clone().spawn(async move {
             match client.await {
                 Ok(upgraded) => {
-                    let cap = self.app.config.socket_message_cap;
-                    let client = Link::new(upgraded, Role::Server, cap).await;
+                    let client = Link::new(upgraded, Role::Server, &self.app.config).await;
                     Talk::new(self, turns, client, leg, sockets).run().await;
                 }
                 Err(error) => tracing::debug!(request = self.id, %error, "a client left during its handshake"),
@@ -173,6 +152,12 @@ impl Ground {
     pub fn demand(&self, message: &Bytes) -> Result<Demand, Failure> {
         let body = Body { bytes: message.clone(), whole: true };
         Ok(provider(&self.app.registry, self.route)?.demand(self.route, &head(&self.parts), &body))
+    }
+
+    /// The models that the turn which a message begins may be served with.
+    pub fn menu(&self, message: &Bytes) -> Result<(Menu, Demand), Failure> {
+        let demand = self.demand(message)?;
+        Ok(Menu::new(&self.app, provider(&self.app.registry, self.route)?, demand))
     }
 
     /// The conversation that a demand belongs to. A socket whose client names none is one of its own.
@@ -192,23 +177,32 @@ impl Ground {
     /// better.
     async fn choose(&self, demand: &Demand) -> Result<(Leg, HeaderMap), Option<Reply>> {
         let session = Some(self.session(demand));
-        let (mut trail, mut tried) = (Trail::default(), Vec::new());
+        let (mut trail, mut tried, mut refused) = (Trail::default(), Vec::new(), 0);
         self.app.pool.count_request(demand.provider);
         let patience = self.app.config.timeouts.handshake * HANDSHAKES;
+        // A busy account is waited for as long as a handshake takes that does not succeed.
+        let deadline = self.started + self.app.config.timeouts.handshake;
         loop {
-            let mut lease = self.app.pool.lease(&Ask::new(demand, session).after(&tried)).map_err(|refusal| {
-                let reply = self.failure(&Failure::Refused(*refusal));
-                // What is not certain may be better over HTTP, and is told there.
-                Some(reply).filter(|reply| reply.status.is_client_error())
+            let ask = Ask::new(demand, session).after(&tried);
+            let mut lease = self.lease(&ask, None, deadline).await.map_err(|none| match none {
+                NoLease::OverHttp => None,
+                NoLease::Refused(refusal) => {
+                    let reply = self.failure(&Failure::Refused(*refusal));
+                    // What is not certain may be better over HTTP, and is told there.
+                    Some(reply).filter(|reply| reply.status.is_client_error())
+                }
             })?;
             match self.connect(&mut lease, demand, &mut trail).await {
                 Ok(opened) => return Ok(opened),
-                Err(miss) if miss.judgement.verdict == Verdict::Fatal => return Err(None),
+                Err(miss) if miss.ends_the_search(&lease) => return Err(None),
                 Err(miss) => {
+                    refused += usize::from(miss.has_no_sockets());
                     let transient = miss.judgement.is_transient();
                     let exhausted = transient && trail.transient >= self.app.config.max_attempts;
                     let late = self.started.elapsed() >= patience;
-                    if late || exhausted || (transient && !self.app.pool.may_retry(demand.provider)) {
+                    let enough = late || exhausted || refused >= REFUSALS;
+                    if enough || (transient && !self.app.pool.may_retry(demand.provider)) {
+                        self.unpin(session);
                         return Err(None);
                     }
                     tried.push(lease.account.id.clone());
@@ -229,12 +223,15 @@ impl Ground {
         loop {
             let tried = match attempt::freshen(&self.app, lease).await {
                 Ok(()) => self.shake_hands(lease, demand).await,
-                Err(miss) => Err(Miss { judgement: miss.judgement, status: miss.status }),
+                Err(miss) => Err(Miss { judgement: miss.judgement, status: miss.status, socket: Socket::Beside }),
             };
             let miss = match tried {
                 Ok(opened) => return Ok(opened),
                 Err(miss) => miss,
             };
+            if let Socket::Refused(refusal) = miss.socket {
+                self.shut(lease, refusal);
+            }
             if miss.judgement.is_transient() {
                 // Sockets are in trouble, which says nothing of the account: over HTTP it is the first choice as ever.
                 self.note(lease, &miss, trail);
@@ -266,13 +263,14 @@ impl Ground {
 
     async fn shake_hands(&self, lease: &Lease, demand: &Demand) -> Result<(Leg, HeaderMap), Miss> {
         let app = &self.app;
-        let unfit = |failure: Failure| Miss::no_socket(format!("{failure:?}"), None);
+        let unfit = |failure: Failure| Miss::nowhere(format!("{failure:?}"));
         let provider = provider(&app.registry, self.route).map_err(unfit)?;
         let serving = Serving {
             account: &lease.account,
             credentials: &lease.credentials,
             bases: &app.config.bases,
             carry: Carry::All,
+            model: None,
         };
         let nothing = Body { bytes: Bytes::new(), whole: true };
         let outbound = provider.outbound(self.route, &head(&self.parts), &nothing, &serving).map_err(unfit)?;
@@ -284,10 +282,25 @@ impl Ground {
         let accept = handshake::ask(&mut fields);
         let mut request = Request::get(outbound.url)
             .body(OutBody::full(Bytes::new()))
-            .map_err(|error| Miss::no_socket(error.to_string(), None))?;
+            .map_err(|error| Miss::nowhere(error.to_string()))?;
         *request.headers_mut() = fields;
-        let limit = app.config.timeouts.handshake;
-        let mut response = app.upstream.send(request, limit).await.map_err(|error| unreachable(&error))?;
+        let base = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+        let asked = Instant::now();
+        let limit = self.reach().ask(&base, app.config.timeouts.handshake, asked);
+        let limit = limit.ok_or_else(|| Miss::nowhere("WebSocket handshakes get no answer there"))?;
+        let mut asking = Asking::new(self, base, asked);
+        let mut response = match app.upstream.send(request, limit).await {
+            Ok(response) => response,
+            Err(error @ UpstreamError::Timeout(_)) => {
+                asking.silent();
+                return Err(Miss::nowhere(error.to_string()));
+            }
+            Err(error) => {
+                asking.answered();
+                return Err(Miss::broken(error.to_string()));
+            }
+        };
+        asking.answered();
         let now = clock::now();
         let windows = provider.header_windows(&lease.account, demand, response.headers(), now);
         if !windows.is_empty() {
@@ -304,9 +317,10 @@ impl Ground {
             Ok(Err(error)) => return Err(Miss::broken(format!("the connection broke at the upgrade: {error}"))),
             Err(_) => return Err(Miss::broken("the upgrade did not come about in time")),
         };
+        self.reach().granted(&lease.account.id);
         let mut told = headers::for_client(std::mem::take(response.headers_mut()));
         provider.speak_of_pool(&mut told, &lease.account, &app.pool.standing(demand), now);
-        let link = Link::new(upgraded, Role::Client, app.config.socket_message_cap).await;
+        let link = Link::new(upgraded, Role::Client, &app.config).await;
         Ok((Leg { link, account: lease.account.id.clone(), opened: Instant::now(), turns: 0 }, told))
     }
 
@@ -316,13 +330,15 @@ impl Ground {
         let read = tokio::time::timeout(REFUSAL_PATIENCE, Limited::new(body, REFUSAL_CAP).collect()).await;
         let text = read.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
         if told.status.is_success() || is_about_sockets(told.status) {
-            return Miss::no_socket(format!("{}: no WebSocket here", told.status.as_u16()), Some(told.status));
+            let judgement = Judgement::fatal(format!("{}: no WebSocket here", told.status.as_u16()));
+            return Miss { judgement, status: Some(told.status), socket: Socket::Refused(Refusal::NoSockets) };
         }
         let judgement = match path::provider(&self.app.registry, self.route) {
             Ok(provider) => provider.judge(&lease.account, demand, told.status, &told.headers, &text, clock::now()),
             Err(_) => Judgement::fatal("no provider"),
         };
-        Miss { judgement, status: Some(told.status) }
+        let socket = if judgement.is_transient() { Socket::Refused(Refusal::Broken) } else { Socket::Beside };
+        Miss { judgement, status: Some(told.status), socket }
     }
 }
 
@@ -335,8 +351,4 @@ fn is_about_sockets(status: StatusCode) -> bool {
             | StatusCode::UPGRADE_REQUIRED
             | StatusCode::NOT_IMPLEMENTED
     )
-}
-
-fn unreachable(error: &UpstreamError) -> Miss {
-    Miss::broken(error.to_string())
 }

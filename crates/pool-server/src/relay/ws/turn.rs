@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use pool_core::pool::Event;
 use pool_core::retry::Trail;
+use pool_core::standing::Refusal;
 use pool_core::usage::{Ending, UsageRecord};
-use pool_core::verdict::Verdict;
+use pool_core::verdict::{Fault, Verdict};
 use pool_core::{AccountId, Demand, Judgement, SessionKey, UnixMs};
 use pool_providers::request::Carry;
 use pool_providers::socket::SocketTurns;
@@ -15,6 +16,8 @@ use super::open::Ground;
 use crate::app::{App, Counted};
 use crate::clock;
 use crate::pool::Lease;
+use crate::pool::line::PATIENCE;
+use crate::relay::menu::Menu;
 use crate::relay::receive::Held;
 
 /// What is kept back of an answer while its first meaningful message is awaited.
@@ -26,6 +29,7 @@ pub struct Turn {
     /// What began it, as long as it may have to be sent again. `None`: too large to be kept, or no longer needed.
     create: Option<(Utf8Bytes, Held)>,
     pub demand: Demand,
+    pub menu: Menu,
     pub session: SessionKey,
     /// The account that it is on, with its slot.
     pub lease: Option<Lease>,
@@ -54,12 +58,19 @@ pub struct Turn {
 }
 
 impl Turn {
-    pub fn new(app: &App, number: u32, create: &Utf8Bytes, demand: Demand, session: SessionKey) -> Self {
+    pub fn new(
+        app: &App,
+        number: u32,
+        create: &Utf8Bytes,
+        (menu, demand): (Menu, Demand),
+        session: SessionKey,
+    ) -> Self {
         let size = create.len();
         let held = (size <= app.config.replay_cap).then(|| app.replay.hold(size)).flatten();
         Self {
             create: held.map(|held| (create.clone(), held)),
             demand,
+            menu,
             session,
             lease: None,
             carry: Carry::All,
@@ -102,6 +113,18 @@ impl Turn {
         self.lease = Some(lease);
     }
 
+    /// Until when a busy account is waited for.
+    pub fn patience(&self) -> tokio::time::Instant {
+        self.menu.patience(tokio::time::Instant::from_std(self.started) + PATIENCE)
+    }
+
+    /// No account takes the turn as it is now: `Ok` if it may be another model's, see [`Menu::refused`].
+    pub fn refused(&mut self, refusal: Refusal) -> Result<(), Refusal> {
+        let demand = self.menu.refused(refusal)?;
+        self.ask_for(demand);
+        Ok(())
+    }
+
     /// The connection to this account is of no use any more.
     pub fn leave(&mut self, account: &AccountId) {
         self.left = Some(account.clone());
@@ -120,7 +143,20 @@ impl Turn {
             let id = lease.account.id.clone();
             if transient { self.stumbled.push(id) } else { self.refused.push(id) }
         }
-        !exhausted && (!transient || app.pool.may_retry(self.demand.provider))
+        // The trouble of one model is not the next one's.
+        let next = if exhausted && judgement.fault == Fault::Model { self.menu.step() } else { None };
+        let more = !exhausted || next.is_some();
+        if let Some(demand) = next {
+            self.ask_for(demand);
+        }
+        more && (!transient || app.pool.may_retry(self.demand.provider))
+    }
+
+    /// Another model: all accounts may be asked anew.
+    fn ask_for(&mut self, demand: Demand) {
+        self.demand = demand;
+        self.refused.clear();
+        self.stumbled.clear();
     }
 
     /// Those that failed in passing may be asked again. `false`: there are none.
@@ -198,11 +234,11 @@ impl Turn {
             total_ms: millis(total),
         };
         tracing::info!(
-            request = record.request_id, account = %lease.account.name, model = record.model, status, ending = ?ending,
+            request = record.request_id, account = %lease.account.name, model = record.model, asked = self.menu.alias(), status, ending = ?ending,
             tokens = record.tokens.map(|tokens| tokens.total()), attempts = record.attempts, ms = record.total_ms,
             "served a turn"
         );
-        ground.app.ledger.record(record);
+        ground.app.keep(record);
     }
 }
 

@@ -1,0 +1,178 @@
+//! What an account is worth to a conversation that may go anywhere: the arithmetic of the choice.
+//!
+//! `worth = weight × trust × pace × room × fit^c`
+//!
+//! - **pace**: the share left of the long window over the share of its time that is left. Above 1 quota will expire unused;
+//!   below 1 it must last. Relative, so that small accounts are drained as evenly as big ones: an account that is empty long before
+//!   its reset is missed when everybody works at once.
+//! - **room**: the share left of the short window. Even rooms mean that no account stops while others stand idle.
+//! - **fit**: the chance that one more conversation fits into what is left in units, beside the conversations that are
+//!   warm there. One that does not fit leaves its cache behind, and drags the others with it.
+//! - Both shares are taken after what warm conversations will still draw.
+//!
+//! How much fit counts depends on the pool's supply for a day over what was drawn in a day. With plenty, nothing is lost by quota
+//! that expires, and a move is all that can go wrong; when quota is scarce, waiting is dearer than moving.
+
+use crate::policy::{Part, Question, Score};
+use crate::pool::Slot;
+use crate::quota::{Level, QuotaWindow};
+use crate::sizes::{LONG, Size};
+use crate::time::{Span, UnixMs};
+use crate::verdict::Cause;
+
+/// The exponent of fit with plenty; when quota is scarce it is 0. (4: extra tokens were halved against 1.)
+const PLENTY_FIT: f64 = 4.0;
+/// With plenty no account draws more than this by its pace: an account whose week ends in minutes would be run over.
+const MOST_PACE: f64 = 8.0;
+/// Ease below which quota is scarce, and above which there is plenty; shares of demand.
+const SCARCE: f64 = 0.8;
+const PLENTY: f64 = 1.2;
+/// How far conversations stray from the mean draw, in means: their draws have a long tail.
+const SPREAD: f64 = 2.0;
+/// A normal deviate times this, as the exponent of a logistic curve, is the normal distribution to 1 %.
+const LOGISTIC: f64 = 1.7;
+/// Nobody has told: half, so that an unknown account neither attracts all conversations nor gets none.
+const UNKNOWN: f64 = 0.5;
+/// A reading as old as its window counts so much less.
+const STALE: f64 = 0.2;
+/// How far ahead supply and demand are compared: a day has its nights in it.
+const AHEAD: f64 = 86_400.0;
+/// The last minutes of a window count as this many seconds: readings are not so exact in time.
+const LAST: f64 = 600.0;
+/// After a failure an account's worth rises again over this time, from this share.
+const RAMP: Span = Span::from_mins(5);
+const RAMP_FROM: f64 = 0.1;
+
+/// A window as it counts here. Units are fresh input tokens, times seconds.
+#[derive(Clone, Copy, Debug)]
+struct View {
+    size: f64,
+    left: f64,
+    span: f64,
+    ends_in: f64,
+}
+
+impl View {
+    fn of(window: &QuotaWindow, slot: &Slot, now: UnixMs) -> Self {
+        let meter = slot.meters.iter().find(|meter| meter.is_of(window));
+        let size = meter.and_then(crate::sizes::Meter::size).unwrap_or(Size::unknown(window.span)).units;
+        let span = window.span.map_or(3600.0, seconds).max(1.0);
+        let left = match window.level(now) {
+            Level::Fresh => size,
+            Level::Known { used, age } => {
+                let doubt = 1.0 - STALE * (seconds(age) / span).min(1.0);
+                used.rest().get() * doubt * size - meter.map_or(0.0, |meter| meter.unread())
+            }
+        };
+        let reset = window.resets_at.filter(|reset| *reset > now);
+        // A window without a reset opens with its next use.
+        let ends_in = reset.map_or(span, |reset| seconds(reset.since(now)).min(span));
+        Self { size: size.max(1.0), left, span, ends_in }
+    }
+
+    /// What it can give within a time, its refills included.
+    fn within(&self, time: f64) -> f64 {
+        let left = self.left.max(0.0);
+        if self.ends_in >= time {
+            left * time / self.ends_in
+        } else {
+            left + self.size * (time - self.ends_in) / self.span
+        }
+    }
+}
+
+fn seconds(span: Span) -> f64 {
+    span.0 as f64 / 1000.0
+}
+
+/// The scarcest long window and the scarcest short one that limit a request.
+#[derive(Clone, Copy, Debug, Default)]
+struct Views {
+    long: Option<View>,
+    short: Option<View>,
+}
+
+impl Views {
+    fn of(slot: &Slot, question: &Question<'_>) -> Self {
+        let mut views = Self::default();
+        let families = &question.demand.families;
+        let limiting = |window: &&QuotaWindow| window.scope.touches(families) && window.is_believable(question.now);
+        for window in slot.windows.iter().filter(limiting) {
+            let view = View::of(window, slot, question.now);
+            let is_long = window.span.is_some_and(|span| span >= LONG);
+            let place = if is_long { &mut views.long } else { &mut views.short };
+            if place.is_none_or(|scarcest| view.left < scarcest.left) {
+                *place = Some(view);
+            }
+        }
+        views
+    }
+
+    fn supply(&self) -> Option<f64> {
+        let views = [self.long, self.short].into_iter().flatten();
+        views.map(|view| view.within(AHEAD)).min_by(f64::total_cmp)
+    }
+}
+
+/// What every candidate is worth, in their order.
+pub(crate) fn of(question: &Question<'_>) -> Vec<Score> {
+    let views: Vec<Views> = question.candidates.iter().map(|slot| Views::of(slot, question)).collect();
+    let ease = ease(&views, question);
+    let plenty = ((ease - SCARCE) / (PLENTY - SCARCE)).clamp(0.0, 1.0);
+    let score = |(slot, views): (&&Slot, &Views)| worth(slot, views, plenty, question);
+    question.candidates.iter().zip(&views).map(score).collect()
+}
+
+/// What the pool can give within a day over what is drawn in a day. Accounts that tell nothing, API keys say, have plenty.
+fn ease(views: &[Views], question: &Question<'_>) -> f64 {
+    let demand = question.outlook.demand(question.now) * AHEAD;
+    let supply: Option<f64> = views.iter().map(Views::supply).sum();
+    supply.map_or(f64::INFINITY, |supply| supply / demand.max(1.0))
+}
+
+fn worth(slot: &Slot, views: &Views, plenty: f64, question: &Question<'_>) -> Score {
+    let run = question.outlook.run.max(1.0);
+    // Requests without a conversation count as one each.
+    let live = f64::from(slot.live.max(slot.in_flight));
+    let taken = live * run;
+    let free = |view: View| view.left - taken;
+    let pace = views.long.map_or(1.0, |long| free(long) / long.size / (long.ends_in.max(LAST) / long.span));
+    let room = views.short.map_or(UNKNOWN, |short| free(short) / short.size);
+    let least = [views.long, views.short].into_iter().flatten().map(free).min_by(f64::total_cmp);
+    let fit = fit(least.unwrap_or(UNKNOWN * Size::unknown(None).units - taken), live, run);
+    let trust = trust(slot, question.now);
+    let weight = slot.account.settings.weight.get();
+    let value = match least {
+        // What is overdrawn: the less so the better, and all of it worse than what is not.
+        Some(least) if least <= 0.0 => least / run - 1.0,
+        _ => {
+            let capped = if plenty > 0.0 { pace.min(MOST_PACE.powf(1.0 / plenty)) } else { pace };
+            weight * trust * capped.max(0.0) * room.max(0.0) * fit.powf(PLENTY_FIT * plenty)
+        }
+    };
+    let parts = vec![
+        (Part::Pace, pace),
+        (Part::Headroom, room),
+        (Part::Fit, fit),
+        (Part::Live, live),
+        (Part::InFlight, f64::from(slot.in_flight)),
+        (Part::Plenty, plenty),
+        (Part::Trust, trust),
+        (Part::Weight, weight),
+    ];
+    Score { value, parts }
+}
+
+/// The chance that one more run fits into what is free, beside so many that may stray from the mean.
+fn fit(free: f64, live: f64, run: f64) -> f64 {
+    let deviate = (free - run) / (run * SPREAD * (live + 1.0).sqrt());
+    1.0 / (1.0 + (-LOGISTIC * deviate).exp())
+}
+
+/// An account that has just been in trouble is loaded again little by little.
+fn trust(slot: &Slot, now: UnixMs) -> f64 {
+    let failures =
+        slot.cooldowns.iter().filter(|cooldown| cooldown.cause != Cause::QuotaSpent && cooldown.until <= now);
+    let Some(ended) = failures.map(|cooldown| cooldown.until).max() else { return 1.0 };
+    (now.since(ended).0 as f64 / RAMP.0 as f64).clamp(RAMP_FROM, 1.0)
+}
