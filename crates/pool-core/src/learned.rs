@@ -82,7 +82,6 @@ impl Learned {
             self.live.drew(session, &slot.account.id, drawn.units, drawn.warm, now);
         }
         sizes::drew(&mut slot.meters, families, drawn.units);
-        self.outlooks.entry(slot.account.provider).or_default().drew(drawn.units, now);
     }
 
     /// Readings have come in. What one account teaches is the prior of others of its plan.

@@ -82,8 +82,6 @@ pub enum Part {
     Fit,
     /// Conversations whose cache is warm there.
     Live,
-    /// How plentiful the pool's quota is against what it draws: 0 (scarce) to 1.
-    Plenty,
     /// Rises to 1 after trouble.
     Trust,
     /// The operator's.

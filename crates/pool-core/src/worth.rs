@@ -1,17 +1,15 @@
 //! What an account is worth to a conversation that may go anywhere: the arithmetic of the choice.
 //!
-//! `worth = weight × trust × pace × room × fit^c`
+//! `worth = weight × trust × pace × room × fit²`
 //!
-//! - **pace**: the share left of the long window over the share of its time that is left. Above 1 quota will expire unused;
-//!   below 1 it must last. Relative, so that small accounts are drained as evenly as big ones: an account that is empty long before
-//!   its reset is missed when everybody works at once.
+//! - **pace**: the share left of the long window over the share left of its time. Above 1 quota will expire unused; below 1 it
+//!   must last. Relative, so that small accounts are drained as evenly as big ones: an account that is empty long before its
+//!   reset is missed when everybody works at once. Absolute size counts in *fit*.
 //! - **room**: the share left of the short window. Even rooms mean that no account stops while others stand idle.
 //! - **fit**: the chance that one more conversation fits into what is left in units, beside the conversations that are
 //!   warm there. One that does not fit leaves its cache behind, and drags the others with it.
-//! - Both shares are taken after what warm conversations will still draw.
 //!
-//! How much fit counts depends on the pool's supply for a day over what was drawn in a day. With plenty, nothing is lost by quota
-//! that expires, and a move is all that can go wrong; when quota is scarce, waiting is dearer than moving.
+//! All three are taken after what warm conversations will still draw. docs/ROUTING.md tells what else was tried.
 
 use crate::policy::{Part, Question, Score};
 use crate::pool::Slot;
@@ -20,13 +18,11 @@ use crate::sizes::{LONG, Size};
 use crate::time::{Span, UnixMs};
 use crate::verdict::Cause;
 
-/// The exponent of fit with plenty; when quota is scarce it is 0. (4: extra tokens were halved against 1.)
-const PLENTY_FIT: f64 = 4.0;
-/// With plenty no account draws more than this by its pace: an account whose week ends in minutes would be run over.
+/// How much the chance to fit counts. With 1 a pool of many small accounts paid half as many extra tokens again; with 4 small
+/// pools waited longer.
+const FIT: i32 = 2;
+/// No account draws more than this by its pace: an account whose week ends in minutes would be run over.
 const MOST_PACE: f64 = 8.0;
-/// Ease below which quota is scarce, and above which there is plenty; shares of demand.
-const SCARCE: f64 = 0.8;
-const PLENTY: f64 = 1.2;
 /// How far conversations stray from the mean draw, in means: their draws have a long tail.
 const SPREAD: f64 = 2.0;
 /// A normal deviate times this, as the exponent of a logistic curve, is the normal distribution to 1 %.
@@ -35,8 +31,6 @@ const LOGISTIC: f64 = 1.7;
 const UNKNOWN: f64 = 0.5;
 /// A reading as old as its window counts so much less.
 const STALE: f64 = 0.2;
-/// How far ahead supply and demand are compared: a day has its nights in it.
-const AHEAD: f64 = 86_400.0;
 /// The last minutes of a window count as this many seconds: readings are not so exact in time.
 const LAST: f64 = 600.0;
 /// After a failure an account's worth rises again over this time, from this share.
@@ -69,16 +63,6 @@ impl View {
         let ends_in = reset.map_or(span, |reset| seconds(reset.since(now)).min(span));
         Self { size: size.max(1.0), left, span, ends_in }
     }
-
-    /// What it can give within a time, its refills included.
-    fn within(&self, time: f64) -> f64 {
-        let left = self.left.max(0.0);
-        if self.ends_in >= time {
-            left * time / self.ends_in
-        } else {
-            left + self.size * (time - self.ends_in) / self.span
-        }
-    }
 }
 
 fn seconds(span: Span) -> f64 {
@@ -107,30 +91,15 @@ impl Views {
         }
         views
     }
-
-    fn supply(&self) -> Option<f64> {
-        let views = [self.long, self.short].into_iter().flatten();
-        views.map(|view| view.within(AHEAD)).min_by(f64::total_cmp)
-    }
 }
 
 /// What every candidate is worth, in their order.
 pub(crate) fn of(question: &Question<'_>) -> Vec<Score> {
-    let views: Vec<Views> = question.candidates.iter().map(|slot| Views::of(slot, question)).collect();
-    let ease = ease(&views, question);
-    let plenty = ((ease - SCARCE) / (PLENTY - SCARCE)).clamp(0.0, 1.0);
-    let score = |(slot, views): (&&Slot, &Views)| worth(slot, views, plenty, question);
-    question.candidates.iter().zip(&views).map(score).collect()
+    question.candidates.iter().map(|slot| worth(slot, question)).collect()
 }
 
-/// What the pool can give within a day over what is drawn in a day. Accounts that tell nothing, API keys say, have plenty.
-fn ease(views: &[Views], question: &Question<'_>) -> f64 {
-    let demand = question.outlook.demand(question.now) * AHEAD;
-    let supply: Option<f64> = views.iter().map(Views::supply).sum();
-    supply.map_or(f64::INFINITY, |supply| supply / demand.max(1.0))
-}
-
-fn worth(slot: &Slot, views: &Views, plenty: f64, question: &Question<'_>) -> Score {
+fn worth(slot: &Slot, question: &Question<'_>) -> Score {
+    let views = Views::of(slot, question);
     let run = question.outlook.run.max(1.0);
     // Requests without a conversation count as one each.
     let live = f64::from(slot.live.max(slot.in_flight));
@@ -145,10 +114,7 @@ fn worth(slot: &Slot, views: &Views, plenty: f64, question: &Question<'_>) -> Sc
     let value = match least {
         // What is overdrawn: the less so the better, and all of it worse than what is not.
         Some(least) if least <= 0.0 => least / run - 1.0,
-        _ => {
-            let capped = if plenty > 0.0 { pace.min(MOST_PACE.powf(1.0 / plenty)) } else { pace };
-            weight * trust * capped.max(0.0) * room.max(0.0) * fit.powf(PLENTY_FIT * plenty)
-        }
+        _ => weight * trust * pace.clamp(0.0, MOST_PACE) * room.max(0.0) * fit.powi(FIT),
     };
     let parts = vec![
         (Part::Pace, pace),
@@ -156,7 +122,6 @@ fn worth(slot: &Slot, views: &Views, plenty: f64, question: &Question<'_>) -> Sc
         (Part::Fit, fit),
         (Part::Live, live),
         (Part::InFlight, f64::from(slot.in_flight)),
-        (Part::Plenty, plenty),
         (Part::Trust, trust),
         (Part::Weight, weight),
     ];
@@ -176,3 +141,7 @@ fn trust(slot: &Slot, now: UnixMs) -> f64 {
     let Some(ended) = failures.map(|cooldown| cooldown.until).max() else { return 1.0 };
     (now.since(ended).0 as f64 / RAMP.0 as f64).clamp(RAMP_FROM, 1.0)
 }
+
+#[cfg(test)]
+#[path = "worth_tests.rs"]
+mod tests;
