@@ -408,7 +408,8 @@ mod tests {
         let mut priors = Priors::default();
         priors.add(Some("max_5x"), &taught("5h", 1e6));
         for (plan, expected) in [(Some("max_5x"), 10e6), (Some("max_20x"), 40e6), (Some("plus"), 2e6), (None, 2e6)] {
-            assert_eq!(priors.guess(plan, "5h", Some(FIVE_HOURS)), expected, "{plan:?}");
+            let guess = priors.guess(plan, "5h", Some(FIVE_HOURS));
+            assert!((guess - expected).abs() < 1.0, "{plan:?}: {guess}");
         }
         // One window three times as big as the plan's: so is the other.
         let at = UnixMs(9);

@@ -14,7 +14,7 @@
 use crate::policy::{Part, Question, Score};
 use crate::pool::Slot;
 use crate::quota::{Level, QuotaWindow};
-use crate::sizes::{LONG, Size};
+use crate::sizes::{LONG, Meter, Size};
 use crate::time::{Span, UnixMs};
 use crate::verdict::Cause;
 
@@ -49,13 +49,13 @@ struct View {
 impl View {
     fn of(window: &QuotaWindow, slot: &Slot, now: UnixMs) -> Self {
         let meter = slot.meters.iter().find(|meter| meter.is_of(window));
-        let size = meter.and_then(crate::sizes::Meter::size).unwrap_or(Size::unknown(window.span)).units;
+        let size = meter.and_then(Meter::size).unwrap_or(Size::unknown(window.span)).units;
         let span = window.span.map_or(3600.0, seconds).max(1.0);
         let left = match window.level(now) {
             Level::Fresh => size,
             Level::Known { used, age } => {
                 let doubt = 1.0 - STALE * (seconds(age) / span).min(1.0);
-                used.rest().get() * doubt * size - meter.map_or(0.0, |meter| meter.unread())
+                used.rest().get() * doubt * size - meter.map_or(0.0, Meter::unread)
             }
         };
         let reset = window.resets_at.filter(|reset| *reset > now);
