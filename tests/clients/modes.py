@@ -196,7 +196,7 @@ def gemini_gca_env(setting: Setting) -> dict[str, str]:
 def sdk(script: str, secret: str) -> Callable[[Setting], Prepared]:
     def prepare(setting: Setting) -> Prepared:
         source = pathlib.Path(__file__).resolve().parent / "sdk" / script
-        env = {"POOL_URL": setting.url, "POOL_KEY": setting.secrets[secret]}
+        env = {"POOL_URL": setting.url, "POOL_KEY": setting.secrets[secret], "POOL_WAIT": str(KEPT_WAIT)}
         if script.endswith(".py"):
             return Prepared([str(setting.clients / "py/bin/python"), str(source)], env)
         # Node looks for packages beside the script.
@@ -225,6 +225,17 @@ MODES = [
     Mode("js-openai", "codex", sdk("openai_js.mjs", "openai_key")),
     Mode("js-anthropic", "claude", sdk("anthropic_js.mjs", "anthropic_key")),
 ]
+
+
+# What SDKs have an account keep; for a scenario of its own.
+KEPT = [
+    Mode("py-openai-kept", "codex", sdk("kept_openai.py", "openai_key")),
+    Mode("py-anthropic-kept", "claude", sdk("kept_anthropic.py", "anthropic_key")),
+    Mode("py-genai-kept", "gemini", sdk("kept_genai.py", "gemini_key")),
+]
+# How long these wait between making things and using them, in seconds, and how long one account is at its limit from the start.
+KEPT_WAIT = 24
+KEPT_LIMIT = 20
 
 
 def environment(home: pathlib.Path, prepared: Prepared, online: bool) -> dict[str, str]:

@@ -11,7 +11,8 @@ Each scenario starts its own fake-upstream and its own codex-pool in a temporary
 the clients must notice nothing; after it, upstream's books must show no pool credential, no client account id, and no
 conversation on two accounts, the pool's ledger must hold what the books hold, turn by turn, and Codex must not have left
 its socket. In `midway-*` the account that serves a client fails after its first answer, so the conversation has to move in
-the middle of a turn. In `sockets-*` upstream has no sockets, or no longer, and Codex goes over to HTTP. In `all-limit` each
+the middle of a turn. In `kept`, SDKs use what they had one account keep when another has become the better one.
+In `sockets-*` upstream has no sockets, or no longer, and Codex goes over to HTTP. In `all-limit` each
 client must show a limit text soon. After `ok` in the same run, the others say what they cost in seconds.
 """
 
@@ -123,6 +124,9 @@ def spring(fake: Fake, scenario: str, each: int) -> None:
         fake.order("fault", fault=f"silence={SILENCE_MS}")
     if scenario in SOCKETS:
         refuse_sockets(fake, scenario)
+    if scenario == "kept":
+        for kind in KINDS:
+            fake.order("exhaust", account=f"{kind}-1", seconds=modes.KEPT_LIMIT)
     if scenario == "only-last":
         for kind in KINDS:
             for number in range(1, each):
@@ -146,7 +150,7 @@ def refuse_sockets(fake: Fake, scenario: str) -> None:
 def scenarios() -> list[str]:
     first = [f"first-{failure}" for failure in FAILURES + MORE_FAILURES]
     midway = [f"midway-{failure}" for failure in MIDWAY]
-    return ["ok", *first, *midway, *SOCKETS, LONG_SILENCE, "only-last", "all-limit"]
+    return ["ok", *first, *midway, *SOCKETS, LONG_SILENCE, "kept", "only-last", "all-limit"]
 
 
 def free_port() -> int:
@@ -241,6 +245,8 @@ def play(scenario: str, chosen: list[modes.Mode], flags: argparse.Namespace) -> 
                 faults = against(books, may_move)
                 if scenario == LONG_SILENCE:
                     faults += impatient(books)
+                if scenario == "kept":
+                    faults += strayed(books)
                 if scenario == "all-limit":
                     results = [judged(result, books) for result in results]
                 else:
@@ -250,6 +256,14 @@ def play(scenario: str, chosen: list[modes.Mode], flags: argparse.Namespace) -> 
             # The pool has written everything by now.
             faults += unlike(folder / "data/proxy.db", books)
     return Outcome(scenario, results, faults)
+
+
+def strayed(books: dict) -> list[str]:
+    """Calls about what an account keeps belong on the one where it was made: the second, since the first was at its limit."""
+    about = re.compile(r"/(files|batches|vector_stores|conversations|cachedContents)\b")
+    calls = [one for one in books["log"] if about.search(one["path"]) and one["status"] == 200]
+    faults = [] if calls else ["nothing was kept"]
+    return faults + [f"{one['path']} on {one['account']}" for one in calls if not one["account"].endswith("-2")]
 
 
 def seen_by_codex(result: run.Result, scenario: str, http: bool) -> list[str]:
@@ -350,9 +364,10 @@ def main() -> int:
             parser.error(f"{binary} is missing: cargo build -p codex-pool -p pool-testkit")
     outcomes = []
     for name in names:
-        cast_of_all = [mode for mode in run.chosen(flags.only) if name not in SOCKETS or mode.name in SOCKET_CLIENTS]
+        everybody = run.chosen(flags.only, modes.KEPT if name == "kept" else modes.MODES)
+        cast_of_all = [mode for mode in everybody if name not in SOCKETS or mode.name in SOCKET_CLIENTS]
         # Each client meets the turn of fate for itself.
-        apart = name.startswith("midway-") or name.endswith("-later")
+        apart = name.startswith("midway-") or name.endswith("-later") or name == "kept"
         casts = [[mode] for mode in cast_of_all] if apart else [cast_of_all]
         plays = [play(name, cast, flags) for cast in casts]
         outcome = Outcome(name, [one for each in plays for one in each.results], [one for each in plays for one in each.faults])

@@ -2,6 +2,7 @@
 
 use divan::{AllocProfiler, Bencher};
 use pool_core::ask::Ask;
+use pool_core::binding::Binding;
 use pool_core::pool::Event;
 use pool_core::usage::Drawn;
 use pool_core::{
@@ -65,7 +66,7 @@ fn pool(accounts: u64) -> Pool {
     for number in 0..PINS {
         let key = session(number);
         let owner = id(number % accounts);
-        pool.pins.set(key, &owner, NOW);
+        pool.pins.set(key, &owner, Binding::default(), NOW);
         let drawn = Drawn { units: 10_000.0, prefix: 50_000, warm: Span::from_hours(1) };
         pool.apply(Event::Drew { id: owner, session: Some(key), families: Vec::new(), drawn }, NOW);
         if let Ok(grant) = pool.lease(&Ask::new(&demand, Some(key)), NOW) {

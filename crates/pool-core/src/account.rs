@@ -37,6 +37,17 @@ impl fmt::Display for AccountId {
     }
 }
 
+impl AccountId {
+    /// In the record of a request that no account has answered.
+    pub fn nobody() -> Self {
+        Self(Arc::from(""))
+    }
+
+    pub fn is_nobody(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// What makes two files the same account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Identity {

@@ -8,6 +8,7 @@
 use std::cmp::Ordering;
 
 use crate::account::AccountId;
+use crate::binding::Binding;
 use crate::demand::{Demand, SessionKey};
 use crate::pins::Pin;
 use crate::policy::{Choice, Policy, Question, Why};
@@ -27,15 +28,16 @@ impl Policy for Thrift {
 
     fn keeps(&self, pin: &Pin, slot: &Slot, demand: &Demand, kinds: KindOrder, now: UnixMs) -> bool {
         // From a kind that comes later a conversation goes back as soon as it can.
-        demand.bound || (is_held(pin, now) && kinds.rank(slot.account.kind) == 0)
+        demand.is_bound() || (is_held(pin, now) && kinds.rank(slot.account.kind) == 0)
     }
 
     fn choose(&mut self, question: &Question<'_>) -> Choice {
         let Question { demand, candidates, now, .. } = *question;
         let pinned = question.pinned();
-        let cheaper = pinned
-            .is_some_and(|(_, slot)| !demand.bound && candidates.iter().any(|other| is_cheaper(other, slot, question)));
-        let stays = demand.bound || question.pin.is_some_and(|pin| is_held(pin, now));
+        let cheaper = pinned.is_some_and(|(_, slot)| {
+            !demand.is_bound() && candidates.iter().any(|other| is_cheaper(other, slot, question))
+        });
+        let stays = demand.is_bound() || question.pin.is_some_and(|pin| is_held(pin, now));
         if let Some((index, _)) = pinned.filter(|_| stays && !cheaper) {
             return Choice { index, why: Why::Kept, scores: Vec::new() };
         }
@@ -47,6 +49,12 @@ impl Policy for Thrift {
                 .then_with(|| equals(candidates[*a], candidates[*b], question.session))
         };
         let best = (0..candidates.len()).min_by(order).unwrap_or(0);
+        let clings = question.pin.is_some_and(|pin| !pin.bare) && demand.binding != Binding::Cache && !cheaper;
+        let good = |index: usize| scores[index].value > 0.0 && scores[best].value <= CLINGS * scores[index].value;
+        let alike = |slot: &Slot| standing(slot, candidates[best], question).is_le();
+        if let Some((index, _)) = pinned.filter(|(index, slot)| clings && alike(slot) && good(*index)) {
+            return Choice { index, why: Why::Kept, scores };
+        }
         let why = match pinned {
             _ if cheaper => Why::Cheaper,
             Some((index, _)) if index == best => Why::Kept,
@@ -61,6 +69,10 @@ impl Policy for Thrift {
 
 /// No provider's cache forgets sooner. Until a conversation's first answer has told what it drew, this is all we know.
 const LEAST_WARM: Span = Span::from_mins(5);
+
+/// A conversation with something that its account has sealed may lose it by a move, cold or not: it goes only where the worth
+/// is so many times as great.
+const CLINGS: f64 = 4.0;
 
 /// Would a move cost the conversation its cache?
 fn is_held(pin: &Pin, now: UnixMs) -> bool {

@@ -30,7 +30,8 @@ pub fn eligible(slot: &Slot, demand: &Demand, caller: Rights<'_>, now: UnixMs) -
 /// Can this account take this request: from this caller, after these tries, in this conversation?
 pub fn able(slot: &Slot, ask: &Ask<'_>, pinned: Option<&AccountId>, now: UnixMs) -> Result<(), Ineligible> {
     let id = &slot.account.id;
-    let bound_elsewhere = ask.demand.bound && pinned.is_some_and(|pin| pin != id);
+    // Where what it names lives, it goes, wherever the conversation was.
+    let bound_elsewhere = ask.only.is_none() && ask.demand.is_bound() && pinned.is_some_and(|pin| pin != id);
     match eligible(slot, ask.demand, ask.caller, now) {
         // Waiting for an account that could not serve all the same is of no use.
         Err(Ineligible::Busy) | Ok(()) if ask.tried.contains(id) => Err(Ineligible::Tried),

@@ -86,6 +86,8 @@ pub enum Part {
     Trust,
     /// The operator's.
     Weight,
+    /// The share that is taken to be left, because nobody has told.
+    AssumedHeadroom,
     /// Requests under way.
     InFlight,
 }
@@ -98,6 +100,8 @@ pub enum Why {
     Only,
     /// A conversation without a pin: the best.
     Best,
+    /// A sub-agent begins where its parent is, whose cache holds what both open with.
+    Parent,
     /// The conversation stays where its cache is.
     Kept,
     /// Its cache has gone cold, so that a move costs nothing: another account is better.

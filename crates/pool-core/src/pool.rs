@@ -4,17 +4,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, AccountId, Credentials};
 use crate::ask::{Ask, Rights};
+use crate::beside;
 use crate::choose::Thrift;
 use crate::decision::Decision;
 use crate::demand::{Demand, SessionKey};
 use crate::eligible::{able, eligible};
 use crate::learned::Learned;
+use crate::memory::{AccountMemory, Memory};
 use crate::outlook::Outlook;
-use crate::pins::Pins;
+use crate::owners::{Creator, ObjectKey, Owned, Owners};
+use crate::pins::{Pin, Pins};
 use crate::policy::{Policy, Question};
 use crate::price::MicroUsd;
 use crate::quota::{self, QuotaWindow, Scope};
@@ -47,7 +50,7 @@ pub struct Slot {
 }
 
 /// An account, or one of its model families, kept out for a while.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cooldown {
     pub scope: Scope,
     pub cause: Cause,
@@ -72,12 +75,12 @@ impl Cooldown {
     }
 }
 
-const CLOCK_SLACK: Span = Span::from_mins(5);
+pub(crate) const CLOCK_SLACK: Span = Span::from_mins(5);
 /// No cooldown lasts longer, whatever an upstream says: a week's window and a bit.
-const LONGEST: Span = Span::from_hours(8 * 24);
+pub(crate) const LONGEST: Span = Span::from_hours(8 * 24);
 /// A repeated failure counts as one in a row within this time of the last one's end.
-const MEMORY: Span = Span::from_mins(10);
-const MAX_COOLDOWNS: usize = 64;
+pub(crate) const MEMORY: Span = Span::from_mins(10);
+pub(crate) const MAX_COOLDOWNS: usize = 64;
 
 /// What has happened to an account.
 #[derive(Clone, Debug)]
@@ -109,8 +112,16 @@ pub enum Event {
     Cleared { id: AccountId },
     /// An account has refused what another has sealed in this conversation.
     Stripped { session: SessionKey },
+    /// The account has created these for the caller, or served a call that names them.
+    Created { id: AccountId, creator: Creator, objects: Vec<ObjectKey> },
+    /// What lived where before a restart.
+    Recollected { owned: Vec<(ObjectKey, Owned)> },
     /// The conversation was not served where it is pinned to.
     Unpinned { session: SessionKey },
+    /// What was known of an account before a restart. Readings made since count more.
+    Recalled { id: AccountId, memory: AccountMemory },
+    /// The pins from before a restart, the last used first.
+    Repinned { pins: Vec<(SessionKey, Pin)> },
 }
 
 /// An account handed to one attempt. The slot is taken until [`Pool::release`].
@@ -146,6 +157,9 @@ pub struct Pool {
     slots: BTreeMap<AccountId, Slot>,
     pub pins: Pins,
     learned: Learned,
+    /// What has changed since it was last put away.
+    pub memory: Memory,
+    pub owners: Owners,
     policy: Box<dyn Policy>,
     kinds: KindOrder,
     /// What accounts have cost today whose files are not there: a file that comes back finds its book.
@@ -154,16 +168,23 @@ pub struct Pool {
 
 impl Default for Pool {
     fn default() -> Self {
-        Self::new(Pins::default(), Box::new(Thrift))
+        Self::with_pins(Pins::default())
     }
 }
 
 impl Pool {
+    /// With the pool's own rule of choice.
+    pub fn with_pins(pins: Pins) -> Self {
+        Self::new(pins, Box::new(Thrift))
+    }
+
     pub fn new(pins: Pins, policy: Box<dyn Policy>) -> Self {
         Self {
             slots: BTreeMap::new(),
             pins,
             learned: Learned::default(),
+            memory: Memory::default(),
+            owners: Owners::default(),
             policy,
             kinds: KindOrder::default(),
             away: BTreeMap::new(),
@@ -186,6 +207,7 @@ impl Pool {
 
     /// Takes an event in. Events about accounts that are gone are ignored.
     pub fn apply(&mut self, event: Event, now: UnixMs) {
+        self.memory.note(&event);
         match event {
             Event::Seen { account, credentials } => self.seen(*account, *credentials),
             Event::Gone { id } => {
@@ -230,7 +252,11 @@ impl Pool {
             }
             Event::Spent { id, at, cost } => self.book(&id, now).add(at, cost, now),
             Event::Stripped { session } => self.pins.strip(session),
+            Event::Created { id, creator, objects } => self.owners.created(&id, creator, &objects, now),
+            Event::Recollected { owned } => self.owners.restore(owned, now),
             Event::Unpinned { session } => self.pins.forget(session),
+            Event::Recalled { id, memory } => self.with(&id, |slot| slot.recall(memory, now)),
+            Event::Repinned { pins } => self.pins.restore(pins, now),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
                 slot.windows.retain(|window| !window.is_exhausted(now));
@@ -240,82 +266,41 @@ impl Pool {
 
     /// Chooses an account for the request and takes a slot of it.
     pub fn lease(&mut self, ask: &Ask<'_>, now: UnixMs) -> Result<Grant, Box<Refusal>> {
-        let Ask { demand, session, .. } = *ask;
         self.learned.settle(&mut self.slots, now);
-        if let Some(kept) = self.kept(ask, now) {
-            return Ok(kept);
-        }
-        let pin = session.and_then(|key| self.pins.get(key, now));
-        // A pin to an account that is gone binds nothing.
-        let pinned = pin.map(|pin| pin.account.clone()).filter(|id| self.slots.contains_key(id));
-        let bare = pin.is_some_and(|pin| pin.bare);
-        let mut unable = Vec::new();
-        let mut candidates = Vec::new();
-        for slot in self.slots.values().filter(|slot| slot.account.provider == demand.provider) {
-            match able(slot, ask, pinned.as_ref(), now) {
-                Ok(()) => candidates.push(slot),
-                Err(why) => unable.push((slot.account.id.clone(), why)),
-            }
-        }
-        if candidates.is_empty() {
-            return Err(Box::new(refusal(demand, unable, now)));
-        }
-        let nothing = Outlook::default();
-        let outlook = self.learned.outlook(demand.provider).unwrap_or(&nothing);
-        let question = Question { demand, session, pin, kinds: self.kinds, candidates: &candidates, outlook, now };
-        let choice = self.policy.choose(&question);
-        // A policy that points beyond its candidates must not become a panic.
-        let chosen = *candidates.get(choice.index).unwrap_or(&candidates[0]);
-        let grant = Grant {
-            account: chosen.account.clone(),
-            credentials: chosen.credentials.clone(),
-            epoch: chosen.epoch,
-            pin: match (session, &pinned) {
-                (None, _) => PinState::None,
-                (Some(_), None) => PinState::New,
-                (Some(_), Some(pin)) if *pin == chosen.account.id => PinState::Kept,
-                (Some(_), Some(_)) => PinState::Moved,
-            },
-            bare,
-            decision: Arc::new(Decision::of(chosen, &choice, pinned, &candidates, unable)),
-            counted: !demand.light,
+        let grant = match self.kept(ask, now) {
+            Some(kept) => kept,
+            None => self.choose(ask, now)?,
         };
         if grant.counted {
             self.with(&grant.account.id, |slot| slot.in_flight += 1);
         }
-        if let Some(key) = session.filter(|_| !demand.light) {
-            self.pins.set(key, &grant.account.id, now);
+        if let Some(key) = ask.session.filter(|_| !ask.demand.light) {
+            self.pins.set(key, &grant.account.id, ask.demand.binding, now);
             self.learned.leased(&mut self.slots, key, &grant.account.id, now);
         }
         Ok(grant)
     }
 
     /// The quick way, for most requests: the conversation stays where its cache is, and nobody else is looked at.
-    fn kept(&mut self, ask: &Ask<'_>, now: UnixMs) -> Option<Grant> {
-        let Ask { demand, session, .. } = *ask;
-        let session = session.filter(|_| !demand.light)?;
-        let pin = self.pins.get(session, now)?;
-        let slot = self.slots.get_mut(&pin.account).filter(|slot| slot.account.provider == demand.provider)?;
-        let stays = self.policy.keeps(pin, slot, demand, self.kinds, now);
-        if !stays || able(slot, ask, Some(&pin.account), now).is_err() {
+    fn kept(&self, ask: &Ask<'_>, now: UnixMs) -> Option<Grant> {
+        let Ask { demand, session, only, .. } = *ask;
+        let pin = self.pins.get(session.filter(|_| !demand.light)?, now)?;
+        let slot = self.slots.get(&pin.account).filter(|slot| slot.account.provider == demand.provider)?;
+        let id = &slot.account.id;
+        let stays = self.policy.keeps(pin, slot, demand, self.kinds, now) && only.is_none_or(|only| only == id);
+        if !stays || able(slot, ask, Some(id), now).is_err() {
             return None;
         }
-        slot.in_flight += 1;
-        let id = slot.account.id.clone();
         let accounts = self.learned.outlook(demand.provider).map_or(1, |outlook| outlook.accounts);
-        let decision = Decision::kept(&id, accounts.saturating_sub(1));
-        let grant = Grant {
+        Some(Grant {
             account: slot.account.clone(),
             credentials: slot.credentials.clone(),
             epoch: slot.epoch,
             pin: PinState::Kept,
             bare: pin.bare,
-            decision: Arc::new(decision),
+            decision: Arc::new(Decision::kept(pin, accounts.saturating_sub(1), now)),
             counted: true,
-        };
-        self.pins.set(session, &id, now);
-        self.learned.leased(&mut self.slots, session, &id, now);
-        Some(grant)
+        })
     }
 
     /// What has been learned of the accounts' sizes, to be put away.
@@ -326,6 +311,53 @@ impl Pool {
     /// Takes in what was put away before a restart.
     pub fn restore_sizes(&mut self, snapshot: Snapshot) {
         self.learned.restore(&mut self.slots, snapshot);
+    }
+
+    /// What [`Pool::lease`] would answer now. Takes no slot and sets no pin.
+    pub fn explain(&mut self, ask: &Ask<'_>, now: UnixMs) -> Result<Arc<Decision>, Box<Refusal>> {
+        self.choose(ask, now).map(|grant| grant.decision)
+    }
+
+    fn choose(&mut self, ask: &Ask<'_>, now: UnixMs) -> Result<Grant, Box<Refusal>> {
+        let Ask { demand, session, only, .. } = *ask;
+        let pin = session.and_then(|key| self.pins.get(key, now));
+        // A pin to an account that is gone binds nothing.
+        let pinned = pin.map(|pin| pin.account.clone()).filter(|id| self.slots.contains_key(id));
+        let bare = pin.is_some_and(|pin| pin.bare);
+        let mut unable = Vec::new();
+        let mut candidates = Vec::new();
+        let may = |slot: &&Slot| only.is_none_or(|only| *only == slot.account.id);
+        for slot in self.slots.values().filter(|slot| slot.account.provider == demand.provider).filter(may) {
+            match able(slot, ask, pinned.as_ref(), now) {
+                Ok(()) => candidates.push(slot),
+                Err(why) => unable.push((slot.account.id.clone(), why)),
+            }
+        }
+        if candidates.is_empty() {
+            return Err(Box::new(refusal(demand, unable, now)));
+        }
+        let beside = pinned.is_none().then(|| beside::parent(&self.pins, ask, &candidates, now)).flatten();
+        let nothing = Outlook::default();
+        let outlook = self.learned.outlook(demand.provider).unwrap_or(&nothing);
+        let question = Question { demand, session, pin, kinds: self.kinds, candidates: &candidates, outlook, now };
+        let choice = beside.unwrap_or_else(|| self.policy.choose(&question));
+        // A policy that points beyond its candidates must not become a panic.
+        let chosen = *candidates.get(choice.index).unwrap_or(&candidates[0]);
+        let decision = Arc::new(Decision::of(&question, &choice, chosen, pinned.clone(), unable));
+        Ok(Grant {
+            account: chosen.account.clone(),
+            credentials: chosen.credentials.clone(),
+            epoch: chosen.epoch,
+            pin: match (session, &pinned) {
+                (None, _) => PinState::None,
+                (Some(_), None) => PinState::New,
+                (Some(_), Some(pin)) if *pin == chosen.account.id => PinState::Kept,
+                (Some(_), Some(_)) => PinState::Moved,
+            },
+            bare,
+            decision,
+            counted: !demand.light,
+        })
     }
 
     /// Gives the slot back.

@@ -41,7 +41,7 @@ pub struct Refusal {
     pub considered: Vec<(AccountId, Ineligible)>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalWhy {
     /// There is no account of this provider.

@@ -116,15 +116,14 @@ fn worth(slot: &Slot, question: &Question<'_>) -> Score {
         Some(least) if least <= 0.0 => least / run - 1.0,
         _ => weight * trust * pace.clamp(0.0, MOST_PACE) * room.max(0.0) * fit.powi(FIT),
     };
-    let parts = vec![
-        (Part::Pace, pace),
-        (Part::Headroom, room),
-        (Part::Fit, fit),
-        (Part::Live, live),
-        (Part::InFlight, f64::from(slot.in_flight)),
-        (Part::Trust, trust),
-        (Part::Weight, weight),
-    ];
+    let headroom = views.short.map_or(Part::AssumedHeadroom, |_| Part::Headroom);
+    let mut parts = vec![(headroom, room)];
+    parts.extend(views.long.map(|_| (Part::Pace, pace)));
+    parts.extend([(Part::Fit, fit), (Part::Live, live), (Part::InFlight, f64::from(slot.in_flight))]);
+    // What changes nothing is not told.
+    parts.extend(
+        [(Part::Trust, trust), (Part::Weight, weight)].into_iter().filter(|(_, factor)| (factor - 1.0).abs() > 1e-9),
+    );
     Score { value, parts }
 }
 

@@ -1,5 +1,6 @@
 use crate::account::{Account, AccountId, AccountKind, Credentials, ProviderId, Settings};
 use crate::ask::Ask;
+use crate::binding::Binding;
 use crate::demand::{Client, Demand, SessionKey};
 use crate::policy::{Part, Why};
 use crate::pool::{Event, Grant, Pool};
@@ -149,9 +150,25 @@ fn trust_comes_back_little_by_little() {
         let trust =
             grant.decision.considered.iter().find(|considered| considered.account == id("a")).and_then(|seen| {
                 let crate::decision::Finding::Able(Some(score)) = &seen.finding else { return None };
-                score.parts.iter().find(|(part, _)| *part == Part::Trust).map(|(_, trust)| *trust)
+                Some(score.parts.iter().find(|(part, _)| *part == Part::Trust).map_or(1.0, |(_, trust)| *trust))
             });
         assert!(trust.is_some_and(|trust| (trust - expected).abs() < 1e-9), "{mins} min: {trust:?}");
         pool.release(&grant);
+    }
+}
+
+#[test]
+fn a_cold_conversation_with_sealed_state_moves_for_a_great_gain_only() {
+    for (short, expected) in [(0.6, "a"), (0.97, "b")] {
+        let mut pool = pool(&[("a", 0.2, 0.5, 20), ("b", 0.2, 0.5, 40)]);
+        let demand = Demand { binding: Binding::SealedReasoning, ..Demand::any(PROVIDER, Client::OwnCli) };
+        let session = Some(SessionKey([1; 16]));
+        let grant = pool.lease(&Ask::new(&demand, session), NOW).expect("somebody serves");
+        assert_eq!(grant.account.name, "a");
+        pool.release(&grant);
+        let cold = NOW + Span::from_mins(40);
+        read(&mut pool, "a", short, 0.55, Span::from_hours(20), cold);
+        let grant = pool.lease(&Ask::new(&demand, session), cold).expect("somebody serves");
+        assert_eq!(grant.account.name, expected, "{short}");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use pool_core::ask::{Ask, Rights};
+use pool_core::binding::Binding;
 use pool_core::eligible::eligible;
 use pool_core::policy::Why;
 use pool_core::pool::{Event, Grant};
@@ -150,7 +151,8 @@ impl World {
     }
 
     fn lease(&mut self, session: Option<u8>, bound: bool) -> Option<(AccountId, Why)> {
-        let demand = Demand { bound, ..Demand::any(PROVIDER, Client::OwnCli) };
+        let binding = if bound { Binding::StoredAnswer } else { Binding::default() };
+        let demand = Demand { binding, ..Demand::any(PROVIDER, Client::OwnCli) };
         let able: Vec<AccountId> = self
             .pool
             .slots()

@@ -9,6 +9,8 @@ pub mod claude;
 pub mod codex;
 mod file;
 pub mod gemini;
+pub mod objects;
+mod opening;
 pub mod provider;
 mod quote;
 pub mod reply;

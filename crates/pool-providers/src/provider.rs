@@ -5,7 +5,10 @@ use http::{HeaderMap, StatusCode};
 use pool_core::account::Identity;
 use pool_core::quota::QuotaWindow;
 use pool_core::standing::Standing;
-use pool_core::{Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, Settings, UnixMs};
+use pool_core::{
+    Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, Settings, Span, TokenCounts,
+    UnixMs,
+};
 
 use crate::alias::Listing;
 use crate::claude::Claude;
@@ -131,6 +134,12 @@ pub trait Provider: Send + Sync {
 
     fn demand(&self, route: &Route, head: &Head<'_>, body: &Body) -> Demand;
 
+    /// The id of something that lives on one account (a file, a batch, a stored response), if the text names one: a string of a
+    /// body, a header's value, a path up to its `{object}`. The same thing has the same id wherever it is named.
+    fn object<'t>(&self, _text: &'t str) -> Option<&'t str> {
+        None
+    }
+
     /// The families of limits that a request for this model falls in. See [`Demand::families`].
     fn families(&self, _model: &str) -> Vec<String> {
         Vec::new()
@@ -169,6 +178,10 @@ pub trait Provider: Send + Sync {
     /// The reader for a successful answer. `stream`: its content type is `text/event-stream`.
     fn reader(&self, route: &Route, demand: &Demand, stream: bool, now: UnixMs) -> Box<dyn Reader>;
 
+    /// How long the account's prompt cache holds what a request has left there, counted from when the request was sent,
+    /// unless it is read again. Zero: there is nothing in it.
+    fn cache_life(&self, demand: &Demand, tokens: &TokenCounts) -> Span;
+
     /// The turns of a socket on this route. `None`: the provider has no sockets there, so the upgrade is declined.
     fn socket(&self, _route: &Route) -> Option<Box<dyn SocketTurns>> {
         None
@@ -176,6 +189,9 @@ pub trait Provider: Send + Sync {
 
     /// Takes the limits and ids of the account that served out of the reply's headers and puts the pool's in.
     fn speak_of_pool(&self, headers: &mut HeaderMap, served: &Account, standing: &Standing, now: UnixMs);
+
+    /// Makes addresses in an answer's headers that the client is to call ours.
+    fn readdress(&self, _route: &Route, _head: &Head<'_>, _headers: &mut HeaderMap) {}
 
     // Answers of our own
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use pool_core::UsageRecord;
+use pool_core::{Trail, UsageRecord};
 use pool_providers::Registry;
 use pool_providers::routes::Table;
 use pool_store::Ledger;
@@ -34,10 +34,10 @@ pub struct App {
 }
 
 impl App {
-    /// Keeps the record of a request that has come to its end, and counts what it cost.
-    pub fn keep(&self, record: UsageRecord) {
+    /// Keeps the record of a request that has come to its end, with the story of how it was decided, and counts what it cost.
+    pub fn keep(&self, record: UsageRecord, trail: Trail) {
         self.till.take(&record);
-        self.ledger.record(record);
+        self.ledger.keep(record, trail);
     }
 }
 

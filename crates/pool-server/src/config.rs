@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pool_core::alias::Aliases;
 use pool_core::wishes::KindOrder;
-use pool_core::{Prices, Secret};
+use pool_core::{Prices, Secret, Span};
 use pool_providers::request::Bases;
 
 #[derive(Clone, Debug)]
@@ -43,12 +43,18 @@ pub struct Config {
     pub max_connections: usize,
     /// Between two probes of an idle account.
     pub probe_every: Duration,
+    /// How long the stories of requests are kept.
+    pub retention: Duration,
     /// Which kind of account goes first.
     pub kinds: KindOrder,
     /// What models cost.
     pub prices: Arc<Prices>,
     /// Other names for models.
     pub aliases: Aliases,
+    /// A conversation that has not been heard of for so long may begin on another account.
+    pub pin_idle: Span,
+    /// Conversations whose account is remembered. Of more, the longest idle are forgotten.
+    pub max_pins: usize,
 }
 
 /// Which kind of outbound proxy, and where.
@@ -136,9 +142,12 @@ impl Default for Config {
             local_access: true,
             max_connections: 10_000,
             probe_every: Duration::from_mins(5),
+            retention: Duration::from_hours(30 * 24),
             kinds: KindOrder::default(),
             prices: Arc::default(),
             aliases: Aliases::default(),
+            pin_idle: Span::from_hours(24),
+            max_pins: 100_000,
         }
     }
 }

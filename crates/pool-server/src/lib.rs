@@ -7,6 +7,8 @@ pub mod clock;
 pub mod config;
 mod dispatch;
 mod edge;
+pub mod explain;
+pub mod memory;
 mod pages;
 pub mod pool;
 pub mod relay;

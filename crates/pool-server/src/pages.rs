@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::admit;
 use crate::app::App;
+use crate::explain::{self, ExplainPage, Missing};
 use crate::pool::Topic;
 use crate::pool::prober::Outcome;
 use crate::relay::deliver::{self, ReplyBody};
@@ -31,6 +32,10 @@ pub enum Page {
     Root,
     Status,
     TestAccount(String),
+    /// How one request was decided.
+    Explain(String),
+    /// How the next one would be.
+    ExplainNext,
 }
 
 impl Page {
@@ -43,6 +48,8 @@ impl Page {
             "/readyz" if read => Some(Self::Ready),
             "/" if get => Some(Self::Root),
             "/api/status" | "/status" if get => Some(Self::Status),
+            "/api/explain" if get => Some(Self::ExplainNext),
+            path if get => path.strip_prefix("/api/explain/").map(|id| Self::Explain(percent_decode(id))),
             path if *head.method == Method::POST => {
                 let name = path.strip_prefix("/api/accounts/")?.strip_suffix("/test")?;
                 let name = percent_decode(name);
@@ -60,17 +67,17 @@ impl Page {
 
 /// Answers one of our pages.
 pub async fn answer(app: &App, page: Page, peer: std::net::SocketAddr, head: &Head<'_>) -> Response<ReplyBody> {
-    if !page.is_open() {
-        if !admit::is_our_host(&app.config, head.headers) {
-            return problem(
-                StatusCode::MISDIRECTED_REQUEST,
-                "this is not one of the pool's own names: use its address, or set `public_url` to the name that you use",
-            );
-        }
-        if let Err(denied) = admit::admit(&app.config, peer, head) {
-            return problem(StatusCode::UNAUTHORIZED, &denied.to_string());
-        }
+    if !page.is_open() && !admit::is_our_host(&app.config, head.headers) {
+        return problem(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this is not one of the pool's own names: use its address, or set `public_url` to the name that you use",
+        );
     }
+    let caller = match admit::admit(&app.config, peer, head) {
+        Ok(caller) => caller.name,
+        Err(_) if page.is_open() => String::new(),
+        Err(denied) => return problem(StatusCode::UNAUTHORIZED, &denied.to_string()),
+    };
     match page {
         Page::Health => text(StatusCode::OK, "ok\n".into()),
         Page::Ready => ready(app),
@@ -80,6 +87,8 @@ pub async fn answer(app: &App, page: Page, peer: std::net::SocketAddr, head: &He
         }
         Page::Status => json_page(StatusCode::OK, &json!(status_page(app))),
         Page::TestAccount(name) => test(app, &name).await,
+        Page::Explain(id) => explained(explain::answer::request(app, &id).await),
+        Page::ExplainNext => explained(explain::answer::next(app, head, &caller)),
     }
 }
 
@@ -124,6 +133,20 @@ async fn test(app: &App, name: &str) -> Response<ReplyBody> {
         Err(failure) => (false, failure.to_string()),
     };
     json_page(StatusCode::OK, &json!(TestResult { ok, message, account: account_status(app, id) }))
+}
+
+fn explained(answer: Result<ExplainPage, Missing>) -> Response<ReplyBody> {
+    let missing = match answer {
+        Ok(page) => return json_page(StatusCode::OK, &json!(page)),
+        Err(missing) => missing,
+    };
+    let status = match &missing {
+        Missing::Asked(_) => StatusCode::BAD_REQUEST,
+        Missing::Unknown(_) | Missing::NoneYet => StatusCode::NOT_FOUND,
+        Missing::Several(_) => StatusCode::CONFLICT,
+        Missing::Unreadable(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    problem(status, &missing.to_string())
 }
 
 fn account_status(app: &App, id: &pool_core::AccountId) -> Option<AccountStatus> {

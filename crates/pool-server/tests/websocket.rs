@@ -267,7 +267,7 @@ async fn switched_off_or_malformed_handshakes_are_declined() {
     for (path, name, value, status) in [
         ("/v1/responses", "sec-websocket-version", "8", 400),
         ("/v1/responses", "origin", "https://elsewhere.invalid", 403),
-        ("/v1/realtime", "x-nothing", "", 404),
+        ("/v1/realtime/nowhere", "x-nothing", "", 404),
     ] {
         let refused = SocketClient::connect(rig.addr, path, &[("originator", "codex_exec"), (name, value)]).await;
         assert_eq!(refused.expect_err("declined").status, status, "{path} {name}");

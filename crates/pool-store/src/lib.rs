@@ -1,5 +1,8 @@
-//! What codex-pool keeps in a database: for now the ledger of usage. Credentials are never in it.
+//! What codex-pool keeps in a database: the ledger of usage, and what the pool would be slow to learn again. Credentials are
+//! never in it.
 
 pub mod ledger;
+pub mod memory;
 
 pub use ledger::{Health, Ledger, Opened, Options, Writer};
+pub use memory::{Changes, Note, Room, Sweep};

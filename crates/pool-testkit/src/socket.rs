@@ -21,7 +21,7 @@ use crate::answer::{Answer, Body, Event, Part, Seat};
 use crate::books::Violation;
 use crate::exchange::{Arrived, Call, Guard, Shared, Verdict, entry};
 use crate::faults::Fault;
-use crate::{chatgpt, checks, deliver, openai};
+use crate::{chatgpt, checks, deliver, echo, openai};
 
 /// Messages beyond this are a breach of the protocol.
 const LONGEST_MESSAGE: usize = 256 << 20;
@@ -83,6 +83,9 @@ pub(crate) async fn play(mut stream: TcpStream, early: &Bytes, opening: Opening,
         return;
     }
     guard.played();
+    if let Some(how) = seat.echo {
+        return echo::play(stream, early, how).await;
+    }
     let config = WebSocketConfig::default()
         .read_buffer_size(8 << 10)
         .max_message_size(Some(LONGEST_MESSAGE))
@@ -260,7 +263,7 @@ impl Session {
             json,
             socket: true,
         };
-        let Seat { account, chatgpt } = self.seat;
+        let Seat { account, chatgpt, .. } = self.seat;
         let verdict = match found {
             Err(missing) => Verdict { inference: true, ..Verdict::plain(missing) }.on(account),
             Ok(()) if chatgpt => chatgpt::respond(&mut state, &call, account),

@@ -4,6 +4,7 @@ pub(crate) mod accounts;
 mod check;
 mod client;
 mod demo;
+mod explain;
 mod serve;
 mod simulate;
 mod status;
@@ -56,6 +57,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say why a request went to its account, or where the next one would go
+    Explain(explain::Asked),
     /// List, add, pause and test accounts
     #[command(subcommand)]
     Accounts(accounts::Command),
@@ -111,6 +114,7 @@ fn run(arguments: Arguments) -> Result<Output, Failure> {
         Command::Demo { seconds } => demo::run(&inputs, seconds),
         Command::Check { json } => check::run(&inputs, &registry, json),
         Command::Status { json } => status::run(&inputs, json),
+        Command::Explain(asked) => explain::run(&inputs, &registry, &asked),
         Command::Accounts(command) => accounts::run(&inputs, &registry, command),
         Command::Simulate(arguments) => simulate::run(&inputs, &registry, &arguments),
     }

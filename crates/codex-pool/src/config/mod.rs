@@ -129,9 +129,12 @@ fn resolve(inputs: &Inputs, listens: bool) -> Result<Settings, Vec<Problem>> {
         local_access: access.locally_open,
         max_connections: limits.max_connections,
         probe_every: limits.probe_every,
+        retention: limits.retention,
         kinds: routing.kinds,
         prices: routing.prices,
         aliases,
+        pin_idle: limits.pin_idle,
+        max_pins: limits.max_pins,
     };
     check_unused(&mut values);
     if !values.problems.is_empty() {

@@ -39,7 +39,7 @@ pub(crate) enum Effect {
 impl Setting {
     /// Settings that the Go original had; ours have variables of our own.
     pub(crate) fn is_of_original(&self) -> bool {
-        !self.env.starts_with("POOL_TIMEOUT_") && !self.env.starts_with("POOL_MAX_")
+        !["POOL_TIMEOUT_", "POOL_MAX_", "POOL_ROUTING_"].iter().any(|ours| self.env.starts_with(ours))
     }
 }
 
@@ -167,6 +167,20 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "POOL_ROUTING_KINDS",
         "subscriptions-first",
         "Which kind of account goes first where both can serve: `subscriptions-first`, `api-keys-first` or `together`. An account's `priority` goes before that.",
+    ),
+    number(
+        "routing.pin_idle_seconds",
+        "POOL_ROUTING_PIN_IDLE_SECONDS",
+        (60, 2_592_000),
+        "86400",
+        "A conversation that has been silent for so long may go on on another account.",
+    ),
+    number(
+        "routing.max_pins",
+        "POOL_ROUTING_MAX_PINS",
+        (100, 1_000_000),
+        "100000",
+        "Conversations whose account is remembered, about 200 bytes each. Of more, the longest silent are forgotten.",
     ),
     text(
         "prices_file",
@@ -370,15 +384,12 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "30",
         "Between two pings on both sides of a WebSocket. A side that leaves four of them unanswered is gone.",
     ),
-    unused(
-        "nothing is deleted yet",
-        number(
-            "usage_retention_days",
-            "PROXY_USAGE_RETENTION_DAYS",
-            (1, 36_500),
-            "30",
-            "Days that usage records are kept.",
-        ),
+    number(
+        "usage_retention_days",
+        "PROXY_USAGE_RETENTION_DAYS",
+        (1, 36_500),
+        "30",
+        "Days that the story of each request is kept (`codex-pool explain`). What it used is not deleted.",
     ),
     unused(LATER, text("friend_code", "FRIEND_CODE", "", "The code that friends enter.")),
     unused(LATER, text("friend_name", "FRIEND_NAME", "PP", "Whose friends they are, on the landing page.")),

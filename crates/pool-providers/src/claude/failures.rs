@@ -95,6 +95,7 @@ fn answer(failure: &Failure, now: UnixMs) -> Answer {
             Answer::again(529, "overloaded_error", message, wait)
         }
         Failure::Timeout { message } => Answer { retry: true, ..Answer::last(504, "timeout_error", message) },
+        Failure::NotThere { id, .. } => Answer::last(404, "not_found_error", format!("Not found: {id}")),
         Failure::NotServed { message } => Answer::last(404, "not_found_error", message),
     }
 }

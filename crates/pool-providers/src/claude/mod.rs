@@ -1,7 +1,8 @@
 //! Claude: its files, requests and replies.
 //!
 //! - [`files`], [`auth`]: what a credential file holds, and how a login is renewed.
-//! - [`demand`], [`metadata`], [`models`], [`outbound`]: what a request asks for and how it goes out on an account.
+//! - [`demand`], [`metadata`], [`models`], [`objects`], [`outbound`]: what a request asks for and names, and how it goes out on an
+//!   account.
 //! - [`errors`], [`events`], [`quota`]: what replies say.
 //! - [`pool`], [`failures`]: what we say in their place.
 //! - [`routes`]: which requests are Claude's.
@@ -14,6 +15,7 @@ mod failures;
 mod files;
 mod metadata;
 mod models;
+mod objects;
 mod outbound;
 mod pool;
 mod quota;
@@ -22,7 +24,9 @@ mod routes;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use pool_core::standing::Standing;
-use pool_core::{Account, Client, Credentials, Demand, Judgement, ProviderId, QuotaWindow, Secret, UnixMs};
+use pool_core::{
+    Account, Client, Credentials, Demand, Judgement, ProviderId, QuotaWindow, Secret, Span, TokenCounts, UnixMs,
+};
 use serde_json::json;
 
 use crate::alias::Listing;
@@ -108,6 +112,10 @@ impl Provider for Claude {
         demand::demand(route, head, body)
     }
 
+    fn object<'t>(&self, text: &'t str) -> Option<&'t str> {
+        objects::id(text)
+    }
+
     fn families(&self, model: &str) -> Vec<String> {
         models::families(model)
     }
@@ -149,6 +157,10 @@ impl Provider for Claude {
 
     fn reader(&self, _route: &Route, demand: &Demand, stream: bool, _now: UnixMs) -> Box<dyn Reader> {
         if stream { Box::new(events::Events::new(demand)) } else { Box::new(events::Plain::new(demand)) }
+    }
+
+    fn cache_life(&self, demand: &Demand, tokens: &TokenCounts) -> Span {
+        demand::cache_life(demand, tokens)
     }
 
     fn speak_of_pool(&self, headers: &mut HeaderMap, _served: &Account, standing: &Standing, now: UnixMs) {

@@ -31,7 +31,9 @@ fn reader_of(about_row: &str, stream: bool) -> Box<dyn Reader> {
         model: Some("gpt-x".into()),
         families: Vec::new(),
         session: None,
-        bound: false,
+        parent: None,
+        binding: pool_core::Binding::Cache,
+        keep: None,
         light: false,
         kinds: &[AccountKind::ApiKey],
     };

@@ -106,6 +106,7 @@ fn told(route: Option<&Route>, client: Client, failure: &Failure, now: UnixMs) -
             Told::passing(StatusCode::SERVICE_UNAVAILABLE, message, from_std(*retry_after))
         }
         Failure::Timeout { message } => Told::passing(StatusCode::GATEWAY_TIMEOUT, message, SOON),
+        Failure::NotThere { id, addressed } => not_there(id, *addressed),
         Failure::NotServed { message } => {
             let message = match route {
                 Some(route) if route.kind == Kind::Refused => why_refused(route),
@@ -114,6 +115,22 @@ fn told(route: Option<&Route>, client: Client, failure: &Failure, now: UnixMs) -
             Told::new(StatusCode::NOT_FOUND, "not_found_error", message)
         }
     }
+}
+
+/// In OpenAI's words for an id that it does not know.
+fn not_there(id: &str, addressed: bool) -> Told {
+    if id.starts_with("resp_") && !addressed {
+        let message = format!("Previous response with id '{id}' not found.");
+        let told = Told::new(StatusCode::BAD_REQUEST, "invalid_request_error", message);
+        return Told { code: Some("previous_response_not_found"), ..told };
+    }
+    let message = match id.split(['_', '-']).next() {
+        Some("resp") => format!("Response with id '{id}' not found."),
+        Some("file") => format!("No such File object: {id}"),
+        Some("rtc") => "No session found for the provided call_id".to_owned(),
+        _ => format!("No object found with id '{id}'."),
+    };
+    Told::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
 }
 
 /// Codex shows a 400 at once, whatever it is about.

@@ -5,15 +5,17 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::HeaderName;
-use http::header::{CONTENT_ENCODING, COOKIE, UPGRADE};
+use http::header::{CONTENT_ENCODING, COOKIE, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use pool_core::scan::json::{Paths, find};
 use pool_core::{Account, AccountKind};
 use serde_json::value::RawValue;
 
 use super::auth::{FEDRAMP_HEADER, WORKSPACE_HEADER, credential_headers};
+use super::objects::subprotocols;
 use super::{demand, turn_state};
 use crate::reply::Failure;
 use crate::request::{Body, Carry, Edit, Head, Outbound, Serving};
+use crate::routes::{Kind, Route};
 
 /// Name the owner of the credential that the client believes it uses; ours replaces it.
 const OWNERS: [HeaderName; 3] =
@@ -33,7 +35,7 @@ static METADATA_STATE: LazyLock<Paths> = LazyLock::new(|| Paths::new(&["client_m
 
 static INPUT: LazyLock<Paths> = LazyLock::new(|| Paths::new(&["input"]));
 
-pub(super) fn build(head: &Head<'_>, body: &Body, serving: &Serving<'_>) -> Result<Outbound, Failure> {
+pub(super) fn build(route: &Route, head: &Head<'_>, body: &Body, serving: &Serving<'_>) -> Result<Outbound, Failure> {
     let Serving { account, credentials, bases, carry, model } = *serving;
     let rest = CLIENT_BASES
         .iter()
@@ -49,6 +51,12 @@ pub(super) fn build(head: &Head<'_>, body: &Body, serving: &Serving<'_>) -> Resu
     match turn_state::echoed(head.headers, account) {
         Some(state) => set.push((turn_state::HEADER, state)),
         None => remove.push(turn_state::HEADER),
+    }
+    if route.kind == Kind::Tunnel {
+        match subprotocols(head.headers) {
+            Some(asked) => set.push((SEC_WEBSOCKET_PROTOCOL, asked)),
+            None => remove.push(SEC_WEBSOCKET_PROTOCOL),
+        }
     }
     let mut edits = if carry == Carry::Bare { without_sealed(&body.bytes) } else { Vec::new() };
     if is_socket(head) {
@@ -181,7 +189,9 @@ mod tests {
     fn built(head: &Head<'_>, body: &str, account: &Account, credentials: &Credentials, carry: Carry) -> Outbound {
         let body = Body { bytes: body.to_owned().into(), whole: true };
         let bases = Bases::default();
-        build(head, &body, &Serving { account, credentials, bases: &bases, carry, model: None }).expect("servable")
+        let route = &super::super::routes::ROUTES[0];
+        build(route, head, &body, &Serving { account, credentials, bases: &bases, carry, model: None })
+            .expect("servable")
     }
 
     fn url(kind: AccountKind, path: &str, query: Option<&str>) -> String {
@@ -292,7 +302,7 @@ mod tests {
             let (account, credentials, bases) = (account(AccountKind::ApiKey), credentials(&[]), Bases::default());
             let (account, credentials, bases) = (&account, &credentials, &bases);
             let serving = Serving { account, credentials, bases, carry: Carry::Bare, model: Some("gpt-5.5") };
-            let out = build(&head, &seen, &serving).expect("servable");
+            let out = build(&super::super::routes::ROUTES[0], &head, &seen, &serving).expect("servable");
             let edits = out.edits.iter().map(|edit| (edit.range.clone(), &edit.with[..]));
             let sent = splice::apply(body.as_bytes(), edits).expect("edits that fit");
             assert_eq!(String::from_utf8(sent).expect("text"), expected);

@@ -61,7 +61,7 @@ fn recorded_conversations_are_read_turn_by_turn() {
         for (nth, (create, answers)) in recorded.iter().enumerate() {
             assert_eq!(turns.asked(create.to_string().as_bytes()), Asked::Turn);
             let demand = demand(create, &HeaderMap::new());
-            assert_eq!(demand.bound, nth > 0, "all but the warming up build on the answer before");
+            assert_eq!(demand.is_bound(), nth > 0, "all but the warming up build on the answer before");
             assert_eq!((demand.model.as_deref(), demand.kinds), (Some("gpt-6.1-sol"), &[][..]));
             assert_eq!(demand.session.as_deref(), create["prompt_cache_key"].as_str());
             turns.begin(&account(AccountKind::Subscription), &demand, NOW);

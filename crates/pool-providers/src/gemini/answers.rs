@@ -144,6 +144,7 @@ impl Told {
                 Self { retry_in: Some(wait), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
             }
             Failure::Timeout { message } => Self::new(StatusCode::GATEWAY_TIMEOUT, message),
+            Failure::NotThere { .. } => Self::new(StatusCode::NOT_FOUND, "Requested entity was not found."),
             Failure::NotServed { message } => Self::new(StatusCode::NOT_FOUND, message),
         }
     }

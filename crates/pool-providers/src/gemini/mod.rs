@@ -10,7 +10,7 @@
 //! | `auth` | renewing a Google login |
 //! | `quota` | probes |
 //! | `routes` | the rows of the route table, and what a path asks for |
-//! | `demand`, `outbound` | a request, read and sent on |
+//! | `demand`, `objects`, `outbound` | a request and what it names, read and sent on |
 //! | `events` | answers, read beside their delivery |
 //! | `status`, `judge` | error replies and their verdicts |
 //! | `answers` | our own answers |
@@ -21,6 +21,7 @@ mod demand;
 mod events;
 mod files;
 mod judge;
+mod objects;
 mod outbound;
 mod quota;
 mod routes;
@@ -30,7 +31,8 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use pool_core::standing::Standing;
 use pool_core::{
-    Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, QuotaWindow, Secret, UnixMs,
+    Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, QuotaWindow, Secret, Span, TokenCounts,
+    UnixMs,
 };
 use serde_json::json;
 
@@ -133,6 +135,10 @@ impl Provider for Gemini {
         demand::demand(route, head, body)
     }
 
+    fn object<'t>(&self, text: &'t str) -> Option<&'t str> {
+        objects::id(text)
+    }
+
     fn families(&self, model: &str) -> Vec<String> {
         vec![quota::family(model)]
     }
@@ -187,11 +193,19 @@ impl Provider for Gemini {
         Box::new(events::AnswerReader::new(demand, stream, chunks, now))
     }
 
+    fn cache_life(&self, _demand: &Demand, tokens: &TokenCounts) -> Span {
+        demand::cache_life(tokens)
+    }
+
     fn speak_of_pool(&self, headers: &mut HeaderMap, _served: &Account, _standing: &Standing, _now: UnixMs) {
         headers.remove(header::SET_COOKIE);
         // They may name the project that paid.
         headers.remove("x-goog-user-project");
         headers.remove("x-goog-quota-user");
+    }
+
+    fn readdress(&self, _route: &Route, head: &Head<'_>, headers: &mut HeaderMap) {
+        objects::readdress(head, headers);
     }
 
     fn failure(&self, _route: Option<&Route>, _head: &Head<'_>, failure: &Failure, now: UnixMs) -> Reply {

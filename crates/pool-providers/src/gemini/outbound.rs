@@ -18,7 +18,7 @@ use pool_core::{AccountKind, Credentials};
 use super::PROJECT;
 use super::demand::bare;
 use super::quota::sensitive;
-use super::routes::{Ask, Surface, is_model};
+use super::routes::{Ask, Surface, is_about_models, is_model};
 use crate::alias::rename;
 use crate::reply::Failure;
 use crate::request::{Bases, Body, Edit, Head, Outbound, Serving, Wrap};
@@ -40,6 +40,9 @@ pub(super) fn outbound(
 ) -> Result<Outbound, Failure> {
     let Serving { account, credentials, bases, carry: _, model } = *serving;
     let kind = account.kind;
+    if Surface::of(route) != Surface::CodeAssist && !is_about_models(route) {
+        return beside_models(head, kind, credentials, bases);
+    }
     let mut ask = Ask::read(route, head.path).ok_or_else(|| bad("the model's name in the path is not one"))?;
     if ask.model.is_some() {
         ask.model = model.or(ask.model);
@@ -48,11 +51,7 @@ pub(super) fn outbound(
         (Surface::CodeAssist, AccountKind::Subscription) => code_assist(&ask, head, body, credentials, bases)?,
         (Surface::CodeAssist, AccountKind::ApiKey) => unwrapped(&ask, head, body, bases, model)?,
         (Surface::Public { version }, AccountKind::ApiKey) => public(&ask, version, head, bases),
-        (Surface::Public { .. }, AccountKind::Subscription) => {
-            return Err(Failure::NotServed {
-                message: "a Google login serves Gemini CLI's Code Assist requests only, not the Gemini API".into(),
-            });
-        }
+        (Surface::Public { .. }, AccountKind::Subscription) => return Err(keys_only()),
     };
     // Where the body is cut down to its request, the model stands in the path only.
     let cut_down = ask.surface == Surface::CodeAssist && kind == AccountKind::ApiKey;
@@ -60,6 +59,34 @@ pub(super) fn outbound(
         outbound.edits.extend(renamed(&body.bytes, model));
         outbound.edits.sort_by_key(|edit| edit.range.start);
     }
+    authorize(&mut outbound, kind, credentials);
+    outbound.decoded = true;
+    Ok(outbound)
+}
+
+/// Files, caches, batches, the Live API: as they are, on an API key.
+fn beside_models(
+    head: &Head<'_>,
+    kind: AccountKind,
+    credentials: &Credentials,
+    bases: &Bases,
+) -> Result<Outbound, Failure> {
+    if kind != AccountKind::ApiKey {
+        return Err(keys_only());
+    }
+    let url = format!("{}{}{}", bases.gemini_api, head.path, query(head));
+    let mut outbound = Outbound { url, ..Outbound::default() };
+    authorize(&mut outbound, kind, credentials);
+    Ok(outbound)
+}
+
+fn keys_only() -> Failure {
+    Failure::NotServed {
+        message: "a Google login serves Gemini CLI's Code Assist requests only, not the Gemini API".into(),
+    }
+}
+
+fn authorize(outbound: &mut Outbound, kind: AccountKind, credentials: &Credentials) {
     let (name, value) = match kind {
         AccountKind::Subscription => (header::AUTHORIZATION, format!("Bearer {}", credentials.access.expose())),
         AccountKind::ApiKey => (HeaderName::from_static("x-goog-api-key"), credentials.access.expose().to_owned()),
@@ -69,8 +96,12 @@ pub(super) fn outbound(
     outbound.set.push((name, value));
     // It would bill a project that is the client's, not the account's.
     outbound.remove.push(HeaderName::from_static("x-goog-user-project"));
-    outbound.decoded = true;
-    Ok(outbound)
+}
+
+/// Does this pair of a query hold a credential?
+pub(super) fn is_credential(pair: &str) -> bool {
+    let name = pair.split('=').next().unwrap_or_default();
+    CREDENTIAL_KEYS.contains(&percent_encoding::percent_decode_str(name).decode_utf8_lossy().as_ref())
 }
 
 fn bad(message: impl Into<String>) -> Failure {
@@ -92,9 +123,7 @@ fn whole(body: &Body) -> Result<&[u8], Failure> {
 fn query(head: &Head<'_>) -> String {
     let mut text = String::new();
     for pair in head.query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-        let name = pair.split('=').next().unwrap_or_default();
-        let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
-        if !CREDENTIAL_KEYS.contains(&name.as_ref()) {
+        if !is_credential(pair) {
             let sign = if text.is_empty() { '?' } else { '&' };
             let _ = write!(text, "{sign}{pair}");
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use pool_core::decision::Decision;
 use pool_core::pool::{Event, Grant};
 use pool_core::retry::RetryBudget;
 use pool_core::standing::{Refusal, RefusalWhy, Standing};
@@ -49,7 +50,7 @@ struct TakenSlot {
 
 impl Drop for TakenSlot {
     fn drop(&mut self) {
-        self.pool.change(Some(&self.grant.account.id), |pool, _| pool.release(&self.grant));
+        self.pool.update(Some(&self.grant.account.id), |pool, _| pool.release(&self.grant));
     }
 }
 
@@ -96,11 +97,11 @@ impl LivePool {
             line.dismiss(pool, &id, now);
             return;
         }
-        self.change(may_free(&event).as_ref(), |pool, now| pool.apply(event, now));
+        self.update(may_free(&event).as_ref(), |pool, now| pool.apply(event, now));
     }
 
     /// Changes the state. `frees`: an account that may have room for somebody in line afterwards.
-    fn change(&self, frees: Option<&AccountId>, act: impl FnOnce(&mut Pool, UnixMs)) {
+    fn update(&self, frees: Option<&AccountId>, act: impl FnOnce(&mut Pool, UnixMs)) {
         let now = clock::now();
         let mut state = self.state.lock();
         let State { pool, line, .. } = &mut *state;
@@ -114,6 +115,12 @@ impl LivePool {
     pub fn lease(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, Box<Refusal>> {
         let grant = self.state.lock().pool.lease(ask, clock::now())?;
         Ok(Lease::new(grant, self.clone()))
+    }
+
+    /// What [`LivePool::lease`] would answer at this moment. Changes nothing.
+    pub fn explain(&self, ask: &Ask<'_>) -> (Result<Arc<Decision>, Box<Refusal>>, UnixMs) {
+        let now = clock::now();
+        (self.state.lock().pool.explain(ask, now), now)
     }
 
     /// The same; if all that stands in the way are requests under way, it waits for the end of one, until `deadline` at most.
@@ -153,6 +160,11 @@ impl LivePool {
     /// Reads the state: for pages, and for the tasks that keep it fresh.
     pub fn read<T>(&self, look: impl FnOnce(&Pool, UnixMs) -> T) -> T {
         look(&self.state.lock().pool, clock::now())
+    }
+
+    /// Takes out what the pool has gathered for others. What it decides by is changed by [`LivePool::apply`] alone.
+    pub fn change<T>(&self, take: impl FnOnce(&mut Pool) -> T) -> T {
+        take(&mut self.state.lock().pool)
     }
 
     /// A client request has arrived: it pays into the retry budget.

@@ -10,7 +10,7 @@ use pool_core::pool::Event;
 use pool_core::refresh::{Freshness, freshness};
 use pool_core::scan::splice;
 use pool_core::verdict::Verdict;
-use pool_core::{Judgement, UnixMs};
+use pool_core::{Judgement, Trail, UnixMs};
 use pool_providers::reply::{Failure, Reply};
 use pool_providers::request::{Carry, Outbound, Serving, Wrap};
 use tokio::sync::watch;
@@ -107,7 +107,7 @@ pub async fn send(
     errand: &Errand,
     lease: &Lease,
     carry: Carry,
-    attempts_before: usize,
+    trail: &Trail,
     early: &watch::Sender<Option<deliver::Head>>,
 ) -> Result<Opened, Miss> {
     let app = &errand.app;
@@ -123,7 +123,8 @@ pub async fn send(
     let outbound = provider.outbound(errand.route, &head(&errand.parts), seen, &serving).map_err(Miss::unfit)?;
     let wrap = outbound.wrap;
     let request = build(errand, outbound).map_err(Miss::unfit)?;
-    let limit = if errand.parts.uri.path().ends_with("/compact") {
+    // A body that goes out while it comes in is a large one.
+    let limit = if errand.parts.uri.path().ends_with("/compact") || !seen.whole {
         app.config.timeouts.response_head_long
     } else {
         app.config.timeouts.response_head
@@ -135,9 +136,9 @@ pub async fn send(
         app.pool.apply(Event::Read { id: lease.account.id.clone(), windows });
     }
     if response.status().is_success() {
-        hold(errand, lease, response, wrap, attempts_before, early).await
+        hold(errand, lease, response, wrap, trail, early).await
     } else {
-        refused(errand, lease, response, carry, attempts_before, now).await
+        refused(errand, lease, response, carry, trail, now).await
     }
 }
 
@@ -186,7 +187,7 @@ async fn hold(
     lease: &Lease,
     response: Response<Incoming>,
     wrap: Wrap,
-    attempts_before: usize,
+    trail: &Trail,
     early: &watch::Sender<Option<deliver::Head>>,
 ) -> Result<Opened, Miss> {
     let app = &errand.app;
@@ -195,8 +196,10 @@ async fn hold(
     let status = upstream.status;
     let stream = deliver::is_event_stream(&upstream.headers);
     let reader = provider.reader(errand.route, &errand.demand, stream, clock::now());
-    let tap = Tap::new(reader, &upstream.headers);
+    let tap = Tap::new(errand.estate.reader(reader, errand.route, stream), &upstream.headers);
+    errand.estate.hear_head(&app.pool, provider, errand.route, &lease.account.id, &upstream.headers);
     let mut head = deliver::Head { status, headers: headers::for_client(upstream.headers) };
+    provider.readdress(errand.route, &path::head(&errand.parts), &mut head.headers);
     if stream || wrap != Wrap::None {
         head.headers.remove(header::CONTENT_LENGTH);
     }
@@ -212,7 +215,7 @@ async fn hold(
     {
         head.headers.remove(header::CONTENT_LENGTH);
     }
-    let mut delivery = Delivery::new(answer, Meter::new(errand, lease, status, attempts_before + 1));
+    let mut delivery = Delivery::new(answer, Meter::new(errand, lease, status, trail));
     if let Err(unfit) = delivery.hold(HOLD_CAP).await {
         delivery.discard();
         early.send_replace(None);
@@ -237,7 +240,7 @@ async fn refused(
     lease: &Lease,
     response: Response<Incoming>,
     carry: Carry,
-    attempts_before: usize,
+    trail: &Trail,
     now: UnixMs,
 ) -> Result<Opened, Miss> {
     let app = &errand.app;
@@ -269,7 +272,7 @@ async fn refused(
         let tap = Tap::new(reader, &client);
         let mut answer = Answer::new(body, tap, Wrap::None, false, app.config.timeouts.upstream_idle);
         answer.preload(begun, whole);
-        let delivery = Delivery::new(answer, Meter::new(errand, lease, status, attempts_before + 1));
+        let delivery = Delivery::new(answer, Meter::new(errand, lease, status, trail));
         return Ok(Opened { head: deliver::Head { status, headers: client }, delivery });
     }
     let kind = match () {

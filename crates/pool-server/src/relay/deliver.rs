@@ -145,15 +145,15 @@ fn respond(head: Head, id: &str, body: ReplyBody) -> Response<ReplyBody> {
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
-    mark(&mut response, id);
-    response
+    marked(response, id)
 }
 
 /// Every relayed answer names its request, so that it can be asked about.
-fn mark(response: &mut Response<ReplyBody>, id: &str) {
+pub fn marked(mut response: Response<ReplyBody>, id: &str) -> Response<ReplyBody> {
     if let Ok(value) = HeaderValue::from_str(id) {
         response.headers_mut().insert("x-pool-request", value);
     }
+    response
 }
 
 fn ended(
@@ -163,7 +163,7 @@ fn ended(
     id: &str,
     gave_up: GaveUp,
 ) -> Response<ReplyBody> {
-    let mut response = if let Some(mut upstream) = gave_up.upstream {
+    let response = if let Some(mut upstream) = gave_up.upstream {
         let soon = HeaderValue::from(RETRY_SOON.as_secs());
         upstream.headers.entry(header::RETRY_AFTER).or_insert(soon);
         reply(upstream)
@@ -174,8 +174,8 @@ fn ended(
         }
         response
     };
-    mark(&mut response, id);
-    response
+    gave_up.unserved.keep(response.status());
+    marked(response, id)
 }
 
 impl Late {
@@ -198,7 +198,11 @@ impl Late {
                 opened.delivery.fail();
                 Failure::UpstreamDown { message, retry_after: RETRY_SOON }
             }
-            Err(gave_up) => gave_up.failure,
+            Err(gave_up) => {
+                // The head of the stream said 200, which was too early.
+                gave_up.unserved.keep(gave_up.status.unwrap_or(StatusCode::BAD_GATEWAY));
+                gave_up.failure
+            }
         };
         path::provider(&self.app.registry, self.route).ok()?.failure_event(self.route, &failure, clock::now())
     }

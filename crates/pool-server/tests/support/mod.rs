@@ -52,10 +52,11 @@ impl Rig {
         let fake = FakeUpstream::start(world).await.expect("the fake starts");
         prepare(&fake);
         let pool = TestPool::of(&fake).expect("a temporary pool");
-        Self::serve(fake, pool, change).await
+        Self::resume(fake, pool, change).await
     }
 
-    async fn serve(fake: FakeUpstream, pool: TestPool, change: impl FnOnce(&mut Config)) -> Self {
+    /// With what an earlier rig has left (see [`Rig::stop`]).
+    pub async fn resume(fake: FakeUpstream, pool: TestPool, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
             pool_dir: pool.pool(),
@@ -86,7 +87,7 @@ impl Rig {
     /// The server is stopped and another one started on the same folder.
     pub async fn restarted(self) -> Self {
         let (fake, pool) = self.stop().await;
-        let rig = Self::serve(fake, pool, |_| {}).await;
+        let rig = Self::resume(fake, pool, |_| {}).await;
         rig.settled().await;
         rig
     }

@@ -108,6 +108,13 @@ pub(super) fn pool(path: &Path, busy: Duration) -> SqlitePool {
         .connect_lazy_with(options)
 }
 
+/// One connection that only reads; it is made when it is needed.
+pub(super) fn read_only(path: &Path, busy: Duration) -> SqlitePool {
+    let options =
+        SqliteConnectOptions::new().filename(path).create_if_missing(false).read_only(true).busy_timeout(busy);
+    SqlitePoolOptions::new().max_connections(1).acquire_timeout(busy * 2).connect_lazy_with(options)
+}
+
 /// Makes the file if it is absent, keeps others out of it, and brings its tables up to date.
 pub(super) async fn prepare(path: &Path, pool: &SqlitePool) -> Result<(), OpenError> {
     create_private(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
@@ -151,7 +158,7 @@ fn code(error: &sqlx::Error) -> Option<u32> {
 }
 
 /// May the trouble go by itself?
-fn is_passing(error: &sqlx::Error) -> bool {
+pub(crate) fn is_passing(error: &sqlx::Error) -> bool {
     match error {
         // Busy, locked, I/O (a quota or a file size limit comes as one), full, cannot open (no room for the -shm file).
         sqlx::Error::Database(_) => matches!(code(error), Some(5 | 6 | 10 | 13 | 14)),
@@ -167,7 +174,7 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 /// Why a write failed, in plain words.
-pub(super) fn reason(error: &sqlx::Error) -> String {
+pub(crate) fn reason(error: &sqlx::Error) -> String {
     match code(error) {
         Some(5 | 6) => "another program holds the database locked".into(),
         Some(8) => "the database file is read-only".into(),

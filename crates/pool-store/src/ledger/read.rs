@@ -7,10 +7,16 @@ use sqlx::sqlite::SqliteRow;
 use super::{Ledger, file};
 
 /// The ledger could not answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the usage ledger cannot be read: {reason}")]
 pub struct ReadError {
     reason: String,
+}
+
+impl ReadError {
+    pub(super) fn because(reason: String) -> Self {
+        Self { reason }
+    }
 }
 
 impl From<sqlx::Error> for ReadError {
@@ -71,7 +77,7 @@ impl Ledger {
         }
     }
 
-    /// Totals of the records since a time, one entry an account, the busiest first.
+    /// Totals of the records since a time, one entry an account, the busiest first. What no account has answered is in none.
     pub async fn totals_since(&self, since: UnixMs) -> Result<Vec<AccountTotals>, ReadError> {
         const TOTALS: &str = "SELECT account, MAX(provider) AS provider, COUNT(*) AS requests, \
              COUNT(*) - COUNT(input) AS untold, \
@@ -81,7 +87,7 @@ impl Ledger {
              CAST(COALESCE(SUM(cache_write_1h), 0) AS BIGINT) AS cache_write_1h, \
              CAST(COALESCE(SUM(output), 0) AS BIGINT) AS output, \
              CAST(COALESCE(SUM(reasoning), 0) AS BIGINT) AS reasoning \
-             FROM usage_records WHERE at_ms >= $1 GROUP BY account ORDER BY requests DESC, account";
+             FROM usage_records WHERE at_ms >= $1 AND account <> '' GROUP BY account ORDER BY requests DESC, account";
         let rows = sqlx::query(TOTALS).bind(since.0).fetch_all(&self.shared.pool).await?;
         rows.iter().map(|row| Ok(totals(row)?)).collect()
     }
@@ -107,7 +113,7 @@ fn used(row: &SqliteRow) -> Result<Use, sqlx::Error> {
     })
 }
 
-fn tokens(row: &SqliteRow) -> Result<TokenCounts, sqlx::Error> {
+pub(super) fn tokens(row: &SqliteRow) -> Result<TokenCounts, sqlx::Error> {
     Ok(TokenCounts {
         input: column(row, "input")?,
         cache_read: column(row, "cache_read")?,
@@ -128,6 +134,6 @@ fn totals(row: &SqliteRow) -> Result<AccountTotals, sqlx::Error> {
     })
 }
 
-fn column(row: &SqliteRow, name: &str) -> Result<u64, sqlx::Error> {
+pub(super) fn column(row: &SqliteRow, name: &str) -> Result<u64, sqlx::Error> {
     Ok(u64::try_from(row.try_get::<i64, _>(name)?).unwrap_or(0))
 }

@@ -4,7 +4,9 @@ use http::{HeaderMap, StatusCode};
 use hyper::body::Bytes;
 use pool_core::quota::QuotaWindow;
 use pool_core::standing::Standing;
-use pool_core::{Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, UnixMs};
+use pool_core::{
+    Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, Span, TokenCounts, UnixMs,
+};
 use pool_providers::provider::{FileContent, FileFault, Login, Probed, Refreshed};
 use pool_providers::reply::{Failure, Reader, Reply};
 use pool_providers::request::{Bases, Body, Call, Head, Outbound, Serving};
@@ -99,6 +101,10 @@ impl Provider for Fruit {
     fn reader(&self, _: &Route, _: &Demand, _: bool, _: UnixMs) -> Box<dyn Reader> {
         never()
     }
+    fn cache_life(&self, _demand: &Demand, _tokens: &TokenCounts) -> Span {
+        Span::ZERO
+    }
+
     fn speak_of_pool(&self, _: &mut HeaderMap, _: &Account, _: &Standing, _: UnixMs) {
         never()
     }

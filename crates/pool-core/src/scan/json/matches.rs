@@ -64,6 +64,11 @@ impl<'a> Matches<'a> {
         Some(&self.bytes[self.range(path)?])
     }
 
+    /// Raw JSON text, or what of it stands in the buffer if the value does not end there.
+    pub fn beginning(&self, path: usize) -> Option<&'a [u8]> {
+        self.raw(path).or_else(|| Some(&self.bytes[(*self.begun.get(path)?)?.value..]))
+    }
+
     /// The text of a string value, its escapes undone. See [`super::string`].
     pub fn string(&self, path: usize) -> Option<Cow<'a, str>> {
         super::string(self.raw(path)?)

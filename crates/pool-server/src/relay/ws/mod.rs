@@ -6,6 +6,7 @@
 //! - [`reach`], [`seek`]: where sockets can be had, and which account one is opened on.
 //! - [`moves`]: which account serves a turn, and what becomes of one that fails.
 //! - [`turn`]: a turn under way: its slot, its tries, its record.
+//! - [`tunnel`], [`pipe`]: sockets that nobody here reads: bytes both ways on one account.
 //! - [`handshake`], [`link`]: RFC 6455, as far as the library leaves it to us.
 //!
 //! One account a socket. A turn that fails before anything meaningful moves to another one behind the client's back if it
@@ -18,10 +19,12 @@ mod link;
 mod miss;
 mod moves;
 mod open;
+mod pipe;
 mod queue;
 mod reach;
 mod seek;
 mod talk;
+mod tunnel;
 mod turn;
 
 use std::future::Future;
@@ -32,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use open::upgrade;
+pub use tunnel::tunnel;
 
 /// Every open socket, for the order to stop.
 #[derive(Clone, Debug, Default)]

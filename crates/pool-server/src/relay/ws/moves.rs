@@ -31,8 +31,8 @@ impl Talk {
         let app = self.ground.app.clone();
         loop {
             let open = Some(&self.leg.account).filter(|open| turn.left.as_ref() != Some(open));
-            let tried = turn.tried();
-            let ask = Ask::new(&turn.demand, Some(turn.session)).after(&tried);
+            let (tried, only) = (turn.tried(), turn.only.clone());
+            let ask = Ask::new(&turn.demand, Some(turn.session)).within(turn.parent).after(&tried).only(only.as_ref());
             let leasing = self.ground.lease(&ask, open, turn.patience());
             let lease = match listening(&mut self.client, &mut self.queue, leasing).await? {
                 Ok(lease) => lease,
@@ -46,7 +46,7 @@ impl Talk {
                 Err(NoLease::Refused(refusal)) => match turn.refused(*refusal) {
                     Ok(()) => continue,
                     Err(_) if !turn.stands_alone() => return self.start_over(&turn).await,
-                    Err(refusal) => return self.refuse(Failure::Refused(refusal)).await,
+                    Err(refusal) => return self.refuse(turn, Failure::Refused(refusal)).await,
                 },
             };
             let here = lease.account.id == self.leg.account && !turn.has_left(&lease);
@@ -66,7 +66,7 @@ impl Talk {
                     return self.over_http(&turn).await;
                 }
                 Err(miss) if turn.failed(&app, &miss.judgement) => {}
-                Err(miss) => return self.refuse(down(&miss)).await,
+                Err(miss) => return self.refuse(turn, down(&miss)).await,
             }
         }
     }
@@ -130,7 +130,7 @@ impl Talk {
                 app.pool.apply(Event::Stripped { session: turn.session });
                 self.send_turn(turn, create).await
             }
-            (Verdict::StripThenSame, _) => self.own_words(words).await,
+            (Verdict::StripThenSame, _) => self.own_words(turn, words).await,
             (Verdict::RefreshThenSame, _) if !turn.renewed => self.renew(turn, miss).await,
             _ => self.elsewhere(turn, miss, words).await,
         }
@@ -171,8 +171,8 @@ impl Talk {
         };
         match again {
             true => self.place(turn, create).await,
-            false if words.is_some() && miss.judgement.is_transient() => self.own_words(words).await,
-            false => self.refuse(down(&miss)).await,
+            false if words.is_some() && miss.judgement.is_transient() => self.own_words(turn, words).await,
+            false => self.refuse(turn, down(&miss)).await,
         }
     }
 
@@ -197,7 +197,7 @@ impl Talk {
         tracing::info!(
             request = self.ground.id,
             turn = self.count,
-            bound = turn.demand.bound,
+            binding = %turn.demand.binding,
             "a conversation starts over"
         );
         self.turns.end();
@@ -210,16 +210,21 @@ impl Talk {
         self.start_over(turn).await
     }
 
-    async fn refuse(&mut self, failure: Failure) -> Result<(), End> {
-        let why = if let Failure::Refused(refusal) = &failure { Some(&refusal.why) } else { None };
+    pub(super) async fn refuse(&mut self, turn: Turn, failure: Failure) -> Result<(), End> {
+        let refusal = if let Failure::Refused(refusal) = &failure { Some(refusal) } else { None };
+        let why = refusal.map(|refusal| &refusal.why);
         tracing::warn!(request = self.ground.id, turn = self.count, ?why, "no account could serve a turn");
         self.turns.end();
-        let words = self.turns.refuse(&self.ground.failure(&failure));
+        let reply = self.ground.failure(&failure);
+        turn.unserved(&self.ground, refusal, reply.status.as_u16());
+        let words = self.turns.refuse(&reply);
         self.say(words).await
     }
 
-    async fn own_words(&mut self, words: Option<Utf8Bytes>) -> Result<(), End> {
+    async fn own_words(&mut self, turn: Turn, words: Option<Utf8Bytes>) -> Result<(), End> {
         self.turns.end();
+        let status = turn.trail.attempts.last().and_then(|attempt| attempt.status).filter(|status| *status >= 400);
+        turn.unserved(&self.ground, None, status.unwrap_or(502));
         match words {
             Some(words) => self.send_down(Message::Text(words)).await,
             None => Ok(()),

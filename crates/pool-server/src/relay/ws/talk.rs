@@ -175,8 +175,11 @@ impl Talk {
         app.pool.count_request(demand.provider);
         self.count += 1;
         self.sign = Instant::now() + app.config.timeouts.keep_alive;
-        let session = self.ground.session(&demand);
-        let turn = Turn::new(&app, self.count, &create, (menu, demand), session);
+        let mut turn = Turn::new(&self.ground, self.count, &create, (menu, demand));
+        match self.ground.owner(create.as_ref()) {
+            Ok(owner) => turn.only = owner,
+            Err(failure) => return self.refuse(turn, failure).await,
+        }
         self.place(turn, create).await
     }
 

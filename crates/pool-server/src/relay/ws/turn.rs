@@ -3,11 +3,10 @@
 use std::time::{Duration, Instant};
 
 use pool_core::pool::Event;
-use pool_core::retry::Trail;
 use pool_core::standing::Refusal;
 use pool_core::usage::{Ending, UsageRecord};
 use pool_core::verdict::{Fault, Verdict};
-use pool_core::{AccountId, Demand, Judgement, SessionKey, UnixMs};
+use pool_core::{AccountId, Demand, Judgement, SessionKey, Span, Trail, UnixMs};
 use pool_providers::request::Carry;
 use pool_providers::socket::SocketTurns;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -17,6 +16,7 @@ use crate::app::{App, Counted};
 use crate::clock;
 use crate::pool::Lease;
 use crate::pool::line::PATIENCE;
+use crate::relay::draw::draw;
 use crate::relay::menu::Menu;
 use crate::relay::receive::Held;
 
@@ -31,6 +31,10 @@ pub struct Turn {
     pub demand: Demand,
     pub menu: Menu,
     pub session: SessionKey,
+    /// The conversation that this one is a part of.
+    pub parent: Option<SessionKey>,
+    /// It names what lives on this account.
+    pub only: Option<AccountId>,
     /// The account that it is on, with its slot.
     pub lease: Option<Lease>,
     pub carry: Carry,
@@ -58,20 +62,17 @@ pub struct Turn {
 }
 
 impl Turn {
-    pub fn new(
-        app: &App,
-        number: u32,
-        create: &Utf8Bytes,
-        (menu, demand): (Menu, Demand),
-        session: SessionKey,
-    ) -> Self {
+    pub fn new(ground: &Ground, number: u32, create: &Utf8Bytes, (menu, demand): (Menu, Demand)) -> Self {
+        let app = &ground.app;
         let size = create.len();
         let held = (size <= app.config.replay_cap).then(|| app.replay.hold(size)).flatten();
         Self {
             create: held.map(|held| (create.clone(), held)),
+            session: ground.session(&demand),
+            parent: ground.parent(&demand),
             demand,
             menu,
-            session,
+            only: None,
             lease: None,
             carry: Carry::All,
             renewed: false,
@@ -99,7 +100,7 @@ impl Turn {
 
     /// Can it go to another account as it is?
     pub fn stands_alone(&self) -> bool {
-        !self.demand.bound && self.create.is_some()
+        !self.demand.is_bound() && self.create.is_some()
     }
 
     pub fn tried(&self) -> Vec<AccountId> {
@@ -218,6 +219,9 @@ impl Turn {
     pub fn end(self, ground: &Ground, turns: &dyn SocketTurns, status: u16, ending: Ending) {
         let Some(lease) = self.lease else { return };
         let total = self.started.elapsed();
+        let tokens = turns.usage();
+        draw(&ground.app, &lease.account.id, &self.demand, Some(self.session), tokens, total);
+        let trail = self.trail.delivered(&lease, status, clock::now());
         let record = UsageRecord {
             request_id: format!("{}.{}", ground.id, self.number),
             at: self.at,
@@ -228,8 +232,8 @@ impl Turn {
             session: Some(self.session.short()),
             status,
             ending,
-            tokens: turns.usage(),
-            attempts: u32::try_from(self.trail.attempts.len() + 1).unwrap_or(u32::MAX),
+            tokens,
+            attempts: u32::try_from(trail.attempts.len()).unwrap_or(u32::MAX),
             first_byte_ms: millis(self.first_byte.unwrap_or(total)),
             total_ms: millis(total),
         };
@@ -238,7 +242,36 @@ impl Turn {
             tokens = record.tokens.map(|tokens| tokens.total()), attempts = record.attempts, ms = record.total_ms,
             "served a turn"
         );
-        ground.app.keep(record);
+        ground.app.keep(record, trail);
+    }
+
+    /// Keeps the record of a turn that no account has answered.
+    pub fn unserved(self, ground: &Ground, refusal: Option<&Refusal>, status: u16) {
+        let trail = self.trail.refused(refusal, clock::now());
+        ground.unserved(format!("{}.{}", ground.id, self.number), &self.demand, trail, status, self.started.into());
+    }
+}
+
+impl Ground {
+    /// Keeps the record of what no account has answered.
+    pub fn unserved(&self, id: String, demand: &Demand, trail: Trail, status: u16, started: tokio::time::Instant) {
+        let total_ms = millis(started.elapsed());
+        let record = UsageRecord {
+            request_id: id,
+            at: clock::now() - Span::from_millis(total_ms),
+            provider: demand.provider.0.to_owned(),
+            account: AccountId::nobody(),
+            model: demand.model.clone(),
+            client: self.client.clone(),
+            session: Some(self.session(demand).short()),
+            status,
+            ending: Ending::Failed,
+            tokens: None,
+            attempts: u32::try_from(trail.attempts.len()).unwrap_or(u32::MAX),
+            first_byte_ms: total_ms,
+            total_ms,
+        };
+        self.app.keep(record, trail);
     }
 }
 
