@@ -466,7 +466,7 @@ impl Slot {
         let (end, told) = match until {
             Until::At(time) => (time, true),
             Until::For(span) => (now + span, true),
-            Until::BackOff => (now + back_off(cause, strikes), false),
+            Until::BackOff => (now + cause.back_off(strikes), false),
         };
         let end = end.min(now + LONGEST);
         let longer = before.filter(|earlier| earlier.is_running(now) && earlier.until > end);
@@ -486,20 +486,6 @@ impl Slot {
 /// Readings within this time of a limit reply may come from requests that were under way before it.
 const SETTLE: Span = Span::from_secs(5);
 const TOGETHER: Span = Span::from_secs(1);
-
-/// How long to keep away when nobody said.
-fn back_off(cause: Cause, strikes: u32) -> Span {
-    let doubled = |first: Span, most: Span| Span((first.0 << strikes.clamp(1, 16).saturating_sub(1)).min(most.0));
-    match cause {
-        Cause::Throttled | Cause::ModelOverloaded | Cause::UpstreamFailing => {
-            doubled(Span::from_secs(2), Span::from_mins(5))
-        }
-        Cause::EgressBlocked => doubled(Span::from_secs(10), Span::from_mins(10)),
-        Cause::QuotaSpent => doubled(Span::from_mins(5), Span::from_hours(1)),
-        Cause::OutOfCredit => doubled(Span::from_mins(30), Span::from_hours(6)),
-        Cause::ModelRefused => doubled(Span::from_hours(1), Span::from_hours(24)),
-    }
-}
 
 #[cfg(test)]
 #[path = "pool_tests.rs"]
