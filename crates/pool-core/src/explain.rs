@@ -235,6 +235,25 @@ pub fn part(part: Part, value: f64) -> Shown {
             let requests = if (value - 1.0).abs() < 1e-9 { "request" } else { "requests" };
             Shown { heading: "RUNNING", cell: format!("{value}"), phrase: format!("{value} {requests} under way") }
         }
+        Part::Pace => {
+            let cell = format!("{value:.2}");
+            Shown { heading: "PACE", phrase: format!("{cell} times as much of its week left as time"), cell }
+        }
+        Part::Fit => {
+            let cell = format!("{:.0}%", value * 100.0);
+            Shown { heading: "FIT", phrase: format!("one more conversation fits with {cell}"), cell }
+        }
+        Part::Live => {
+            let talks = if (value - 1.0).abs() < 1e-9 { "conversation" } else { "conversations" };
+            Shown { heading: "LIVE", cell: format!("{value}"), phrase: format!("{value} {talks} warm there") }
+        }
+        Part::Trust => {
+            let cell = format!("{:.0}%", value * 100.0);
+            Shown { heading: "TRUST", phrase: format!("{cell} of its share while it recovers from trouble"), cell }
+        }
+        Part::Weight => {
+            Shown { heading: "WEIGHT", cell: format!("{value}"), phrase: format!("the operator's weight {value}") }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use serde::{Deserialize, Serialize};
 
 use crate::demand::{Demand, SessionKey};
+use crate::outlook::Outlook;
 use crate::pins::Pin;
 use crate::pool::Slot;
 use crate::time::UnixMs;
@@ -18,6 +19,12 @@ pub trait Policy: Debug + Send + Sync {
     fn name(&self) -> &'static str;
 
     fn choose(&mut self, question: &Question<'_>) -> Choice;
+
+    /// Does a conversation stay on the account that it is pinned to, whatever the others have to offer? Then nobody looks at them.
+    fn keeps(&self, pin: &Pin, slot: &Slot, demand: &Demand, kinds: KindOrder, now: UnixMs) -> bool {
+        let _ = (pin, slot, demand, kinds, now);
+        false
+    }
 }
 
 /// A request that needs an account.
@@ -31,6 +38,7 @@ pub struct Question<'a> {
     pub kinds: KindOrder,
     /// Every account that can serve now, ordered by id; at least one.
     pub candidates: &'a [&'a Slot],
+    pub outlook: &'a Outlook,
     pub now: UnixMs,
 }
 
@@ -66,8 +74,18 @@ pub struct Score {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// Share left of the scarcest window, 0 to 1.
+    /// Share left of the long window over the share left of its time: above 1 quota will expire unused.
+    Pace,
+    /// Share left of the scarcest short window, after what live conversations will draw.
     Headroom,
+    /// The chance that one more conversation fits into what is left.
+    Fit,
+    /// Conversations whose cache is warm there.
+    Live,
+    /// Rises to 1 after trouble.
+    Trust,
+    /// The operator's.
+    Weight,
     /// The share that is taken to be left, because nobody has told.
     AssumedHeadroom,
     /// Requests under way.

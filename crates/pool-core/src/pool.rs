@@ -9,18 +9,21 @@ use serde::{Deserialize, Serialize};
 use crate::account::{Account, AccountId, Credentials};
 use crate::ask::{Ask, Rights};
 use crate::beside;
-use crate::choose;
-use crate::decision::{Cached, Considered, Decision, Finding, MOST_CONSIDERED};
+use crate::choose::Thrift;
+use crate::decision::Decision;
 use crate::demand::{Demand, SessionKey};
 use crate::eligible::{able, eligible};
+use crate::learned::Learned;
 use crate::memory::{AccountMemory, Memory};
+use crate::outlook::Outlook;
 use crate::owners::{Creator, ObjectKey, Owned, Owners};
 use crate::pins::{Pin, Pins};
-use crate::policy::{Choice, Policy, Question};
+use crate::policy::{Policy, Question};
 use crate::price::MicroUsd;
-use crate::quota::{self, Fraction, QuotaWindow, Scope};
+use crate::quota::{self, QuotaWindow, Scope};
 use crate::refusal::refusal;
-use crate::standing::{Ineligible, Refusal, Standing, StandingWindow};
+use crate::sizes::{Meter, Snapshot};
+use crate::standing::{Refusal, Standing, StandingWindow};
 use crate::time::{Span, UnixMs};
 use crate::usage::Drawn;
 use crate::verdict::{Cause, Penalty, Until};
@@ -38,6 +41,10 @@ pub struct Slot {
     pub windows: Vec<QuotaWindow>,
     pub cooldowns: Vec<Cooldown>,
     pub in_flight: u32,
+    /// Conversations whose cache is warm here.
+    pub live: u32,
+    /// How big its windows are, as far as that was learned.
+    pub meters: Vec<Meter>,
     pub last_used: Option<UnixMs>,
     pub book: DayBook,
 }
@@ -149,6 +156,7 @@ pub enum PinState {
 pub struct Pool {
     slots: BTreeMap<AccountId, Slot>,
     pub pins: Pins,
+    learned: Learned,
     /// What has changed since it was last put away.
     pub memory: Memory,
     pub owners: Owners,
@@ -167,13 +175,14 @@ impl Default for Pool {
 impl Pool {
     /// With the pool's own rule of choice.
     pub fn with_pins(pins: Pins) -> Self {
-        Self::new(pins, Box::new(choose::MostHeadroom))
+        Self::new(pins, Box::new(Thrift))
     }
 
     pub fn new(pins: Pins, policy: Box<dyn Policy>) -> Self {
         Self {
             slots: BTreeMap::new(),
             pins,
+            learned: Learned::default(),
             memory: Memory::default(),
             owners: Owners::default(),
             policy,
@@ -203,7 +212,11 @@ impl Pool {
             Event::Seen { account, credentials } => self.seen(*account, *credentials),
             Event::Gone { id } => {
                 self.away.retain(|_, book| book.is_of(now));
-                let book = self.slots.remove(&id).map(|slot| slot.book);
+                let slot = self.slots.remove(&id);
+                if let Some(slot) = &slot {
+                    self.learned.gone(slot);
+                }
+                let book = slot.map(|slot| slot.book);
                 self.away.extend(book.filter(|book| book.is_of(now)).map(|book| (id, book)));
             }
             Event::Renewed { id, credentials } => self.with(&id, |slot| slot.renew(*credentials)),
@@ -220,15 +233,21 @@ impl Pool {
             Event::Plan { id, plan } => self.with(&id, |slot| {
                 slot.account = Arc::new(Account { plan: Some(plan), ..Account::clone(&slot.account) });
             }),
-            Event::Read { id, windows } => self.with(&id, |slot| slot.read(&windows, now)),
+            Event::Read { id, windows } => {
+                self.with(&id, |slot| slot.read(&windows, now));
+                self.learned.read(&mut self.slots, &id, &windows, now);
+            }
             Event::Penalised { id, penalty } => self.with(&id, |slot| slot.penalise(penalty, now)),
             Event::Served { id, families } => self.with(&id, |slot| {
                 slot.last_used = Some(now);
                 slot.cooldowns.retain(|cooldown| cooldown.is_hard() || !cooldown.scope.touches(&families));
             }),
-            Event::Drew { id, session, families: _, drawn } => {
+            Event::Drew { id, session, families, drawn } => {
                 if let Some(session) = session {
                     self.pins.drew(session, &id, &drawn, now);
+                }
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    self.learned.drew(slot, session, &families, &drawn, now);
                 }
             }
             Event::Spent { id, at, cost } => self.book(&id, now).add(at, cost, now),
@@ -247,14 +266,51 @@ impl Pool {
 
     /// Chooses an account for the request and takes a slot of it.
     pub fn lease(&mut self, ask: &Ask<'_>, now: UnixMs) -> Result<Grant, Box<Refusal>> {
-        let grant = self.choose(ask, now)?;
+        self.learned.settle(&mut self.slots, now);
+        let grant = match self.kept(ask, now) {
+            Some(kept) => kept,
+            None => self.choose(ask, now)?,
+        };
         if grant.counted {
             self.with(&grant.account.id, |slot| slot.in_flight += 1);
         }
         if let Some(key) = ask.session.filter(|_| !ask.demand.light) {
             self.pins.set(key, &grant.account.id, ask.demand.binding, now);
+            self.learned.leased(&mut self.slots, key, &grant.account.id, now);
         }
         Ok(grant)
+    }
+
+    /// The quick way, for most requests: the conversation stays where its cache is, and nobody else is looked at.
+    fn kept(&self, ask: &Ask<'_>, now: UnixMs) -> Option<Grant> {
+        let Ask { demand, session, only, .. } = *ask;
+        let pin = self.pins.get(session.filter(|_| !demand.light)?, now)?;
+        let slot = self.slots.get(&pin.account).filter(|slot| slot.account.provider == demand.provider)?;
+        let id = &slot.account.id;
+        let stays = self.policy.keeps(pin, slot, demand, self.kinds, now) && only.is_none_or(|only| only == id);
+        if !stays || able(slot, ask, Some(id), now).is_err() {
+            return None;
+        }
+        let accounts = self.learned.outlook(demand.provider).map_or(1, |outlook| outlook.accounts);
+        Some(Grant {
+            account: slot.account.clone(),
+            credentials: slot.credentials.clone(),
+            epoch: slot.epoch,
+            pin: PinState::Kept,
+            bare: pin.bare,
+            decision: Arc::new(Decision::kept(pin, accounts.saturating_sub(1), now)),
+            counted: true,
+        })
+    }
+
+    /// What has been learned of the accounts' sizes, to be put away.
+    pub fn sizes(&self) -> Snapshot {
+        self.learned.snapshot(&self.slots)
+    }
+
+    /// Takes in what was put away before a restart.
+    pub fn restore_sizes(&mut self, snapshot: Snapshot) {
+        self.learned.restore(&mut self.slots, snapshot);
     }
 
     /// What [`Pool::lease`] would answer now. Takes no slot and sets no pin.
@@ -281,11 +337,13 @@ impl Pool {
             return Err(Box::new(refusal(demand, unable, now)));
         }
         let beside = pinned.is_none().then(|| beside::parent(&self.pins, ask, &candidates, now)).flatten();
-        let question = Question { demand, session, pin, kinds: self.kinds, candidates: &candidates, now };
+        let nothing = Outlook::default();
+        let outlook = self.learned.outlook(demand.provider).unwrap_or(&nothing);
+        let question = Question { demand, session, pin, kinds: self.kinds, candidates: &candidates, outlook, now };
         let choice = beside.unwrap_or_else(|| self.policy.choose(&question));
         // A policy that points beyond its candidates must not become a panic.
         let chosen = *candidates.get(choice.index).unwrap_or(&candidates[0]);
-        let decision = Arc::new(decision(&question, &choice, chosen, pinned.clone(), unable));
+        let decision = Arc::new(Decision::of(&question, &choice, chosen, pinned.clone(), unable));
         Ok(Grant {
             account: chosen.account.clone(),
             credentials: chosen.credentials.clone(),
@@ -322,7 +380,7 @@ impl Pool {
             let known = windows.iter().any(|seen| seen.name == window.name && seen.scope == window.scope);
             let wanted = demand.families.is_empty() || window.scope.touches(&demand.families);
             if wanted && !known {
-                windows.extend(stand(&able, window, now));
+                windows.extend(StandingWindow::of(&able, window, now));
             }
         }
         windows.sort_by_key(|window| window.span);
@@ -339,6 +397,8 @@ impl Pool {
                 windows: Vec::new(),
                 cooldowns: Vec::new(),
                 in_flight: 0,
+                live: 0,
+                meters: self.learned.come(&account.id, account.provider),
                 last_used: None,
                 book: self.away.remove(&account.id).unwrap_or_default(),
                 account: Arc::new(account),
@@ -406,7 +466,7 @@ impl Slot {
         let (end, told) = match until {
             Until::At(time) => (time, true),
             Until::For(span) => (now + span, true),
-            Until::BackOff => (now + back_off(cause, strikes), false),
+            Until::BackOff => (now + cause.back_off(strikes), false),
         };
         let end = end.min(now + LONGEST);
         let longer = before.filter(|earlier| earlier.is_running(now) && earlier.until > end);
@@ -426,85 +486,6 @@ impl Slot {
 /// Readings within this time of a limit reply may come from requests that were under way before it.
 const SETTLE: Span = Span::from_secs(5);
 const TOGETHER: Span = Span::from_secs(1);
-
-/// How long to keep away when nobody said.
-fn back_off(cause: Cause, strikes: u32) -> Span {
-    let doubled = |first: Span, most: Span| Span((first.0 << strikes.clamp(1, 16).saturating_sub(1)).min(most.0));
-    match cause {
-        Cause::Throttled | Cause::ModelOverloaded | Cause::UpstreamFailing => {
-            doubled(Span::from_secs(2), Span::from_mins(5))
-        }
-        Cause::EgressBlocked => doubled(Span::from_secs(10), Span::from_mins(10)),
-        Cause::QuotaSpent => doubled(Span::from_mins(5), Span::from_hours(1)),
-        Cause::OutOfCredit => doubled(Span::from_mins(30), Span::from_hours(6)),
-        Cause::ModelRefused => doubled(Span::from_hours(1), Span::from_hours(24)),
-    }
-}
-
-/// One window name over all accounts that report it.
-fn stand(able: &[&Slot], like: &QuotaWindow, now: UnixMs) -> Option<StandingWindow> {
-    let mut used = Vec::new();
-    let mut resets_at: Option<UnixMs> = None;
-    for slot in able {
-        let mine = slot.windows.iter().find(|window| window.name == like.name && window.scope == like.scope);
-        let Some(window) = mine.filter(|window| window.is_believable(now)) else { continue };
-        // A spent longer window makes what is left of a shorter one worthless.
-        let blocked = slot
-            .windows
-            .iter()
-            .any(|other| other.scope == Scope::Account && other.span > window.span && other.is_exhausted(now));
-        let share = if blocked { Fraction::ONE } else { window.used(now) };
-        used.push(share.get());
-        if share > Fraction::ZERO {
-            let reset = window.resets_at.filter(|reset| *reset > now && !blocked);
-            resets_at = [resets_at, reset].into_iter().flatten().min();
-        }
-    }
-    let mean = used.iter().sum::<f64>() / used.len() as f64;
-    Some(StandingWindow {
-        name: like.name.clone(),
-        scope: like.scope.clone(),
-        span: like.span,
-        used: Fraction::new(mean)?,
-        resets_at,
-    })
-}
-
-/// What is known to be in the cache of the pinned account.
-fn cached(pin: &Pin) -> Option<Cached> {
-    (pin.prefix > 0).then_some(Cached { tokens: pin.prefix, until: pin.warm_until })
-}
-
-fn decision(
-    question: &Question<'_>,
-    choice: &Choice,
-    chosen: &Slot,
-    pinned: Option<AccountId>,
-    mut unable: Vec<(AccountId, Ineligible)>,
-) -> Decision {
-    let candidates = question.candidates;
-    let score = |index: usize| choice.scores.get(index);
-    let mut order: Vec<usize> = (0..candidates.len()).collect();
-    let value = |index: usize| score(index).map_or(f64::NEG_INFINITY, |score| score.value);
-    order.sort_by(|a, b| (*b == choice.index).cmp(&(*a == choice.index)).then_with(|| value(*b).total_cmp(&value(*a))));
-    let able = order.into_iter().map(|index| Considered {
-        account: candidates[index].account.id.clone(),
-        finding: Finding::Able(score(index).cloned()),
-    });
-    let unable_count = unable.len();
-    unable.sort_by_key(|(account, _)| pinned.as_ref() != Some(account));
-    let unable = unable.into_iter().map(|(account, why)| Considered { account, finding: Finding::Unable(why) });
-    let considered: Vec<Considered> = able.chain(unable).take(MOST_CONSIDERED).collect();
-    Decision {
-        chosen: chosen.account.id.clone(),
-        why: choice.why,
-        at: question.now,
-        cached: question.pin.filter(|_| pinned.is_some()).and_then(cached),
-        pinned,
-        more: (candidates.len() + unable_count).saturating_sub(considered.len()),
-        considered,
-    }
-}
 
 #[cfg(test)]
 #[path = "pool_tests.rs"]

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::account::{AccountId, ProviderId};
-use crate::quota::{Fraction, Scope};
+use crate::pool::Slot;
+use crate::quota::{Fraction, QuotaWindow, Scope};
 use crate::time::{Span, UnixMs};
 use crate::verdict::Cause;
 
@@ -105,4 +106,35 @@ pub enum Ineligible {
     },
     /// It serves as many requests as it may at one time.
     Busy,
+}
+
+impl StandingWindow {
+    /// One window name over all accounts that report it.
+    pub(crate) fn of(able: &[&Slot], like: &QuotaWindow, now: UnixMs) -> Option<Self> {
+        let mut used = Vec::new();
+        let mut resets_at: Option<UnixMs> = None;
+        for slot in able {
+            let mine = slot.windows.iter().find(|window| window.name == like.name && window.scope == like.scope);
+            let Some(window) = mine.filter(|window| window.is_believable(now)) else { continue };
+            // A spent longer window makes what is left of a shorter one worthless.
+            let blocked = slot
+                .windows
+                .iter()
+                .any(|other| other.scope == Scope::Account && other.span > window.span && other.is_exhausted(now));
+            let share = if blocked { Fraction::ONE } else { window.used(now) };
+            used.push(share.get());
+            if share > Fraction::ZERO {
+                let reset = window.resets_at.filter(|reset| *reset > now && !blocked);
+                resets_at = [resets_at, reset].into_iter().flatten().min();
+            }
+        }
+        let mean = used.iter().sum::<f64>() / used.len() as f64;
+        Some(Self {
+            name: like.name.clone(),
+            scope: like.scope.clone(),
+            span: like.span,
+            used: Fraction::new(mean)?,
+            resets_at,
+        })
+    }
 }

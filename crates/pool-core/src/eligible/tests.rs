@@ -222,8 +222,8 @@ fn the_kinds_go_in_the_operators_order_and_weights_count() {
     let mut pool = Pool::default();
     seen(&mut pool, "a", Subscription, Settings { weight: Weight::new(3.0).expect("a weight"), ..Settings::default() });
     seen(&mut pool, "b", Subscription, Settings::default());
-    pool.apply(Event::Read { id: id("a"), windows: vec![window(0.7, None)] }, NOW);
+    pool.apply(Event::Read { id: id("a"), windows: vec![window(0.5, None)] }, NOW);
     pool.apply(Event::Read { id: id("b"), windows: vec![window(0.2, None)] }, NOW);
     let grant = pool.lease(&Ask::new(&demand(None), None), NOW).expect("somebody serves");
-    assert_eq!(grant.account.name, "a", "three times 0.3 is more than 0.8");
+    assert_eq!(grant.account.name, "a", "three times 0.5 is more than 0.8");
 }
