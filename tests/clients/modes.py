@@ -26,6 +26,8 @@ class Setting:
     secrets: dict[str, str]
     # The pool is the fake itself: clients bring the accounts' own credentials.
     direct: bool = False
+    # How long Codex waits for an event; this is what it does by itself.
+    codex_patience_ms: int = 300_000
 
 
 @dataclasses.dataclass
@@ -103,6 +105,7 @@ name = "OpenAI via codex-pool proxy"
 base_url = "{url}/v1"
 wire_api = "responses"
 requires_openai_auth = true
+stream_idle_timeout_ms = {patience_ms}
 [analytics]
 enabled = false
 """
@@ -122,7 +125,7 @@ def codex(config: str, auth: Callable[[Setting], str]) -> Callable[[Setting], Pr
         command = [str(setting.clients / "node_modules/.bin/codex"), "exec", "--skip-git-repo-check"]
         return Prepared(
             [*command, "--dangerously-bypass-approvals-and-sandbox", PROMPT],
-            files={".codex/config.toml": config.format(url=setting.url), ".codex/auth.json": auth(setting)},
+            files={".codex/config.toml": config.format(url=setting.url, patience_ms=setting.codex_patience_ms), ".codex/auth.json": auth(setting)},
         )
 
     return prepare
@@ -193,7 +196,7 @@ def gemini_gca_env(setting: Setting) -> dict[str, str]:
 def sdk(script: str, secret: str) -> Callable[[Setting], Prepared]:
     def prepare(setting: Setting) -> Prepared:
         source = pathlib.Path(__file__).resolve().parent / "sdk" / script
-        env = {"POOL_URL": setting.url, "POOL_KEY": setting.secrets[secret]}
+        env = {"POOL_URL": setting.url, "POOL_KEY": setting.secrets[secret], "POOL_WAIT": str(KEPT_WAIT)}
         if script.endswith(".py"):
             return Prepared([str(setting.clients / "py/bin/python"), str(source)], env)
         # Node looks for packages beside the script.
@@ -222,6 +225,17 @@ MODES = [
     Mode("js-openai", "codex", sdk("openai_js.mjs", "openai_key")),
     Mode("js-anthropic", "claude", sdk("anthropic_js.mjs", "anthropic_key")),
 ]
+
+
+# What SDKs have an account keep; for a scenario of its own.
+KEPT = [
+    Mode("py-openai-kept", "codex", sdk("kept_openai.py", "openai_key")),
+    Mode("py-anthropic-kept", "claude", sdk("kept_anthropic.py", "anthropic_key")),
+    Mode("py-genai-kept", "gemini", sdk("kept_genai.py", "gemini_key")),
+]
+# How long these wait between making things and using them, in seconds, and how long one account is at its limit from the start.
+KEPT_WAIT = 24
+KEPT_LIMIT = 20
 
 
 def environment(home: pathlib.Path, prepared: Prepared, online: bool) -> dict[str, str]:

@@ -115,15 +115,16 @@ def table(results: list[Result], full: bool, about: str | None = None) -> str:
     return "\n".join(lines)
 
 
-def chosen(only: str | None) -> list[modes.Mode]:
+def chosen(only: str | None, among: list[modes.Mode] = modes.MODES) -> list[modes.Mode]:
     if not only:
-        return modes.MODES
+        return among
     names = only.split(",")
-    unknown = set(names) - {mode.name for mode in modes.MODES}
+    everybody = [*modes.MODES, *modes.KEPT]
+    unknown = set(names) - {mode.name for mode in everybody}
     if unknown:
-        known = ", ".join(mode.name for mode in modes.MODES)
+        known = ", ".join(mode.name for mode in everybody)
         sys.exit(f"no such client: {', '.join(sorted(unknown))}; there are {known}")
-    return [mode for mode in modes.MODES if mode.name in names]
+    return [mode for mode in among if mode.name in names]
 
 
 def main() -> int:

@@ -11,7 +11,8 @@ Each scenario starts its own fake-upstream and its own codex-pool in a temporary
 the clients must notice nothing; after it, upstream's books must show no pool credential, no client account id, and no
 conversation on two accounts, the pool's ledger must hold what the books hold, turn by turn, and Codex must not have left
 its socket. In `midway-*` the account that serves a client fails after its first answer, so the conversation has to move in
-the middle of a turn. In `sockets-*` upstream has no sockets, or no longer, and Codex goes over to HTTP. In `all-limit` each
+the middle of a turn. In `kept`, SDKs use what they had one account keep when another has become the better one.
+In `sockets-*` upstream has no sockets, or no longer, and Codex goes over to HTTP. In `all-limit` each
 client must show a limit text soon. After `ok` in the same run, the others say what they cost in seconds.
 """
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import concurrent.futures
 import contextlib
 import dataclasses
 import json
@@ -45,6 +47,11 @@ PRIVATE = [KEY, "client-side-account", "client-side-user", "client-side-refresh-
 LIMIT_SECONDS = 2400
 # How long a client may take to say that there is nothing left.
 LIMIT_PATIENCE = 30
+
+# Every answer falls silent after its first words for so long (and for a quarter of it inside an event), while the pool gives a
+# sign of life every so many seconds, and Codex, whose patience can be set, waits so long for an event.
+LONG_SILENCE = "long-silence"
+SILENCE_MS, SIGN_SECONDS, CODEX_PATIENCE_MS = 24000, 2, 10000
 
 FAILURES = ["limit", "expired", "revoked", "overloaded", "close", "reset", "cut_first"]
 MIDWAY = ["limit", "revoked", "close"]
@@ -113,8 +120,13 @@ def spring(fake: Fake, scenario: str, each: int) -> None:
         for kind in KINDS:
             fake.order("fault", account=f"{kind}-1", fault="fine", times=1)
             fake.order("fault", account=f"{kind}-1", fault=scenario.removeprefix("midway-"))
+    if scenario == LONG_SILENCE:
+        fake.order("fault", fault=f"silence={SILENCE_MS}")
     if scenario in SOCKETS:
         refuse_sockets(fake, scenario)
+    if scenario == "kept":
+        for kind in KINDS:
+            fake.order("exhaust", account=f"{kind}-1", seconds=modes.KEPT_LIMIT)
     if scenario == "only-last":
         for kind in KINDS:
             for number in range(1, each):
@@ -138,7 +150,7 @@ def refuse_sockets(fake: Fake, scenario: str) -> None:
 def scenarios() -> list[str]:
     first = [f"first-{failure}" for failure in FAILURES + MORE_FAILURES]
     midway = [f"midway-{failure}" for failure in MIDWAY]
-    return ["ok", *first, *midway, *SOCKETS, "only-last", "all-limit"]
+    return ["ok", *first, *midway, *SOCKETS, LONG_SILENCE, "kept", "only-last", "all-limit"]
 
 
 def free_port() -> int:
@@ -206,6 +218,7 @@ def play(scenario: str, chosen: list[modes.Mode], flags: argparse.Namespace) -> 
                 POOL_DIR=str(folder / "pool"),
                 PROXY_LISTEN_ADDR=f"127.0.0.1:{port}",
                 PROXY_DB_PATH=str(folder / "data/proxy.db"),
+                POOL_TIMEOUT_KEEP_ALIVE_SECONDS=str(SIGN_SECONDS if scenario == LONG_SILENCE else 15),
                 UPSTREAM_WEBSOCKETS=str(not flags.http).lower(),
                 POOL_TIMEOUT_SOCKET_LIFE_SECONDS="1" if scenario == "sockets-ended-later" else "3300",
                 **dict(exports),
@@ -215,15 +228,25 @@ def play(scenario: str, chosen: list[modes.Mode], flags: argparse.Namespace) -> 
                 time.sleep(flags.settle)
                 spring(fake, scenario, each)
                 setting = modes.Setting(url, run.clients_folder(), modes.credentials(None, KEY))
-                results = []
-                for mode in chosen:
+                if scenario == LONG_SILENCE:
+                    setting.codex_patience_ms = CODEX_PATIENCE_MS
+
+                def turn(mode: modes.Mode) -> run.Result:
                     print(f"{scenario}: {mode.name} …", file=sys.stderr, flush=True)
-                    result = run.run_mode(mode, setting, flags.timeout)
-                    results.append(result)
+                    return run.run_mode(mode, setting, flags.timeout)
+
+                # Those who wait can wait together.
+                crew = concurrent.futures.ThreadPoolExecutor(8 if scenario == LONG_SILENCE else 1)
+                with crew:
+                    results = list(crew.map(turn, chosen))
                 books = fake.order("books")
                 # Overload inside a 200 hits streams only: after a plain answer it is a turn of fate, too.
                 may_move = scenario.startswith("midway-") or scenario in {"first-overload_first", *SOCKETS}
                 faults = against(books, may_move)
+                if scenario == LONG_SILENCE:
+                    faults += impatient(books)
+                if scenario == "kept":
+                    faults += strayed(books)
                 if scenario == "all-limit":
                     results = [judged(result, books) for result in results]
                 else:
@@ -233,6 +256,14 @@ def play(scenario: str, chosen: list[modes.Mode], flags: argparse.Namespace) -> 
             # The pool has written everything by now.
             faults += unlike(folder / "data/proxy.db", books)
     return Outcome(scenario, results, faults)
+
+
+def strayed(books: dict) -> list[str]:
+    """Calls about what an account keeps belong on the one where it was made: the second, since the first was at its limit."""
+    about = re.compile(r"/(files|batches|vector_stores|conversations|cachedContents)\b")
+    calls = [one for one in books["log"] if about.search(one["path"]) and one["status"] == 200]
+    faults = [] if calls else ["nothing was kept"]
+    return faults + [f"{one['path']} on {one['account']}" for one in calls if not one["account"].endswith("-2")]
 
 
 def seen_by_codex(result: run.Result, scenario: str, http: bool) -> list[str]:
@@ -267,6 +298,13 @@ def unlike(ledger: pathlib.Path, books: dict) -> list[str]:
         else:
             faults.append(f"only upstream has {row}")
     return faults + [f"only the ledger has {row}" for row in left.elements() if row[1] is not None]
+
+
+def impatient(books: dict) -> list[str]:
+    """Answers that a client did not wait for."""
+    log = [one for one in books["log"] if one["inference"]]
+    faults = [f"{one['model']}: an answer ended as {one['ended']}" for one in log if one["ended"] != "whole"]
+    return faults if any(one["fault"] == "silence" for one in log) else [*faults, "no answer fell silent"]
 
 
 def judged(result: run.Result, books: dict) -> run.Result:
@@ -326,9 +364,10 @@ def main() -> int:
             parser.error(f"{binary} is missing: cargo build -p codex-pool -p pool-testkit")
     outcomes = []
     for name in names:
-        cast_of_all = [mode for mode in run.chosen(flags.only) if name not in SOCKETS or mode.name in SOCKET_CLIENTS]
+        everybody = run.chosen(flags.only, modes.KEPT if name == "kept" else modes.MODES)
+        cast_of_all = [mode for mode in everybody if name not in SOCKETS or mode.name in SOCKET_CLIENTS]
         # Each client meets the turn of fate for itself.
-        apart = name.startswith("midway-") or name.endswith("-later")
+        apart = name.startswith("midway-") or name.endswith("-later") or name == "kept"
         casts = [[mode] for mode in cast_of_all] if apart else [cast_of_all]
         plays = [play(name, cast, flags) for cast in casts]
         outcome = Outcome(name, [one for each in plays for one in each.results], [one for each in plays for one in each.faults])

@@ -7,8 +7,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::price::MicroUsd;
+use crate::quota::Fraction;
 use crate::secret::Secret;
 use crate::time::UnixMs;
+use crate::wishes::{ModelList, Weight};
 
 /// Whose protocol a request speaks and whose accounts can serve it: `codex`, `claude`, `gemini`. The registry of
 /// `pool-providers` says which ids exist; the core only compares them.
@@ -31,6 +34,17 @@ pub struct AccountId(pub Arc<str>);
 impl fmt::Display for AccountId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl AccountId {
+    /// In the record of a request that no account has answered.
+    pub fn nobody() -> Self {
+        Self(Arc::from(""))
+    }
+
+    pub fn is_nobody(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -73,7 +87,7 @@ pub enum AccountKind {
 }
 
 /// The optional pool keys that stand in the credential file beside the provider's own.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Settings {
     /// Shown in place of the file's name.
     pub name: Option<String>,
@@ -83,10 +97,19 @@ pub struct Settings {
     pub priority: i32,
     /// May friends use it? `None`: the pool's default.
     pub share: Option<bool>,
+    pub weight: Weight,
+    /// The share of every window that is kept for the owner: to anybody else a window is spent when no more is left.
+    pub reserve: Fraction,
+    /// Requests at one time.
+    pub max_in_flight: Option<u32>,
+    /// It serves these models only. What names no model is not kept out.
+    pub models: Option<ModelList>,
+    /// What an API key may cost in a day, midnight to midnight UTC.
+    pub daily_spend: Option<MicroUsd>,
 }
 
 /// One credential set of one provider, as its file describes it. Never holds a secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Account {
     pub id: AccountId,
     pub provider: ProviderId,

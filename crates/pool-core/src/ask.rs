@@ -12,6 +12,8 @@ pub struct Ask<'a> {
     pub parent: Option<SessionKey>,
     /// Accounts that this request has already failed on.
     pub tried: &'a [AccountId],
+    /// It names what lives on this account ([`crate::owners`]): no other can serve it.
+    pub only: Option<&'a AccountId>,
     pub caller: Rights<'a>,
 }
 
@@ -28,15 +30,61 @@ impl Rights<'static> {
     pub const OWNER: Self = Self { owner: true, accounts: None };
 }
 
+/// An [`Ask`] that can be kept, to be asked again later.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    demand: Demand,
+    session: Option<SessionKey>,
+    parent: Option<SessionKey>,
+    tried: Vec<AccountId>,
+    only: Option<AccountId>,
+    owner: bool,
+    accounts: Option<Vec<AccountId>>,
+}
+
+impl Waiting {
+    pub fn ask(&self) -> Ask<'_> {
+        let Self { demand, session, parent, tried, only, owner, accounts } = self;
+        let caller = Rights { owner: *owner, accounts: accounts.as_deref() };
+        Ask { demand, session: *session, parent: *parent, tried, only: only.as_ref(), caller }
+    }
+}
+
 impl<'a> Ask<'a> {
     /// The owner's first try.
     pub fn new(demand: &'a Demand, session: Option<SessionKey>) -> Self {
-        Self { demand, session, parent: None, tried: &[], caller: Rights::OWNER }
+        Self { demand, session, parent: None, tried: &[], only: None, caller: Rights::OWNER }
+    }
+
+    /// As a part of another conversation.
+    #[must_use]
+    pub fn within(self, parent: Option<SessionKey>) -> Self {
+        Self { parent, ..self }
+    }
+
+    /// The same, to be kept.
+    pub fn waiting(&self) -> Waiting {
+        let Self { demand, session, parent, tried, only, caller } = *self;
+        Waiting {
+            demand: demand.clone(),
+            session,
+            parent,
+            tried: tried.to_vec(),
+            only: only.cloned(),
+            owner: caller.owner,
+            accounts: caller.accounts.map(<[AccountId]>::to_vec),
+        }
     }
 
     /// After failures on these.
     #[must_use]
     pub fn after(self, tried: &'a [AccountId]) -> Self {
         Self { tried, ..self }
+    }
+
+    /// On this account or nowhere.
+    #[must_use]
+    pub fn only(self, account: Option<&'a AccountId>) -> Self {
+        Self { only: account, ..self }
     }
 }

@@ -1,101 +1,82 @@
-//! Choosing: who can take a request, and who of them should.
+//! Choosing: who of those that can take a request should.
 //!
-//! Eligible accounts only; the pin if there is one (unless it is to a paid key while a plan could serve); else by the operator's priority, subscriptions before paid API keys, those
-//! without recent trouble first, and then the most headroom over all windows that limit the request.
+//! A conversation stays where its cache is warm: a move would have its whole prefix written anew. New and cold conversations
+//! cost the same everywhere, so they even the pool out. Of accounts without recent trouble, of the highest priority and the
+//! earliest kind, the one with the greatest worth is taken (`worth.rs`); of equals the one with the least to do, and then the one
+//! that a hash of conversation and account names, so that replicas agree without talking.
 
 use std::cmp::Ordering;
 
-use sha2::{Digest, Sha256};
-
-use crate::account::{AccountId, AccountKind};
+use crate::account::AccountId;
+use crate::binding::Binding;
 use crate::demand::{Demand, SessionKey};
-use crate::policy::{Choice, Part, Policy, Question, Score, Why};
+use crate::pins::Pin;
+use crate::policy::{Choice, Policy, Question, Why};
 use crate::pool::Slot;
-use crate::standing::Ineligible;
-use crate::time::UnixMs;
+use crate::time::{Span, UnixMs};
+use crate::wishes::KindOrder;
+use crate::worth;
 
-/// The pool's rule of choice.
+/// The pool's rule of choice: waste nothing that expires, and leave everybody room to finish.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct MostHeadroom;
+pub struct Thrift;
 
-impl Policy for MostHeadroom {
+impl Policy for Thrift {
     fn name(&self) -> &'static str {
-        "most-headroom"
+        "thrift"
+    }
+
+    fn keeps(&self, pin: &Pin, slot: &Slot, demand: &Demand, kinds: KindOrder, now: UnixMs) -> bool {
+        // From a kind that comes later a conversation goes back as soon as it can.
+        demand.is_bound() || (is_held(pin, now) && kinds.rank(slot.account.kind) == 0)
     }
 
     fn choose(&mut self, question: &Question<'_>) -> Choice {
-        let Question { demand, session, candidates, now, .. } = *question;
+        let Question { demand, candidates, now, .. } = *question;
         let pinned = question.pinned();
-        // A conversation that had to move to a paid key goes back to what is paid for already.
         let cheaper = pinned.is_some_and(|(_, slot)| {
-            !demand.bound && candidates.iter().any(|other| is_cheaper(other, slot, demand, now))
+            !demand.is_bound() && candidates.iter().any(|other| is_cheaper(other, slot, question))
         });
-        if let Some((index, _)) = pinned.filter(|_| !cheaper) {
+        let stays = demand.is_bound() || question.pin.is_some_and(|pin| is_held(pin, now));
+        if let Some((index, _)) = pinned.filter(|_| stays && !cheaper) {
             return Choice { index, why: Why::Kept, scores: Vec::new() };
         }
-        let best = candidates.iter().enumerate().min_by(|(_, a), (_, b)| better(a, b, demand, session, now));
-        let score = |slot: &&Slot| Score {
-            value: worth(slot, demand, now),
-            parts: vec![(Part::Headroom, headroom(slot, demand, now)), (Part::InFlight, f64::from(slot.in_flight))],
+        let scores = worth::of(question);
+        let order = |a: &usize, b: &usize| {
+            let value = |index: usize| scores[index].value;
+            standing(candidates[*a], candidates[*b], question)
+                .then_with(|| value(*b).total_cmp(&value(*a)))
+                .then_with(|| equals(candidates[*a], candidates[*b], question.session))
         };
-        let why = match () {
-            () if cheaper => Why::Cheaper,
-            () if question.pin.is_some() => Why::PinUnable,
-            () if candidates.len() == 1 => Why::Only,
-            () => Why::Best,
-        };
-        Choice { index: best.map_or(0, |(index, _)| index), why, scores: candidates.iter().map(score).collect() }
-    }
-}
-
-/// Nobody knows: half, so that an unknown account neither attracts all traffic nor gets none.
-const UNKNOWN: f64 = 0.5;
-/// What a request in flight will still draw, roughly, before the next reading shows it.
-const PER_REQUEST: f64 = 0.02;
-
-/// The share left of the scarcest window that limits the request.
-fn headroom(slot: &Slot, demand: &Demand, now: UnixMs) -> f64 {
-    slot.windows
-        .iter()
-        .filter(|window| window.scope.touches(&demand.families) && window.is_believable(now))
-        .map(|window| window.used(now).rest().get())
-        .min_by(f64::total_cmp)
-        .unwrap_or(UNKNOWN)
-}
-
-/// Can this account take the request now?
-pub fn eligible(slot: &Slot, demand: &Demand, now: UnixMs) -> Result<(), Ineligible> {
-    if !demand.admits(slot.account.kind) {
-        return Err(Ineligible::Kind);
-    }
-    if slot.account.settings.disabled {
-        return Err(Ineligible::Paused);
-    }
-    if let Some(why) = &slot.needs_login {
-        return Err(Ineligible::NeedsLogin { why: why.clone() });
-    }
-    let blocking = slot
-        .cooldowns
-        .iter()
-        .filter(|cooldown| cooldown.is_hard() && cooldown.is_running(now) && cooldown.scope.touches(&demand.families));
-    // Of several the one that ends last decides.
-    if let Some(cooldown) = blocking.max_by_key(|cooldown| cooldown.until) {
-        return Err(Ineligible::Cooling {
-            cause: cooldown.cause,
-            scope: cooldown.scope.clone(),
-            until: cooldown.until,
-        });
-    }
-    if demand.light {
-        return Ok(());
-    }
-    let spent = slot.windows.iter().filter(|window| window.scope.touches(&demand.families) && window.is_exhausted(now));
-    match spent.max_by_key(|window| window.resets_at) {
-        Some(window) => {
-            Err(Ineligible::WindowSpent { window: window.name.clone(), span: window.span, resets_at: window.resets_at })
+        let best = (0..candidates.len()).min_by(order).unwrap_or(0);
+        let clings = question.pin.is_some_and(|pin| !pin.bare) && demand.binding != Binding::Cache && !cheaper;
+        let good = |index: usize| scores[index].value > 0.0 && scores[best].value <= CLINGS * scores[index].value;
+        let alike = |slot: &Slot| standing(slot, candidates[best], question).is_le();
+        if let Some((index, _)) = pinned.filter(|(index, slot)| clings && alike(slot) && good(*index)) {
+            return Choice { index, why: Why::Kept, scores };
         }
-        None => Ok(()),
+        let why = match pinned {
+            _ if cheaper => Why::Cheaper,
+            Some((index, _)) if index == best => Why::Kept,
+            Some(_) => Why::Cold,
+            None if question.pin.is_some() => Why::PinUnable,
+            None if candidates.len() == 1 => Why::Only,
+            None => Why::Best,
+        };
+        Choice { index: best, why, scores }
     }
+}
+
+/// No provider's cache forgets sooner. Until a conversation's first answer has told what it drew, this is all we know.
+const LEAST_WARM: Span = Span::from_mins(5);
+
+/// A conversation with something that its account has sealed may lose it by a move, cold or not: it goes only where the worth
+/// is so many times as great.
+const CLINGS: f64 = 4.0;
+
+/// Would a move cost the conversation its cache?
+fn is_held(pin: &Pin, now: UnixMs) -> bool {
+    pin.is_warm(now) || now.since(pin.used_at) < LEAST_WARM
 }
 
 /// Is it in trouble that does not forbid a try (a failure in passing, moments ago)?
@@ -103,37 +84,40 @@ fn troubled(slot: &Slot, demand: &Demand, now: UnixMs) -> bool {
     slot.cooldowns.iter().any(|cooldown| cooldown.is_running(now) && cooldown.scope.touches(&demand.families))
 }
 
-/// Would `other` serve on a plan what `slot` serves for money, without a reason against it?
-fn is_cheaper(other: &Slot, slot: &Slot, demand: &Demand, now: UnixMs) -> bool {
-    slot.account.kind == AccountKind::ApiKey
-        && other.account.kind == AccountKind::Subscription
+/// Would `other` serve on a kind of account that comes earlier in the operator's order, without a reason against it?
+fn is_cheaper(other: &Slot, slot: &Slot, question: &Question<'_>) -> bool {
+    let Question { demand, kinds, now, .. } = *question;
+    kinds.rank(other.account.kind) < kinds.rank(slot.account.kind)
         && other.account.settings.priority >= slot.account.settings.priority
         && !troubled(other, demand, now)
 }
 
-/// Orders two eligible accounts: the better one first.
-fn better(a: &Slot, b: &Slot, demand: &Demand, session: Option<SessionKey>, now: UnixMs) -> Ordering {
-    let paid = |slot: &Slot| slot.account.kind == AccountKind::ApiKey;
+/// What comes before all arithmetic: trouble, and the operator's order.
+fn standing(a: &Slot, b: &Slot, question: &Question<'_>) -> Ordering {
+    let Question { demand, kinds, now, .. } = *question;
+    let kind = |slot: &Slot| kinds.rank(slot.account.kind);
     let priority = |slot: &Slot| slot.account.settings.priority;
     troubled(a, demand, now)
         .cmp(&troubled(b, demand, now))
         .then_with(|| priority(b).cmp(&priority(a)))
-        .then_with(|| paid(a).cmp(&paid(b)))
-        .then_with(|| worth(b, demand, now).total_cmp(&worth(a, demand, now)))
-        .then_with(|| a.in_flight.cmp(&b.in_flight))
-        .then_with(|| rendezvous(session, &b.account.id).cmp(&rendezvous(session, &a.account.id)))
-        .then_with(|| a.account.id.cmp(&b.account.id))
+        .then_with(|| kind(a).cmp(&kind(b)))
 }
 
-fn worth(slot: &Slot, demand: &Demand, now: UnixMs) -> f64 {
-    headroom(slot, demand, now) - PER_REQUEST * f64::from(slot.in_flight)
+/// What decides between accounts of the same worth.
+fn equals(a: &Slot, b: &Slot, session: Option<SessionKey>) -> Ordering {
+    let hash = |slot: &Slot| rendezvous(session, &slot.account.id);
+    a.in_flight.cmp(&b.in_flight).then_with(|| hash(b).cmp(&hash(a))).then_with(|| a.account.id.cmp(&b.account.id))
 }
 
-/// Equal accounts get equal shares of the conversations, and every replica gives the same answer.
+/// Equal accounts get equal shares of the conversations, and every replica gives the same answer. (FNV-1a with SplitMix64's last
+/// steps: an ordinary hash that stays what it is. Keys are hashes already; nobody gains by choosing an account.)
 fn rendezvous(session: Option<SessionKey>, account: &AccountId) -> u64 {
-    let mut hash = Sha256::new();
-    hash.update(session.map_or([0; 16], |key| key.0));
-    hash.update(account.0.as_bytes());
-    let digest = hash.finalize();
-    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    let key = session.map_or([0; 16], |key| key.0);
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in key.iter().chain(account.0.as_bytes()) {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    hash = (hash ^ hash >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ hash >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ hash >> 31
 }

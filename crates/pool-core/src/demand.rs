@@ -1,12 +1,14 @@
 //! What a request asks for, as far as choosing an account needs to know.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::account::{AccountKind, ProviderId};
+use crate::binding::Binding;
+use crate::time::Span;
 
 /// What sent the request, told by its headers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Client {
     /// The provider's own command-line client: Codex CLI, Claude Code, Gemini CLI.
@@ -49,9 +51,12 @@ pub struct Demand {
     pub families: Vec<String>,
     /// The client's conversation id, if it sends one or one can be told from the opening of the conversation.
     pub session: Option<String>,
-    /// The request leans on state that only one account holds (a stored response, a cached content): where that account is
-    /// known by the pin, another can only fail.
-    pub bound: bool,
+    /// The client's id of the conversation that this one is a part of: a sub-agent's parent.
+    pub parent: Option<String>,
+    /// What ties it to the account of its pin. With a hard one (a stored response, a cached content) another can only fail.
+    pub binding: Binding,
+    /// How long the request asks the provider to keep its prompt in the cache. `None`: it leaves that to the provider.
+    pub keep: Option<Span>,
     /// A side call (token counting): takes no pin and no slot.
     pub light: bool,
     /// Only these kinds can serve the route at all (chat completions: API keys). Empty: any.
@@ -67,10 +72,17 @@ impl Demand {
             model: None,
             families: Vec::new(),
             session: None,
-            bound: false,
+            parent: None,
+            binding: Binding::Cache,
+            keep: None,
             light: false,
             kinds: &[],
         }
+    }
+
+    /// Can only the account of its pin serve it?
+    pub fn is_bound(&self) -> bool {
+        self.binding.is_hard()
     }
 
     /// May an account of this kind serve this client on this route?

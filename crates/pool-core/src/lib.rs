@@ -5,33 +5,52 @@
 //! on a virtual clock.
 
 pub mod account;
+pub mod alias;
 pub mod ask;
+mod beside;
+pub mod binding;
 pub mod choose;
 pub mod decision;
 pub mod demand;
+pub mod eligible;
+pub mod explain;
 pub mod guard;
+mod learned;
 pub mod limits;
+mod live;
+pub mod memory;
+pub mod outlook;
+pub mod owners;
 pub mod people;
 pub mod pins;
 pub mod policy;
 pub mod pool;
+pub mod price;
 pub mod quota;
 pub mod refresh;
+pub mod refusal;
 pub mod retry;
 pub mod scan;
 pub mod secret;
+pub mod sizes;
 pub mod standing;
 pub mod time;
+pub mod trail;
 pub mod usage;
 pub mod verdict;
+pub mod wishes;
+mod worth;
 
 pub use account::{Account, AccountId, AccountKind, Credentials, ProviderId, Settings};
 pub use ask::Ask;
+pub use binding::Binding;
 pub use demand::{Client, Demand, SessionKey};
 pub use pool::Pool;
+pub use price::{MicroUsd, Prices};
 pub use quota::{Fraction, QuotaWindow, Scope, Source};
 pub use secret::Secret;
 pub use time::{Span, UnixMs};
+pub use trail::Trail;
 pub use usage::{TokenCounts, UsageRecord};
 pub use verdict::{Judgement, Verdict};
 

@@ -7,9 +7,11 @@ use std::fmt::Debug;
 use serde::{Deserialize, Serialize};
 
 use crate::demand::{Demand, SessionKey};
+use crate::outlook::Outlook;
 use crate::pins::Pin;
 use crate::pool::Slot;
 use crate::time::UnixMs;
+use crate::wishes::KindOrder;
 
 /// A rule for choosing. Deterministic: the same questions in the same order get the same answers.
 pub trait Policy: Debug + Send + Sync {
@@ -17,6 +19,12 @@ pub trait Policy: Debug + Send + Sync {
     fn name(&self) -> &'static str;
 
     fn choose(&mut self, question: &Question<'_>) -> Choice;
+
+    /// Does a conversation stay on the account that it is pinned to, whatever the others have to offer? Then nobody looks at them.
+    fn keeps(&self, pin: &Pin, slot: &Slot, demand: &Demand, kinds: KindOrder, now: UnixMs) -> bool {
+        let _ = (pin, slot, demand, kinds, now);
+        false
+    }
 }
 
 /// A request that needs an account.
@@ -26,8 +34,11 @@ pub struct Question<'a> {
     pub session: Option<SessionKey>,
     /// Where the conversation was last. Its account may be none of the candidates.
     pub pin: Option<&'a Pin>,
+    /// The operator's order of the kinds of accounts.
+    pub kinds: KindOrder,
     /// Every account that can serve now, ordered by id; at least one.
     pub candidates: &'a [&'a Slot],
+    pub outlook: &'a Outlook,
     pub now: UnixMs,
 }
 
@@ -63,8 +74,20 @@ pub struct Score {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// Share left of the scarcest window, 0 to 1.
+    /// Share left of the long window over the share left of its time: above 1 quota will expire unused.
+    Pace,
+    /// Share left of the scarcest short window, after what live conversations will draw.
     Headroom,
+    /// The chance that one more conversation fits into what is left.
+    Fit,
+    /// Conversations whose cache is warm there.
+    Live,
+    /// Rises to 1 after trouble.
+    Trust,
+    /// The operator's.
+    Weight,
+    /// The share that is taken to be left, because nobody has told.
+    AssumedHeadroom,
     /// Requests under way.
     InFlight,
 }
@@ -77,12 +100,15 @@ pub enum Why {
     Only,
     /// A conversation without a pin: the best.
     Best,
+    /// A sub-agent begins where its parent is, whose cache holds what both open with.
+    Parent,
     /// The conversation stays where its cache is.
     Kept,
     /// Its cache has gone cold, so that a move costs nothing: another account is better.
     Cold,
     /// The pinned account cannot serve now.
     PinUnable,
-    /// The conversation was on a paid key, and a plan can serve again.
+    /// The conversation was on a kind of account that comes later in the operator's order (a paid key, say), and one of an
+    /// earlier kind (a plan) can serve again.
     Cheaper,
 }

@@ -4,20 +4,30 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, AccountId, Credentials};
-use crate::ask::Ask;
-use crate::choose;
-use crate::decision::{Considered, Decision, Finding, MOST_CONSIDERED};
+use crate::ask::{Ask, Rights};
+use crate::beside;
+use crate::choose::Thrift;
+use crate::decision::Decision;
 use crate::demand::{Demand, SessionKey};
-use crate::pins::Pins;
-use crate::policy::{Choice, Policy, Question};
-use crate::quota::{self, Fraction, QuotaWindow, Scope};
-use crate::standing::{Ineligible, Refusal, RefusalWhy, Standing, StandingWindow};
+use crate::eligible::{able, eligible};
+use crate::learned::Learned;
+use crate::memory::{AccountMemory, Memory};
+use crate::outlook::Outlook;
+use crate::owners::{Creator, ObjectKey, Owned, Owners};
+use crate::pins::{Pin, Pins};
+use crate::policy::{Policy, Question};
+use crate::price::MicroUsd;
+use crate::quota::{self, QuotaWindow, Scope};
+use crate::refusal::refusal;
+use crate::sizes::{Meter, Snapshot};
+use crate::standing::{Refusal, Standing, StandingWindow};
 use crate::time::{Span, UnixMs};
 use crate::usage::Drawn;
 use crate::verdict::{Cause, Penalty, Until};
+use crate::wishes::{DayBook, KindOrder};
 
 /// One account and its state.
 #[derive(Clone, Debug)]
@@ -31,11 +41,16 @@ pub struct Slot {
     pub windows: Vec<QuotaWindow>,
     pub cooldowns: Vec<Cooldown>,
     pub in_flight: u32,
+    /// Conversations whose cache is warm here.
+    pub live: u32,
+    /// How big its windows are, as far as that was learned.
+    pub meters: Vec<Meter>,
     pub last_used: Option<UnixMs>,
+    pub book: DayBook,
 }
 
 /// An account, or one of its model families, kept out for a while.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cooldown {
     pub scope: Scope,
     pub cause: Cause,
@@ -60,12 +75,12 @@ impl Cooldown {
     }
 }
 
-const CLOCK_SLACK: Span = Span::from_mins(5);
+pub(crate) const CLOCK_SLACK: Span = Span::from_mins(5);
 /// No cooldown lasts longer, whatever an upstream says: a week's window and a bit.
-const LONGEST: Span = Span::from_hours(8 * 24);
+pub(crate) const LONGEST: Span = Span::from_hours(8 * 24);
 /// A repeated failure counts as one in a row within this time of the last one's end.
-const MEMORY: Span = Span::from_mins(10);
-const MAX_COOLDOWNS: usize = 64;
+pub(crate) const MEMORY: Span = Span::from_mins(10);
+pub(crate) const MAX_COOLDOWNS: usize = 64;
 
 /// What has happened to an account.
 #[derive(Clone, Debug)]
@@ -91,12 +106,22 @@ pub enum Event {
     /// A request has come to its end: what it took from the account's quota, and what its conversation now has in the
     /// account's cache.
     Drew { id: AccountId, session: Option<SessionKey>, families: Vec<String>, drawn: Drawn },
+    /// A request that arrived at `at` has cost so much, as far as anybody knows.
+    Spent { id: AccountId, at: UnixMs, cost: Option<MicroUsd> },
     /// The operator clears what keeps it out.
     Cleared { id: AccountId },
     /// An account has refused what another has sealed in this conversation.
     Stripped { session: SessionKey },
+    /// The account has created these for the caller, or served a call that names them.
+    Created { id: AccountId, creator: Creator, objects: Vec<ObjectKey> },
+    /// What lived where before a restart.
+    Recollected { owned: Vec<(ObjectKey, Owned)> },
     /// The conversation was not served where it is pinned to.
     Unpinned { session: SessionKey },
+    /// What was known of an account before a restart. Readings made since count more.
+    Recalled { id: AccountId, memory: AccountMemory },
+    /// The pins from before a restart, the last used first.
+    Repinned { pins: Vec<(SessionKey, Pin)> },
 }
 
 /// An account handed to one attempt. The slot is taken until [`Pool::release`].
@@ -131,18 +156,45 @@ pub enum PinState {
 pub struct Pool {
     slots: BTreeMap<AccountId, Slot>,
     pub pins: Pins,
+    learned: Learned,
+    /// What has changed since it was last put away.
+    pub memory: Memory,
+    pub owners: Owners,
     policy: Box<dyn Policy>,
+    kinds: KindOrder,
+    /// What accounts have cost today whose files are not there: a file that comes back finds its book.
+    away: BTreeMap<AccountId, DayBook>,
 }
 
 impl Default for Pool {
     fn default() -> Self {
-        Self::new(Pins::default(), Box::new(choose::MostHeadroom))
+        Self::with_pins(Pins::default())
     }
 }
 
 impl Pool {
+    /// With the pool's own rule of choice.
+    pub fn with_pins(pins: Pins) -> Self {
+        Self::new(pins, Box::new(Thrift))
+    }
+
     pub fn new(pins: Pins, policy: Box<dyn Policy>) -> Self {
-        Self { slots: BTreeMap::new(), pins, policy }
+        Self {
+            slots: BTreeMap::new(),
+            pins,
+            learned: Learned::default(),
+            memory: Memory::default(),
+            owners: Owners::default(),
+            policy,
+            kinds: KindOrder::default(),
+            away: BTreeMap::new(),
+        }
+    }
+
+    /// With the operator's order of the kinds of accounts.
+    #[must_use]
+    pub fn in_order(self, kinds: KindOrder) -> Self {
+        Self { kinds, ..self }
     }
 
     pub fn slots(&self) -> impl Iterator<Item = &Slot> {
@@ -155,10 +207,17 @@ impl Pool {
 
     /// Takes an event in. Events about accounts that are gone are ignored.
     pub fn apply(&mut self, event: Event, now: UnixMs) {
+        self.memory.note(&event);
         match event {
             Event::Seen { account, credentials } => self.seen(*account, *credentials),
             Event::Gone { id } => {
-                self.slots.remove(&id);
+                self.away.retain(|_, book| book.is_of(now));
+                let slot = self.slots.remove(&id);
+                if let Some(slot) = &slot {
+                    self.learned.gone(slot);
+                }
+                let book = slot.map(|slot| slot.book);
+                self.away.extend(book.filter(|book| book.is_of(now)).map(|book| (id, book)));
             }
             Event::Renewed { id, credentials } => self.with(&id, |slot| slot.renew(*credentials)),
             Event::SignInNeeded { id, epoch, why } => self.with(&id, |slot| {
@@ -174,19 +233,30 @@ impl Pool {
             Event::Plan { id, plan } => self.with(&id, |slot| {
                 slot.account = Arc::new(Account { plan: Some(plan), ..Account::clone(&slot.account) });
             }),
-            Event::Read { id, windows } => self.with(&id, |slot| slot.read(&windows, now)),
+            Event::Read { id, windows } => {
+                self.with(&id, |slot| slot.read(&windows, now));
+                self.learned.read(&mut self.slots, &id, &windows, now);
+            }
             Event::Penalised { id, penalty } => self.with(&id, |slot| slot.penalise(penalty, now)),
             Event::Served { id, families } => self.with(&id, |slot| {
                 slot.last_used = Some(now);
                 slot.cooldowns.retain(|cooldown| cooldown.is_hard() || !cooldown.scope.touches(&families));
             }),
-            Event::Drew { id, session, families: _, drawn } => {
+            Event::Drew { id, session, families, drawn } => {
                 if let Some(session) = session {
                     self.pins.drew(session, &id, &drawn, now);
                 }
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    self.learned.drew(slot, session, &families, &drawn, now);
+                }
             }
+            Event::Spent { id, at, cost } => self.book(&id, now).add(at, cost, now),
             Event::Stripped { session } => self.pins.strip(session),
+            Event::Created { id, creator, objects } => self.owners.created(&id, creator, &objects, now),
+            Event::Recollected { owned } => self.owners.restore(owned, now),
             Event::Unpinned { session } => self.pins.forget(session),
+            Event::Recalled { id, memory } => self.with(&id, |slot| slot.recall(memory, now)),
+            Event::Repinned { pins } => self.pins.restore(pins, now),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
                 slot.windows.retain(|window| !window.is_exhausted(now));
@@ -196,14 +266,68 @@ impl Pool {
 
     /// Chooses an account for the request and takes a slot of it.
     pub fn lease(&mut self, ask: &Ask<'_>, now: UnixMs) -> Result<Grant, Box<Refusal>> {
-        let Ask { demand, session, .. } = *ask;
+        self.learned.settle(&mut self.slots, now);
+        let grant = match self.kept(ask, now) {
+            Some(kept) => kept,
+            None => self.choose(ask, now)?,
+        };
+        if grant.counted {
+            self.with(&grant.account.id, |slot| slot.in_flight += 1);
+        }
+        if let Some(key) = ask.session.filter(|_| !ask.demand.light) {
+            self.pins.set(key, &grant.account.id, ask.demand.binding, now);
+            self.learned.leased(&mut self.slots, key, &grant.account.id, now);
+        }
+        Ok(grant)
+    }
+
+    /// The quick way, for most requests: the conversation stays where its cache is, and nobody else is looked at.
+    fn kept(&self, ask: &Ask<'_>, now: UnixMs) -> Option<Grant> {
+        let Ask { demand, session, only, .. } = *ask;
+        let pin = self.pins.get(session.filter(|_| !demand.light)?, now)?;
+        let slot = self.slots.get(&pin.account).filter(|slot| slot.account.provider == demand.provider)?;
+        let id = &slot.account.id;
+        let stays = self.policy.keeps(pin, slot, demand, self.kinds, now) && only.is_none_or(|only| only == id);
+        if !stays || able(slot, ask, Some(id), now).is_err() {
+            return None;
+        }
+        let accounts = self.learned.outlook(demand.provider).map_or(1, |outlook| outlook.accounts);
+        Some(Grant {
+            account: slot.account.clone(),
+            credentials: slot.credentials.clone(),
+            epoch: slot.epoch,
+            pin: PinState::Kept,
+            bare: pin.bare,
+            decision: Arc::new(Decision::kept(pin, accounts.saturating_sub(1), now)),
+            counted: true,
+        })
+    }
+
+    /// What has been learned of the accounts' sizes, to be put away.
+    pub fn sizes(&self) -> Snapshot {
+        self.learned.snapshot(&self.slots)
+    }
+
+    /// Takes in what was put away before a restart.
+    pub fn restore_sizes(&mut self, snapshot: Snapshot) {
+        self.learned.restore(&mut self.slots, snapshot);
+    }
+
+    /// What [`Pool::lease`] would answer now. Takes no slot and sets no pin.
+    pub fn explain(&mut self, ask: &Ask<'_>, now: UnixMs) -> Result<Arc<Decision>, Box<Refusal>> {
+        self.choose(ask, now).map(|grant| grant.decision)
+    }
+
+    fn choose(&mut self, ask: &Ask<'_>, now: UnixMs) -> Result<Grant, Box<Refusal>> {
+        let Ask { demand, session, only, .. } = *ask;
         let pin = session.and_then(|key| self.pins.get(key, now));
         // A pin to an account that is gone binds nothing.
         let pinned = pin.map(|pin| pin.account.clone()).filter(|id| self.slots.contains_key(id));
         let bare = pin.is_some_and(|pin| pin.bare);
         let mut unable = Vec::new();
         let mut candidates = Vec::new();
-        for slot in self.slots.values().filter(|slot| slot.account.provider == demand.provider) {
+        let may = |slot: &&Slot| only.is_none_or(|only| *only == slot.account.id);
+        for slot in self.slots.values().filter(|slot| slot.account.provider == demand.provider).filter(may) {
             match able(slot, ask, pinned.as_ref(), now) {
                 Ok(()) => candidates.push(slot),
                 Err(why) => unable.push((slot.account.id.clone(), why)),
@@ -212,10 +336,15 @@ impl Pool {
         if candidates.is_empty() {
             return Err(Box::new(refusal(demand, unable, now)));
         }
-        let choice = self.policy.choose(&Question { demand, session, pin, candidates: &candidates, now });
+        let beside = pinned.is_none().then(|| beside::parent(&self.pins, ask, &candidates, now)).flatten();
+        let nothing = Outlook::default();
+        let outlook = self.learned.outlook(demand.provider).unwrap_or(&nothing);
+        let question = Question { demand, session, pin, kinds: self.kinds, candidates: &candidates, outlook, now };
+        let choice = beside.unwrap_or_else(|| self.policy.choose(&question));
         // A policy that points beyond its candidates must not become a panic.
         let chosen = *candidates.get(choice.index).unwrap_or(&candidates[0]);
-        let grant = Grant {
+        let decision = Arc::new(Decision::of(&question, &choice, chosen, pinned.clone(), unable));
+        Ok(Grant {
             account: chosen.account.clone(),
             credentials: chosen.credentials.clone(),
             epoch: chosen.epoch,
@@ -226,16 +355,9 @@ impl Pool {
                 (Some(_), Some(_)) => PinState::Moved,
             },
             bare,
-            decision: Arc::new(decision(chosen, &choice, pinned, &candidates, unable)),
+            decision,
             counted: !demand.light,
-        };
-        if grant.counted {
-            self.with(&grant.account.id, |slot| slot.in_flight += 1);
-        }
-        if let Some(key) = session.filter(|_| !demand.light) {
-            self.pins.set(key, &grant.account.id, now);
-        }
-        Ok(grant)
+        })
     }
 
     /// Gives the slot back.
@@ -258,11 +380,11 @@ impl Pool {
             let known = windows.iter().any(|seen| seen.name == window.name && seen.scope == window.scope);
             let wanted = demand.families.is_empty() || window.scope.touches(&demand.families);
             if wanted && !known {
-                windows.extend(stand(&able, window, now));
+                windows.extend(StandingWindow::of(&able, window, now));
             }
         }
         windows.sort_by_key(|window| window.span);
-        let ready = able.iter().filter(|slot| choose::eligible(slot, demand, now).is_ok()).count();
+        let ready = able.iter().filter(|slot| eligible(slot, demand, Rights::OWNER, now).is_ok()).count();
         Standing { accounts: able.len(), ready, windows }
     }
 
@@ -275,7 +397,10 @@ impl Pool {
                 windows: Vec::new(),
                 cooldowns: Vec::new(),
                 in_flight: 0,
+                live: 0,
+                meters: self.learned.come(&account.id, account.provider),
                 last_used: None,
+                book: self.away.remove(&account.id).unwrap_or_default(),
                 account: Arc::new(account),
             };
             self.slots.insert(slot.account.id.clone(), slot);
@@ -290,6 +415,14 @@ impl Pool {
         if *slot.credentials != credentials {
             slot.renew(credentials);
         }
+    }
+
+    fn book(&mut self, id: &AccountId, now: UnixMs) -> &mut DayBook {
+        if let Some(slot) = self.slots.get_mut(id) {
+            return &mut slot.book;
+        }
+        self.away.retain(|_, book| book.is_of(now));
+        self.away.entry(id.clone()).or_default()
     }
 
     fn with(&mut self, id: &AccountId, change: impl FnOnce(&mut Slot)) {
@@ -333,7 +466,7 @@ impl Slot {
         let (end, told) = match until {
             Until::At(time) => (time, true),
             Until::For(span) => (now + span, true),
-            Until::BackOff => (now + back_off(cause, strikes), false),
+            Until::BackOff => (now + cause.back_off(strikes), false),
         };
         let end = end.min(now + LONGEST);
         let longer = before.filter(|earlier| earlier.is_running(now) && earlier.until > end);
@@ -353,134 +486,6 @@ impl Slot {
 /// Readings within this time of a limit reply may come from requests that were under way before it.
 const SETTLE: Span = Span::from_secs(5);
 const TOGETHER: Span = Span::from_secs(1);
-
-/// What a client sits out by itself.
-const A_MOMENT: Span = Span::from_mins(1);
-
-/// How long to keep away when nobody said.
-fn back_off(cause: Cause, strikes: u32) -> Span {
-    let doubled = |first: Span, most: Span| Span((first.0 << strikes.clamp(1, 16).saturating_sub(1)).min(most.0));
-    match cause {
-        Cause::Throttled | Cause::ModelOverloaded | Cause::UpstreamFailing => {
-            doubled(Span::from_secs(2), Span::from_mins(5))
-        }
-        Cause::EgressBlocked => doubled(Span::from_secs(10), Span::from_mins(10)),
-        Cause::QuotaSpent => doubled(Span::from_mins(5), Span::from_hours(1)),
-        Cause::OutOfCredit => doubled(Span::from_mins(30), Span::from_hours(6)),
-        Cause::ModelRefused => doubled(Span::from_hours(1), Span::from_hours(24)),
-    }
-}
-
-/// One window name over all accounts that report it.
-fn stand(able: &[&Slot], like: &QuotaWindow, now: UnixMs) -> Option<StandingWindow> {
-    let mut used = Vec::new();
-    let mut resets_at: Option<UnixMs> = None;
-    for slot in able {
-        let mine = slot.windows.iter().find(|window| window.name == like.name && window.scope == like.scope);
-        let Some(window) = mine.filter(|window| window.is_believable(now)) else { continue };
-        // A spent longer window makes what is left of a shorter one worthless.
-        let blocked = slot
-            .windows
-            .iter()
-            .any(|other| other.scope == Scope::Account && other.span > window.span && other.is_exhausted(now));
-        let share = if blocked { Fraction::ONE } else { window.used(now) };
-        used.push(share.get());
-        if share > Fraction::ZERO {
-            let reset = window.resets_at.filter(|reset| *reset > now && !blocked);
-            resets_at = [resets_at, reset].into_iter().flatten().min();
-        }
-    }
-    let mean = used.iter().sum::<f64>() / used.len() as f64;
-    Some(StandingWindow {
-        name: like.name.clone(),
-        scope: like.scope.clone(),
-        span: like.span,
-        used: Fraction::new(mean)?,
-        resets_at,
-    })
-}
-
-/// Can this account take the request?
-fn able(slot: &Slot, ask: &Ask<'_>, pinned: Option<&AccountId>, now: UnixMs) -> Result<(), Ineligible> {
-    // What keeps it out says more than that it was tried.
-    choose::eligible(slot, ask.demand, now)?;
-    let id = &slot.account.id;
-    match () {
-        () if ask.tried.contains(id) => Err(Ineligible::Tried),
-        () if ask.demand.bound && pinned.is_some_and(|pin| pin != id) => Err(Ineligible::BoundElsewhere),
-        () => Ok(()),
-    }
-}
-
-fn decision(
-    chosen: &Slot,
-    choice: &Choice,
-    pinned: Option<AccountId>,
-    candidates: &[&Slot],
-    unable: Vec<(AccountId, Ineligible)>,
-) -> Decision {
-    let score = |index: usize| choice.scores.get(index);
-    let mut order: Vec<usize> = (0..candidates.len()).collect();
-    let value = |index: usize| score(index).map_or(f64::NEG_INFINITY, |score| score.value);
-    order.sort_by(|a, b| (*b == choice.index).cmp(&(*a == choice.index)).then_with(|| value(*b).total_cmp(&value(*a))));
-    let able = order.into_iter().map(|index| Considered {
-        account: candidates[index].account.id.clone(),
-        finding: Finding::Able(score(index).cloned()),
-    });
-    let unable_count = unable.len();
-    let unable = unable.into_iter().map(|(account, why)| Considered { account, finding: Finding::Unable(why) });
-    let considered: Vec<Considered> = able.chain(unable).take(MOST_CONSIDERED).collect();
-    Decision {
-        chosen: chosen.account.id.clone(),
-        why: choice.why,
-        pinned,
-        more: (candidates.len() + unable_count).saturating_sub(considered.len()),
-        considered,
-    }
-}
-
-/// Sums up why nobody can take it: what a client can be told.
-fn refusal(demand: &Demand, considered: Vec<(AccountId, Ineligible)>, now: UnixMs) -> Refusal {
-    let why = refusal_why(&considered, now);
-    Refusal { provider: demand.provider, model: demand.model.clone(), why, considered }
-}
-
-fn refusal_why(considered: &[(AccountId, Ineligible)], now: UnixMs) -> RefusalWhy {
-    if considered.is_empty() {
-        return RefusalWhy::NoAccounts;
-    }
-    let reasons = || considered.iter().map(|(_, why)| why);
-    // Limits first: somebody who waits will be served.
-    let limits = reasons().filter_map(|why| match why {
-        Ineligible::WindowSpent { window, span, resets_at } => Some((*resets_at, Some(window.clone()), *span)),
-        Ineligible::Cooling { cause: Cause::QuotaSpent | Cause::OutOfCredit, until, .. } => {
-            Some((Some(*until), None, None))
-        }
-        // A throttle that lasts is a limit to whoever waits for it.
-        Ineligible::Cooling { cause: Cause::Throttled, until, .. } if *until > now + A_MOMENT => {
-            Some((Some(*until), None, None))
-        }
-        _ => None,
-    });
-    // The earliest known time; unknown only if none is known.
-    if let Some((resets_at, window, span)) = limits.min_by_key(|(resets_at, ..)| (resets_at.is_none(), *resets_at)) {
-        return RefusalWhy::AllSpent { resets_at, window, span };
-    }
-    let trouble = reasons().filter_map(|why| match why {
-        Ineligible::Cooling { cause, until, .. } if *cause != Cause::ModelRefused => Some((*until, *cause)),
-        _ => None,
-    });
-    if let Some((until, cause)) = trouble.min_by_key(|(until, _)| *until) {
-        return RefusalWhy::Trouble { until: Some(until), cause };
-    }
-    if reasons().any(|why| matches!(why, Ineligible::Tried)) {
-        return RefusalWhy::Trouble { until: None, cause: Cause::UpstreamFailing };
-    }
-    if reasons().all(|why| matches!(why, Ineligible::Kind)) {
-        return RefusalWhy::NoneOfThisKind;
-    }
-    RefusalWhy::NeedsPerson
-}
 
 #[cfg(test)]
 #[path = "pool_tests.rs"]

@@ -3,9 +3,15 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::account::ProviderId;
 use crate::account::{AccountKind, Settings};
+use crate::binding::Binding;
+use crate::decision::Cached;
 use crate::demand::Client;
-use crate::quota::Source;
+use crate::owners::Whose;
+use crate::policy::Why;
+use crate::quota::{Fraction, Source};
 use crate::secret::Secret;
+use crate::standing::Ineligible;
+use crate::standing::RefusalWhy;
 
 const CLAUDE: ProviderId = ProviderId("claude");
 const NOW: UnixMs = UnixMs(1_800_000_000_000);
@@ -67,7 +73,9 @@ fn demand() -> Demand {
         model: Some("opus-1".into()),
         families: vec!["opus".into()],
         session: None,
-        bound: false,
+        parent: None,
+        binding: Binding::Cache,
+        keep: None,
         light: false,
         kinds: &[],
     }
@@ -252,7 +260,7 @@ fn state_bound_to_one_account_is_not_taken_to_another() {
     let mut pool = pool(&[("a", Subscription), ("b", Subscription)]);
     let first = chosen(&mut pool, &demand(), Some(7));
     penalise(&mut pool, &first, Scope::Account, Cause::QuotaSpent, Until::For(Span::from_hours(1)));
-    let bound = Demand { bound: true, ..demand() };
+    let bound = Demand { binding: Binding::StoredAnswer, ..demand() };
     let refused = pool.lease(&Ask::new(&bound, Some(SessionKey([7; 16]))), NOW).expect_err("its owner is spent");
     assert!(matches!(refused.why, RefusalWhy::AllSpent { resets_at: Some(_), .. }));
     // One that waits for a person is not waited for: trying again would not help.
@@ -260,6 +268,36 @@ fn state_bound_to_one_account_is_not_taken_to_another() {
     let refused = pool.lease(&Ask::new(&bound, Some(SessionKey([7; 16]))), NOW).expect_err("its owner is out");
     assert_eq!(refused.why, RefusalWhy::NeedsPerson);
     assert!(refused.considered.iter().any(|(_, why)| *why == Ineligible::BoundElsewhere));
+}
+
+#[test]
+fn what_lives_on_an_account_is_served_there_or_nowhere() {
+    let mut pool = pool(&[("a", ApiKey), ("b", ApiKey)]);
+    let (file, ann) = (ObjectKey::new(CLAUDE, "file_1"), Creator::new("ann"));
+    pool.apply(Event::Created { id: id("b"), creator: ann, objects: vec![file] }, NOW);
+    assert_eq!(pool.whose(file, ann, NOW), Whose::Own(&id("b")));
+    assert_eq!(pool.whose(file, Creator::new("bob"), NOW), Whose::Foreign);
+
+    // Wherever the conversation is pinned, and however it is bound there.
+    let (a, b) = (id("a"), id("b"));
+    let session = Some(SessionKey([3; 16]));
+    pool.pins.set(SessionKey([3; 16]), &a, Binding::Cache, NOW);
+    let bound = Demand { binding: Binding::StoredAnswer, ..demand() };
+    let grant = pool.lease(&Ask::new(&bound, session).only(Some(&b)), NOW).expect("it can serve");
+    assert_eq!((&grant.account.id, grant.pin), (&b, PinState::Moved));
+
+    // Nobody stands in for it, and the refusal speaks of it alone.
+    penalise(&mut pool, "b", Scope::Account, Cause::QuotaSpent, Until::For(Span::from_hours(1)));
+    let refused = pool.lease(&Ask::new(&demand(), None).only(Some(&b)), NOW).expect_err("its owner is spent");
+    assert!(matches!(refused.why, RefusalWhy::AllSpent { resets_at: Some(_), .. }), "{:?}", refused.why);
+    assert_eq!(refused.considered.len(), 1);
+    let refused = pool.lease(&Ask::new(&demand(), None).only(Some(&a)).after(&[id("a")]), NOW);
+    assert!(refused.is_err(), "tried already");
+
+    // As long as its account is gone, so is it.
+    pool.apply(Event::Gone { id: id("b") }, NOW);
+    assert_eq!(pool.whose(file, ann, NOW), Whose::Unknown);
+    assert_eq!(pool.whose(file, Creator::new("bob"), NOW), Whose::Foreign);
 }
 
 #[test]
@@ -301,7 +339,7 @@ fn a_conversation_comes_back_from_a_paid_key() {
     assert_eq!(chosen(&mut pool, &demand(), Some(1)), "key");
     assert_eq!(chosen(&mut pool, &demand(), Some(1)), "key", "the plan is still in trouble");
     pool.apply(Event::Served { id: id("plan"), families: demand().families }, NOW);
-    let bound = Demand { bound: true, ..demand() };
+    let bound = Demand { binding: Binding::StoredAnswer, ..demand() };
     assert_eq!(chosen(&mut pool, &bound, Some(1)), "key", "its state is there");
     assert_eq!(chosen(&mut pool, &demand(), Some(1)), "plan");
 }
@@ -326,4 +364,102 @@ fn a_refusal_after_tries_tells_what_the_tries_have_shown() {
     }
     let refused = pool.lease(&Ask::new(&demand(), None).after(&[id("a"), id("b")]), NOW).expect_err("both were tried");
     assert!(matches!(refused.why, RefusalWhy::AllSpent { .. }), "{:?}", refused.why);
+}
+
+/// A conversation on `warm`, whose sub-agents then ask: the pool, the parent's key.
+fn with_parent(warm: &str) -> (Pool, SessionKey) {
+    let mut pool = pool(&[("a", Subscription), ("b", Subscription), ("key", ApiKey)]);
+    let parent = SessionKey([1; 16]);
+    let others: Vec<AccountId> = ["a", "b", "key"].into_iter().filter(|name| *name != warm).map(id).collect();
+    let grant = pool.lease(&Ask::new(&demand(), Some(parent)).after(&others), NOW).expect("one is left");
+    pool.release(&grant);
+    let drawn = Drawn { units: 1.0, prefix: 9, warm: Span::from_mins(5) };
+    pool.apply(Event::Drew { id: id(warm), session: Some(parent), families: Vec::new(), drawn }, NOW);
+    (pool, parent)
+}
+
+type Change<'a> = &'a dyn Fn(&mut Pool);
+
+#[test]
+fn a_sub_agent_begins_beside_its_parent_where_that_is_warm_and_has_room() {
+    let full = |pool: &mut Pool| read(pool, "b", vec![window("5h", 0.95, Span::from_hours(1))]);
+    let struck = |pool: &mut Pool| {
+        penalise(pool, "b", Scope::Account, Cause::Throttled, Until::BackOff);
+    };
+    let preferred = |pool: &mut Pool| {
+        let mut other = account("a", Subscription);
+        other.settings.priority = 1;
+        let seen = Event::Seen { account: Box::new(other), credentials: Box::new(credentials("made-up")) };
+        pool.apply(seen, NOW);
+    };
+    // By itself the choice would fall on `a`, which has more room.
+    let emptier = |pool: &mut Pool| {
+        read(pool, "a", vec![window("5h", 0.1, Span::from_hours(1))]);
+        read(pool, "b", vec![window("5h", 0.7, Span::from_hours(1))]);
+    };
+    let cases: [(&str, Change<'_>, Span, &str); 5] = [
+        ("warm", &|_| {}, Span::ZERO, "b"),
+        ("cold", &|_| {}, Span::from_mins(6), "a"),
+        ("full", &full, Span::ZERO, "a"),
+        ("in trouble", &struck, Span::ZERO, "a"),
+        ("the operator prefers another", &preferred, Span::ZERO, "a"),
+    ];
+    for (name, change, later, expected) in cases {
+        let (mut pool, parent) = with_parent("b");
+        emptier(&mut pool);
+        change(&mut pool);
+        let demand = demand();
+        let child = Ask::new(&demand, Some(SessionKey([2; 16]))).within(Some(parent));
+        let grant = pool.lease(&child, NOW + later).expect("somebody can serve");
+        assert_eq!((grant.account.name.as_str(), grant.pin), (expected, PinState::New), "{name}");
+        assert_eq!(grant.decision.why == Why::Parent, expected == "b", "{name}");
+    }
+    // What has a pin of its own stays there, and a plan goes before a key that its parent is on.
+    let (mut pool, parent) = with_parent("key");
+    emptier(&mut pool);
+    let demand = demand();
+    let child = Ask::new(&demand, Some(SessionKey([2; 16]))).within(Some(parent));
+    for why in [Why::Best, Why::Kept] {
+        let grant = pool.lease(&child, NOW).expect("somebody can serve");
+        assert_eq!((grant.account.name.as_str(), grant.decision.why), ("a", why));
+    }
+}
+
+#[test]
+fn explaining_answers_as_leasing_would_and_changes_nothing() {
+    let mut pool = pool(&[("a", Subscription), ("b", Subscription), ("c", Subscription)]);
+    read(&mut pool, "a", vec![window("5h", 0.1, Span::from_hours(1))]);
+    read(&mut pool, "c", vec![window("5h", 1.0, Span::from_hours(1))]);
+    let session = SessionKey([7; 16]);
+    let (demand, mut bound) = (demand(), demand());
+    bound.binding = Binding::StoredAnswer;
+    let state = |pool: &Pool| format!("{:?} {:?}", pool.slots().collect::<Vec<_>>(), pool.pins);
+    for round in 0..3 {
+        for ask in [Ask::new(&demand, None), Ask::new(&demand, Some(session)), Ask::new(&bound, Some(session))] {
+            let before = state(&pool);
+            let told = pool.explain(&ask, NOW).expect("somebody can serve");
+            assert_eq!(state(&pool), before, "round {round}");
+            let grant = pool.lease(&ask, NOW).expect("somebody can serve");
+            // A kept conversation's request looks at nobody else; whoever asks wants to see them all.
+            let looked_at = |decision: &Decision| decision.considered.len() + decision.more;
+            let table = if grant.decision.why == Why::Kept { &told } else { &grant.decision };
+            let kept =
+                Decision { considered: table.considered.clone(), more: table.more, ..Decision::clone(&grant.decision) };
+            assert_eq!((&*told, looked_at(&told)), (&kept, looked_at(&grant.decision)), "round {round}");
+            pool.release(&grant);
+        }
+        let drawn = Drawn { units: 1.0, prefix: 118_000, warm: Span::from_mins(5) };
+        pool.apply(Event::Drew { id: id("a"), session: Some(session), families: vec![], drawn }, NOW);
+    }
+    let told = pool.explain(&Ask::new(&demand, Some(session)), NOW).expect("somebody can serve");
+    assert_eq!(told.cached, Some(Cached { tokens: 118_000, until: NOW + Span::from_mins(5) }));
+
+    // The account of the pin is told of first among those that cannot.
+    read(&mut pool, "a", vec![window("5h", 1.0, Span::from_hours(1))]);
+    let told = pool.explain(&Ask::new(&demand, Some(session)), NOW).expect("somebody can serve");
+    let order: Vec<&str> = told.considered.iter().map(|one| &*one.account.0).collect();
+    assert_eq!((order, told.at), (vec!["b", "a", "c"], NOW));
+    let tried = [id("b")];
+    let refusal = pool.explain(&Ask::new(&demand, None).after(&tried), NOW).expect_err("nobody can");
+    assert_eq!(refusal.considered.len(), 3);
 }

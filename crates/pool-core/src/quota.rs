@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::time::{Span, UnixMs};
 
 /// A share of a whole, 0 to 1. What providers send beyond 1 (1.04 = exhausted) is clamped; what is not a number is refused.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fraction(f64);
 
@@ -108,11 +108,16 @@ impl QuotaWindow {
         }
     }
 
-    /// Nothing left now. (99.5 % counts: a request on the last half percent fails.) A full window that does not tell its
+    /// Nothing left now. A full window that does not tell its
     /// reset is believed for its own length, or for 15 minutes.
     pub fn is_exhausted(&self, now: UnixMs) -> bool {
+        self.has_only(NOTHING, now)
+    }
+
+    /// Is no more left than this share? Believed as long as an exhausted window is.
+    pub fn has_only(&self, rest: Fraction, now: UnixMs) -> bool {
         let told = self.resets_at.is_some() || now.since(self.seen_at) < self.span.unwrap_or(UNTOLD);
-        told && self.is_believable(now) && self.used(now).get() >= 0.995
+        told && self.is_believable(now) && self.used(now).get() >= rest.rest().get() - 1e-9
     }
 
     /// A reading from the future was made before the clock was set back: its times mean nothing.
@@ -154,6 +159,8 @@ pub fn merge(windows: &mut Vec<QuotaWindow>, news: impl IntoIterator<Item = Quot
 
 /// How long a full window without a reset time is believed.
 const UNTOLD: Span = Span::from_mins(15);
+/// A request on the last half percent fails.
+const NOTHING: Fraction = Fraction(0.005);
 const CLOCK_SLACK: Span = Span::from_mins(5);
 /// An upstream that invents window names must not fill our memory.
 const MAX_WINDOWS: usize = 64;

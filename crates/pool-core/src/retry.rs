@@ -1,10 +1,6 @@
-//! How often we may try, and the story of the tries.
+//! How often we may try.
 
-use serde::Serialize;
-
-use crate::account::AccountId;
 use crate::time::UnixMs;
-use crate::verdict::Judgement;
 
 /// Keeps retries from multiplying an upstream's trouble: every client request pays in a fifth of a retry, and ten a second
 /// are free. Only transient failures draw from it; an account's own refusal costs the provider nothing.
@@ -47,36 +43,6 @@ impl RetryBudget {
         // A second's worth at most: what was not used is not saved up for a burst.
         self.balance = self.balance.max((self.balance + earned).min(PER_SECOND));
         self.filled_at = now;
-    }
-}
-
-/// One try upstream.
-#[derive(Clone, Debug, Serialize)]
-pub struct Attempt {
-    pub account: AccountId,
-    /// Status of the reply; `None`: there was none.
-    pub status: Option<u16>,
-    pub reason: String,
-    pub at: UnixMs,
-}
-
-/// The story of all the tries of one request.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Trail {
-    pub attempts: Vec<Attempt>,
-    /// Tries that failed in passing (counted against the limit).
-    pub transient: u32,
-}
-
-impl Trail {
-    pub fn record(&mut self, account: &AccountId, status: Option<u16>, judgement: &Judgement, now: UnixMs) {
-        self.transient += u32::from(judgement.is_transient());
-        self.attempts.push(Attempt { account: account.clone(), status, reason: judgement.reason.clone(), at: now });
-    }
-
-    /// Accounts that need not be asked again.
-    pub fn tried(&self) -> impl Iterator<Item = &AccountId> {
-        self.attempts.iter().map(|attempt| &attempt.account)
     }
 }
 

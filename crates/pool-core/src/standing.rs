@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::account::{AccountId, ProviderId};
-use crate::quota::{Fraction, Scope};
+use crate::pool::Slot;
+use crate::quota::{Fraction, QuotaWindow, Scope};
 use crate::time::{Span, UnixMs};
 use crate::verdict::Cause;
 
@@ -40,14 +41,15 @@ pub struct Refusal {
     pub considered: Vec<(AccountId, Ineligible)>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalWhy {
     /// There is no account of this provider.
     NoAccounts,
     /// There are accounts, but none of a kind that may serve this client on this route.
     NoneOfThisKind,
-    /// All that may serve are waiting for a person (sign in again, paused, plan without this model).
+    /// All that may serve are waiting for a person (sign in again, paused, a plan or an operator that does not allow this model,
+    /// accounts that this caller may not use).
     NeedsPerson,
     /// All that may serve are at their limit.
     AllSpent {
@@ -58,6 +60,8 @@ pub enum RefusalWhy {
         /// Its length.
         span: Option<Span>,
     },
+    /// One that may serve has as many requests under way as it may: try again in a moment.
+    Busy,
     /// Those that may serve are cooling down after trouble (overload, failures): try again soon.
     Trouble { until: Option<UnixMs>, cause: Cause },
 }
@@ -86,4 +90,51 @@ pub enum Ineligible {
     Tried,
     /// The conversation leans on state that another account holds.
     BoundElsewhere,
+    /// This caller may use other accounts only.
+    NotForCaller,
+    /// The operator lets it serve other models only.
+    ModelNotAllowed,
+    /// What is left of a window is kept for the owner.
+    Reserved {
+        window: String,
+        span: Option<Span>,
+        resets_at: Option<UnixMs>,
+    },
+    /// It has cost as much today as it may.
+    SpendCap {
+        until: UnixMs,
+    },
+    /// It serves as many requests as it may at one time.
+    Busy,
+}
+
+impl StandingWindow {
+    /// One window name over all accounts that report it.
+    pub(crate) fn of(able: &[&Slot], like: &QuotaWindow, now: UnixMs) -> Option<Self> {
+        let mut used = Vec::new();
+        let mut resets_at: Option<UnixMs> = None;
+        for slot in able {
+            let mine = slot.windows.iter().find(|window| window.name == like.name && window.scope == like.scope);
+            let Some(window) = mine.filter(|window| window.is_believable(now)) else { continue };
+            // A spent longer window makes what is left of a shorter one worthless.
+            let blocked = slot
+                .windows
+                .iter()
+                .any(|other| other.scope == Scope::Account && other.span > window.span && other.is_exhausted(now));
+            let share = if blocked { Fraction::ONE } else { window.used(now) };
+            used.push(share.get());
+            if share > Fraction::ZERO {
+                let reset = window.resets_at.filter(|reset| *reset > now && !blocked);
+                resets_at = [resets_at, reset].into_iter().flatten().min();
+            }
+        }
+        let mean = used.iter().sum::<f64>() / used.len() as f64;
+        Some(Self {
+            name: like.name.clone(),
+            scope: like.scope.clone(),
+            span: like.span,
+            used: Fraction::new(mean)?,
+            resets_at,
+        })
+    }
 }

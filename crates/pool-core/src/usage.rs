@@ -82,6 +82,7 @@ pub struct UsageRecord {
     pub request_id: String,
     pub at: UnixMs,
     pub provider: String,
+    /// [`AccountId::nobody`]: no account's answer went to the client.
     pub account: AccountId,
     /// As the request named it, or as the answer did if the request named none.
     pub model: Option<String>,

@@ -58,6 +58,22 @@ pub enum Cause {
     OutOfCredit,
 }
 
+impl Cause {
+    /// How long to keep away when nobody said.
+    pub(crate) fn back_off(self, strikes: u32) -> Span {
+        let doubled = |first: Span, most: Span| Span((first.0 << strikes.clamp(1, 16).saturating_sub(1)).min(most.0));
+        match self {
+            Self::Throttled | Self::ModelOverloaded | Self::UpstreamFailing => {
+                doubled(Span::from_secs(2), Span::from_mins(5))
+            }
+            Self::EgressBlocked => doubled(Span::from_secs(10), Span::from_mins(10)),
+            Self::QuotaSpent => doubled(Span::from_mins(5), Span::from_hours(1)),
+            Self::OutOfCredit => doubled(Span::from_mins(30), Span::from_hours(6)),
+            Self::ModelRefused => doubled(Span::from_hours(1), Span::from_hours(24)),
+        }
+    }
+}
+
 impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

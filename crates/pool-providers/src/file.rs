@@ -1,6 +1,7 @@
 //! What the credential files of all providers have in common: they are JSON objects, and may hold the pool's own keys.
 
-use pool_core::{Account, AccountKind, Credentials, Secret, Settings};
+use pool_core::wishes::{ModelList, Weight};
+use pool_core::{Account, AccountKind, Credentials, Fraction, MicroUsd, Secret, Settings};
 use serde_json::{Map, Value};
 
 use crate::provider::{FileContent, FileFault, Provider};
@@ -41,27 +42,62 @@ pub(crate) fn parse(text: &[u8], mend: &str) -> Result<Map<String, Value>, FileF
 }
 
 /// The pool's own keys, which may stand at the top of any credential file. `null` is the same as absent.
-pub(crate) fn settings(file: &Map<String, Value>) -> Result<Settings, FileFault> {
-    let told = |key: &str| file.get(key).filter(|value| !value.is_null());
-    let wrong =
-        |key: &str, must: &str| fault(format!("`{key}` is not {must}"), format!("make `{key}` {must}, or drop it"));
-    let flag = |key: &str| match told(key) {
-        None => Ok(None),
-        Some(value) => value.as_bool().map(Some).ok_or_else(|| wrong(key, "true or false")),
+pub fn settings(file: &Map<String, Value>) -> Result<Settings, FileFault> {
+    let keys = Keys(file);
+    Ok(Settings {
+        name: keys.read("name", "a text", name)?,
+        disabled: keys.read("disabled", "true or false", Value::as_bool)?.unwrap_or(false),
+        priority: keys.read("priority", "a whole number", priority)?.unwrap_or(0),
+        share: keys.read("share", "true or false", Value::as_bool)?,
+        weight: keys
+            .read("weight", "a number from 0.01 to 100", |value| Weight::new(value.as_f64()?))?
+            .unwrap_or_default(),
+        reserve: keys.read("reserve", "a share from 0 to 1 (0.2 is 20 %)", share)?.unwrap_or_default(),
+        max_in_flight: keys.read("max_in_flight", "a whole number from 1", count)?,
+        models: keys.read("models", "a list of model names", models)?,
+        daily_spend: keys
+            .read("daily_spend_usd", "an amount of dollars", |value| MicroUsd::from_dollars(value.as_f64()?))?,
+    })
+}
+
+/// The top of a credential file.
+struct Keys<'a>(&'a Map<String, Value>);
+
+impl Keys<'_> {
+    /// The value of a key, if it is there. `must` says what it has to be.
+    fn read<T>(&self, key: &str, must: &str, read: impl FnOnce(&Value) -> Option<T>) -> Result<Option<T>, FileFault> {
+        let Some(value) = self.0.get(key).filter(|value| !value.is_null()) else { return Ok(None) };
+        let wrong = || fault(format!("`{key}` is not {must}"), format!("make `{key}` {must}, or drop it"));
+        read(value).map(Some).ok_or_else(wrong)
+    }
+}
+
+fn name(value: &Value) -> Option<String> {
+    let name = value.as_str()?.trim();
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+fn priority(value: &Value) -> Option<i32> {
+    i32::try_from(value.as_i64()?).ok()
+}
+
+fn share(value: &Value) -> Option<Fraction> {
+    let share = value.as_f64()?;
+    Fraction::new(share).filter(|_| (0.0..=1.0).contains(&share))
+}
+
+fn count(value: &Value) -> Option<u32> {
+    u32::try_from(value.as_u64()?).ok().filter(|count| *count > 0)
+}
+
+/// The names in a list of models, which may also be a single one.
+fn models(value: &Value) -> Option<ModelList> {
+    let names = match value {
+        Value::String(name) => vec![name.clone()],
+        Value::Array(names) => names.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<_>>()?,
+        _ => return None,
     };
-    let name = match told("name") {
-        None => None,
-        Some(Value::String(name)) if !name.trim().is_empty() => Some(name.trim().to_owned()),
-        Some(_) => return Err(wrong("name", "a text")),
-    };
-    let priority = match told("priority") {
-        None => 0,
-        Some(value) => value
-            .as_i64()
-            .and_then(|priority| i32::try_from(priority).ok())
-            .ok_or_else(|| wrong("priority", "a whole number"))?,
-    };
-    Ok(Settings { name, disabled: flag("disabled")?.unwrap_or(false), priority, share: flag("share")? })
+    ModelList::new(names)
 }
 
 impl FileContent {
@@ -105,7 +141,13 @@ mod tests {
 
     #[test]
     fn the_pools_own_keys_are_read_whatever_stands_beside_them() {
-        let expected = Settings { name: Some("Maria".into()), disabled: true, priority: -3, share: Some(false) };
+        let expected = Settings {
+            name: Some("Maria".into()),
+            disabled: true,
+            priority: -3,
+            share: Some(false),
+            ..Settings::default()
+        };
         let file = r#"{"x": 1, "name": " Maria ", "disabled": true, "priority": -3, "share": false}"#;
         assert_eq!(of(file), Ok(expected.clone()));
         assert_eq!(of(&format!("\u{feff}{file}")), Ok(expected));
@@ -120,9 +162,38 @@ mod tests {
             (r#"{"priority": 1.5}"#, "`priority` is not a whole number"),
             (r#"{"priority": 99999999999}"#, "`priority` is not a whole number"),
             (r#"{"share": 1}"#, "`share` is not true or false"),
+            (r#"{"weight": 0}"#, "`weight` is not a number from 0.01 to 100"),
+            (r#"{"weight": "2"}"#, "`weight` is not a number from 0.01 to 100"),
+            (r#"{"reserve": 20}"#, "`reserve` is not a share from 0 to 1 (0.2 is 20 %)"),
+            (r#"{"reserve": -0.1}"#, "`reserve` is not a share from 0 to 1 (0.2 is 20 %)"),
+            (r#"{"max_in_flight": 0}"#, "`max_in_flight` is not a whole number from 1"),
+            (r#"{"max_in_flight": 1.5}"#, "`max_in_flight` is not a whole number from 1"),
+            (r#"{"models": []}"#, "`models` is not a list of model names"),
+            (r#"{"models": ["a", 1]}"#, "`models` is not a list of model names"),
+            (r#"{"daily_spend_usd": "5"}"#, "`daily_spend_usd` is not an amount of dollars"),
+            (r#"{"daily_spend_usd": -5}"#, "`daily_spend_usd` is not an amount of dollars"),
         ] {
             assert_eq!(of(file), Err(what.to_owned()), "{file}");
         }
+    }
+
+    #[test]
+    fn the_operators_wishes_are_read() {
+        let file =
+            r#"{"weight": 2, "reserve": 0.2, "max_in_flight": 3, "models": ["claude-*", "x"], "daily_spend_usd": 2.5}"#;
+        let expected = Settings {
+            weight: Weight::new(2.0).expect("a weight"),
+            reserve: Fraction::new(0.2).expect("a share"),
+            max_in_flight: Some(3),
+            models: ModelList::new(vec!["claude-*".into(), "x".into()]),
+            daily_spend: Some(MicroUsd(2_500_000)),
+            ..Settings::default()
+        };
+        assert_eq!(of(file), Ok(expected));
+        assert_eq!(of(r#"{"models": "x"}"#).map(|settings| settings.models), Ok(ModelList::new(vec!["x".into()])));
+        let none =
+            r#"{"weight": null, "reserve": null, "max_in_flight": null, "models": null, "daily_spend_usd": null}"#;
+        assert_eq!(of(none), Ok(Settings::default()));
     }
 
     #[test]

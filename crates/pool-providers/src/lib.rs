@@ -4,10 +4,13 @@
 //! One folder a provider. Everything outside meets a provider only through [`Provider`] and the one route table
 //! ([`routes`]); a fourth provider is one more folder and one line in [`Registry::new`].
 
+pub mod alias;
 pub mod claude;
 pub mod codex;
 mod file;
 pub mod gemini;
+pub mod objects;
+mod opening;
 pub mod provider;
 mod quote;
 pub mod reply;
@@ -16,4 +19,5 @@ pub mod routes;
 pub mod setup;
 pub mod socket;
 
+pub use file::settings as pool_keys;
 pub use provider::{Provider, Registry};

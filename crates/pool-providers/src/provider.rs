@@ -5,8 +5,12 @@ use http::{HeaderMap, StatusCode};
 use pool_core::account::Identity;
 use pool_core::quota::QuotaWindow;
 use pool_core::standing::Standing;
-use pool_core::{Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, Settings, UnixMs};
+use pool_core::{
+    Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, Settings, Span, TokenCounts,
+    UnixMs,
+};
 
+use crate::alias::Listing;
 use crate::claude::Claude;
 use crate::codex::Codex;
 use crate::gemini::{Gemini, OauthClient};
@@ -153,6 +157,27 @@ pub trait Provider: Send + Sync {
 
     fn demand(&self, route: &Route, head: &Head<'_>, body: &Body) -> Demand;
 
+    /// The id of something that lives on one account (a file, a batch, a stored response), if the text names one: a string of a
+    /// body, a header's value, a path up to its `{object}`. The same thing has the same id wherever it is named.
+    fn object<'t>(&self, _text: &'t str) -> Option<&'t str> {
+        None
+    }
+
+    /// The families of limits that a request for this model falls in. See [`Demand::families`].
+    fn families(&self, _model: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Is this, by its looks, the name of one of this provider's models?
+    fn is_own_model(&self, _model: &str) -> bool {
+        false
+    }
+
+    /// The list of models in the answer to this route, if it is one: the pool's aliases are added to it.
+    fn listing(&self, _route: &Route) -> Option<Listing> {
+        None
+    }
+
     /// How the request goes out on an account. An error is the client's (the body cannot be carried over).
     fn outbound(&self, route: &Route, head: &Head<'_>, body: &Body, serving: &Serving<'_>)
     -> Result<Outbound, Failure>;
@@ -176,6 +201,10 @@ pub trait Provider: Send + Sync {
     /// The reader for a successful answer. `stream`: its content type is `text/event-stream`.
     fn reader(&self, route: &Route, demand: &Demand, stream: bool, now: UnixMs) -> Box<dyn Reader>;
 
+    /// How long the account's prompt cache holds what a request has left there, counted from when the request was sent,
+    /// unless it is read again. Zero: there is nothing in it.
+    fn cache_life(&self, demand: &Demand, tokens: &TokenCounts) -> Span;
+
     /// The turns of a socket on this route. `None`: the provider has no sockets there, so the upgrade is declined.
     fn socket(&self, _route: &Route) -> Option<Box<dyn SocketTurns>> {
         None
@@ -183,6 +212,9 @@ pub trait Provider: Send + Sync {
 
     /// Takes the limits and ids of the account that served out of the reply's headers and puts the pool's in.
     fn speak_of_pool(&self, headers: &mut HeaderMap, served: &Account, standing: &Standing, now: UnixMs);
+
+    /// Makes addresses in an answer's headers that the client is to call ours.
+    fn readdress(&self, _route: &Route, _head: &Head<'_>, _headers: &mut HeaderMap) {}
 
     // Answers of our own
 
@@ -193,9 +225,9 @@ pub trait Provider: Send + Sync {
     /// dialect has none, so the connection is cut.
     fn failure_event(&self, route: &Route, failure: &Failure, now: UnixMs) -> Option<Bytes>;
 
-    /// A sign of life for a stream that has said nothing meaningful yet, of the kind that this route's clients survive.
-    /// `None`: they survive none.
-    fn keep_alive(&self, _route: &Route) -> Option<&'static [u8]> {
+    /// A sign of life for the silences of an event stream, before its first event as well as between two: whole lines, the
+    /// last one empty, that this client passes over wherever they stand. `None`: it survives none.
+    fn keep_alive(&self, _route: &Route, _client: Client) -> Option<&'static [u8]> {
         None
     }
 

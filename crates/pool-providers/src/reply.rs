@@ -41,6 +41,8 @@ pub enum Failure {
     UpstreamDown { message: String, retry_after: Duration },
     /// Upstream did not answer in time.
     Timeout { message: String },
+    /// It names something that is not there, or not for this caller. `addressed`: in its path or query.
+    NotThere { id: String, addressed: bool },
     /// Not something this pool forwards.
     NotServed { message: String },
 }
@@ -52,12 +54,15 @@ pub struct News {
     pub windows: Vec<QuotaWindow>,
     /// The answer turned into an error. Before the first meaningful event the relay may try elsewhere.
     pub failure: Option<Judgement>,
+    /// Ids told of things that live on the account from now on, as the answer writes them.
+    pub created: Vec<String>,
 }
 
 impl News {
     /// What came later. Of several failures the first counts.
     pub fn add(&mut self, later: Self) {
         self.windows.extend(later.windows);
+        self.created.extend(later.created);
         self.failure = self.failure.take().or(later.failure);
     }
 }

@@ -29,6 +29,16 @@ impl Head<'_> {
             (name == key).then(|| percent_encoding::percent_decode_str(value).decode_utf8_lossy())
         })
     }
+
+    /// The query's keys and values, both percent-decoded.
+    pub fn query_pairs(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        let decoded = |text| percent_encoding::percent_decode_str(text).decode_utf8_lossy();
+        let pairs = self.query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        pairs.map(move |pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(name), decoded(value))
+        })
+    }
 }
 
 /// What can be seen of a request's body: decoded (a zstd body is looked into), perhaps only its beginning.
@@ -84,6 +94,8 @@ pub struct Serving<'a> {
     pub credentials: &'a Credentials,
     pub bases: &'a Bases,
     pub carry: Carry,
+    /// The model to ask for in place of the alias that the client names.
+    pub model: Option<&'a str>,
 }
 
 /// How much of the state that accounts hold for a conversation goes along with its next request.

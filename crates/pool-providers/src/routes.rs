@@ -11,6 +11,7 @@ use http::Method;
 use http::header::UPGRADE;
 use pool_core::ProviderId;
 
+use crate::objects::Objects;
 use crate::provider::Registry;
 use crate::request::Head;
 
@@ -27,6 +28,21 @@ pub struct Route {
     pub path: &'static str,
     pub when: When,
     pub kind: Kind,
+    pub objects: Objects,
+}
+
+impl Route {
+    /// The path up to the end of its `{object}`, if it has one.
+    pub fn object_in<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let mut end = 0;
+        for (pattern, text) in self.path.split('/').zip(path.split('/')) {
+            if let Some((_, after)) = pattern.split_once("{object}") {
+                return path.get(..end + text.len().checked_sub(after.len())?);
+            }
+            end += text.len() + 1;
+        }
+        None
+    }
 }
 
 /// A condition beside the path, for paths that several providers share. The conditions of rows with the same path and method
@@ -65,6 +81,11 @@ pub enum Kind {
     /// A WebSocket upgrade: carried as [`crate::Provider::socket`] says, or declined with 426 so that the client falls back to
     /// HTTP.
     Upgrade,
+    /// A WebSocket upgrade that is carried unread, on one account.
+    Tunnel,
+    /// What an account keeps, all in one list: refused, since it would show other callers' things, and not what the caller keeps
+    /// on other accounts.
+    List,
     /// The account owner's own things: never forwarded for others; 404 with a reason.
     Refused,
 }

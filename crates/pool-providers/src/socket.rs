@@ -39,7 +39,10 @@ pub trait SocketTurns: Send {
     /// A failure of the turn, as a message in the client's dialect: the reply that the same request would get over HTTP.
     fn refuse(&self, reply: &Reply) -> Bytes;
 
-    /// The limits of the pool as a message, which is also a sign of life that the client counts. `None`: none are known.
+    /// A message that the client of a turn counts as a sign of life, and passes over.
+    fn keep_alive(&self) -> Bytes;
+
+    /// The limits of the pool as a message. `None`: none are known.
     fn limits(&self, standing: &Standing, now: UnixMs) -> Option<Bytes>;
 }
 
@@ -74,4 +77,7 @@ pub enum Fate {
     Show,
     /// It tells the limits of one account: the pool's take its place.
     Limits,
+    /// Upstream ends the connection because of its age: nobody's failure. A turn of which nothing was shown, or the next
+    /// one, needs another.
+    Expired,
 }

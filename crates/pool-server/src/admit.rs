@@ -170,7 +170,10 @@ pub fn credentials<'a>(head: &'a Head<'_>) -> impl Iterator<Item = String> + 'a 
     });
     let keys = ["x-api-key", "x-goog-api-key"].into_iter().filter_map(|name| head.header(name).map(str::to_owned));
     let query = head.query_value("key").map(std::borrow::Cow::into_owned);
-    keys.chain(bearer).chain(query).filter(|token| !token.is_empty())
+    // A page cannot set headers on a socket: its client names the credential among the subprotocols, after a dot.
+    let subprotocols = head.header("sec-websocket-protocol").into_iter().flat_map(|value| value.split(','));
+    let hidden = subprotocols.filter_map(|name| Some(name.trim().split_once('.')?.1.to_owned()));
+    keys.chain(bearer).chain(query).chain(hidden).filter(|token| !token.is_empty())
 }
 
 /// Compares hashes, so that time tells nothing of the token.
@@ -251,6 +254,7 @@ mod tests {
             (None, vec![("x-api-key", TOKEN)]),
             (None, vec![("x-goog-api-key", TOKEN)]),
             (Some("alt=sse&key=made-up-operator-token-of-32-chars"), vec![]),
+            (None, vec![("sec-websocket-protocol", "realtime, api-key.made-up-operator-token-of-32-chars")]),
             // Claude Code may send both; one that fits is enough.
             (None, vec![("x-api-key", "leftover"), bearer]),
         ] {

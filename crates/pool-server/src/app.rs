@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use http::{HeaderMap, Method};
 use pool_core::people::Closed;
+use pool_core::{Trail, UsageRecord};
 use pool_providers::Registry;
 use pool_providers::request::Head;
 use pool_providers::routes::Table;
@@ -22,6 +23,7 @@ use crate::relay::headers::is_forwarded;
 use crate::relay::receive::ReplayBudget;
 use crate::relay::ws::Sockets;
 use crate::sessions::Signed;
+use crate::spend::Till;
 use crate::upstream::SharedUpstream;
 
 /// The running server's parts.
@@ -36,6 +38,7 @@ pub struct App {
     pub ledger: Ledger,
     pub people: People,
     pub door: Door,
+    pub till: Till,
     pub replay: Arc<ReplayBudget>,
     pub in_flight: Gauge,
     pub sockets: Sockets,
@@ -95,6 +98,12 @@ impl App {
     /// Where a request comes from, as far as that can be believed.
     pub fn origin(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
         network::origin(&self.config.trusted_proxies, peer, headers)
+    }
+
+    /// Keeps the record of a request that has come to its end, with the story of how it was decided, and counts what it cost.
+    pub fn keep(&self, record: UsageRecord, trail: Trail) {
+        self.till.take(&record);
+        self.ledger.keep(record, trail);
     }
 }
 

@@ -3,9 +3,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use pool_core::Secret;
+use pool_core::alias::Aliases;
+use pool_core::wishes::KindOrder;
+use pool_core::{Prices, Secret, Span};
 use pool_providers::request::Bases;
 
 use crate::network::Block;
@@ -46,6 +49,18 @@ pub struct Config {
     pub max_connections: usize,
     /// Between two probes of an idle account.
     pub probe_every: Duration,
+    /// How long the stories of requests are kept.
+    pub retention: Duration,
+    /// Which kind of account goes first.
+    pub kinds: KindOrder,
+    /// What models cost.
+    pub prices: Arc<Prices>,
+    /// Other names for models.
+    pub aliases: Aliases,
+    /// A conversation that has not been heard of for so long may begin on another account.
+    pub pin_idle: Span,
+    /// Conversations whose account is remembered. Of more, the longest idle are forgotten.
+    pub max_pins: usize,
 }
 
 impl Config {
@@ -91,6 +106,10 @@ pub struct Timeouts {
     pub drain: Duration,
     /// How long the head of a successful answer is held back while its first meaningful event is awaited.
     pub hold: Duration,
+    /// Between two signs of life to a client while upstream says nothing.
+    pub keep_alive: Duration,
+    /// Between two pings on each side of a WebSocket.
+    pub ping: Duration,
 }
 
 impl Default for Timeouts {
@@ -110,6 +129,8 @@ impl Default for Timeouts {
             drain_notice: Duration::ZERO,
             drain: secs(30),
             hold: secs(15),
+            keep_alive: secs(15),
+            ping: secs(30),
         }
     }
 }
@@ -136,6 +157,12 @@ impl Default for Config {
             local_access: true,
             max_connections: 10_000,
             probe_every: Duration::from_mins(5),
+            retention: Duration::from_hours(30 * 24),
+            kinds: KindOrder::default(),
+            prices: Arc::default(),
+            aliases: Aliases::default(),
+            pin_idle: Span::from_hours(24),
+            max_pins: 100_000,
         }
     }
 }

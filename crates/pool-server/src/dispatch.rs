@@ -21,6 +21,9 @@ use crate::relay::{receive, ws};
 /// Bodies of calls that we answer ourselves are small.
 const ANSWER_BODY_CAP: usize = 1 << 20;
 
+const NO_LISTS: &str = "is not served: an account's list would show what other callers keep there, and not what you keep on other \
+                        accounts. Keep the ids, and read each by its own";
+
 /// Answers a request.
 pub async fn handle(app: Arc<App>, peer: SocketAddr, request: Request<Incoming>) -> Response<ReplyBody> {
     let (mut parts, body) = request.into_parts();
@@ -47,8 +50,11 @@ pub async fn handle(app: Arc<App>, peer: SocketAddr, request: Request<Incoming>)
             );
         }
     };
-    let Caller::Person { credential, .. } = &caller else { return act(app, route, &caller, parts, body).await };
-    let tenure = app.people.tenure(credential);
+    let tenure = app.people.tenure(&caller);
+    if !tenure.can_end() {
+        return act(app, route, &caller, parts, body).await;
+    }
+    // Put into words now: the request goes to where it is served.
     let refusal = deliver::failure(
         &app.registry,
         route,
@@ -90,7 +96,9 @@ async fn act(
     match route.kind {
         Kind::Relay { .. } => relay(app, route, parts, body, caller).await,
         Kind::Upgrade => ws::upgrade(app, route, parts, caller).await,
+        Kind::Tunnel => ws::tunnel(app, route, parts, caller).await,
         Kind::Answer | Kind::OpenAnswer => local(&app, route, &parts, body).await,
+        Kind::List => refused(NO_LISTS),
         Kind::Refused => refused("concerns the account owner's own things, so the pool does not pass it on"),
     }
 }

@@ -8,6 +8,8 @@ pub mod config;
 mod dispatch;
 pub mod door;
 mod edge;
+pub mod explain;
+pub mod memory;
 pub mod network;
 pub mod notices;
 mod pages;
@@ -18,6 +20,7 @@ pub mod roster;
 mod server;
 pub mod sessions;
 pub mod setup;
+pub mod spend;
 pub mod status;
 pub mod upstream;
 

@@ -14,6 +14,7 @@ use pool_core::{Secret, Span, UnixMs, hex};
 use pool_store::{DirectoryStore, StoreError};
 use tokio_util::sync::CancellationToken;
 
+use crate::admit::Caller;
 use crate::clock;
 
 /// Everybody who may use the pool, beyond who sits at this machine.
@@ -28,25 +29,25 @@ pub struct People {
 }
 
 /// How long somebody may stay who has come in: until their credential is revoked or ends, or they are paused or removed.
-#[derive(Clone, Debug)]
+/// By default for ever.
+#[derive(Clone, Debug, Default)]
 pub struct Tenure {
-    over: CancellationToken,
+    over: Option<CancellationToken>,
     expires_at: Option<UnixMs>,
 }
 
 impl Tenure {
+    pub fn can_end(&self) -> bool {
+        self.over.is_some()
+    }
+
     /// Resolves when it is over.
     pub async fn over(&self) {
-        let expired = async {
-            match self.expires_at {
-                Some(end) => tokio::time::sleep(Duration::from_millis(end.since(clock::now()).0)).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = self.over.cancelled() => {}
-            () = expired => {}
-        }
+        let Some(over) = &self.over else { return std::future::pending().await };
+        let Some(end) = self.expires_at else { return over.cancelled().await };
+        let left = Duration::from_millis(end.since(clock::now()).0);
+        // In time: because it was revoked.
+        let _ = tokio::time::timeout(left, over.cancelled()).await;
     }
 }
 
@@ -196,19 +197,32 @@ impl People {
     }
 
     /// Changes somebody who is known. `outside`: the operator can come in without being in the directory.
-    pub async fn change_user(&self, user: User, outside: bool) -> Result<(), ChangeError> {
+    pub async fn edit(
+        &self,
+        user: &UserId,
+        outside: bool,
+        change: impl FnOnce(&mut User),
+    ) -> Result<User, ChangeError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let known = self.directory.read().user(user).cloned();
+        let known = known.ok_or_else(|| ChangeError::Nobody(user.to_string()))?;
+        let mut user = User::clone(&known);
+        change(&mut user);
         check_name(&user.name)?;
-        self.change_kept(vec![Change::User(user)], outside).await
+        self.commit_kept(vec![Change::User(user.clone())], outside).await?;
+        Ok(user)
     }
 
     /// Removes somebody with their credentials. What they used stays on record.
     pub async fn remove(&self, user: &UserId, outside: bool) -> Result<(), ChangeError> {
-        self.change_kept(vec![Change::UserGone { id: user.clone() }], outside).await
+        let _one_at_a_time = self.changing.lock().await;
+        self.commit_kept(vec![Change::UserGone { id: user.clone() }], outside).await
     }
 
     /// The same as [`People::revoke`], unless nobody could mend it.
     pub async fn revoke_kept(&self, id: &CredentialId, outside: bool) -> Result<(), ChangeError> {
-        self.change_kept(vec![Change::Revoked { id: id.clone(), at: clock::now() }], outside).await
+        let _one_at_a_time = self.changing.lock().await;
+        self.commit_kept(vec![Change::Revoked { id: id.clone(), at: clock::now() }], outside).await
     }
 
     /// Is this a name that somebody new may have?
@@ -219,8 +233,7 @@ impl People {
     }
 
     /// Changes after which an operator can still come in, unless nobody is known any more: then whoever sits here is.
-    async fn change_kept(&self, changes: Vec<Change>, outside: bool) -> Result<(), ChangeError> {
-        let _one_at_a_time = self.changing.lock().await;
+    async fn commit_kept(&self, changes: Vec<Change>, outside: bool) -> Result<(), ChangeError> {
         let mut after = self.directory.read().clone();
         for change in &changes {
             after.apply(change.clone());
@@ -231,16 +244,22 @@ impl People {
         self.commit(changes).await
     }
 
-    /// For as long as somebody may stay who has come in with this credential.
-    pub fn tenure(&self, credential: &Credential) -> Tenure {
+    /// For as long as somebody may stay who has come in so.
+    pub fn tenure(&self, caller: &Caller) -> Tenure {
+        let Caller::Person { credential, .. } = caller else { return Tenure::default() };
         let mut tenures = self.tenures.lock();
-        let token = tenures.entry(credential.hash).or_default().clone();
+        let token = tenures.entry(credential.hash).or_default();
+        // It had ended, and was lengthened since.
+        if token.is_cancelled() {
+            *token = CancellationToken::new();
+        }
+        let token = token.clone();
         drop(tenures);
         // Revoked while it came in.
         if self.directory.read().open(credential.hash, clock::now()).is_err() {
             token.cancel();
         }
-        Tenure { over: token, expires_at: credential.expires_at }
+        Tenure { over: Some(token), expires_at: credential.expires_at }
     }
 
     /// Takes effect at once, also for what is under way.
@@ -401,6 +420,23 @@ mod tests {
         let open = |people: &People| people.open(added.issued.secret.expose()).map(|_| ());
         assert_eq!(open(&first), Err(Closed::Revoked));
         assert_eq!(open(&people(&folder).await), Err(Closed::Revoked));
+    }
+
+    #[tokio::test]
+    async fn a_stay_ends_with_its_credential_and_may_begin_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let people = people(&folder).await;
+        let added = people.add(new_user("Mira", Role::User).expect("random"), "laptop", None).await.expect("added");
+        let (user, credential) = people.open(added.issued.secret.expose()).expect("opens");
+        let caller = Caller::Person { user, credential };
+        let stays = |tenure: Tenure| async move {
+            tokio::time::timeout(Duration::from_millis(50), tenure.over()).await.is_err()
+        };
+        assert!(!people.tenure(&Caller::Operator).can_end() && stays(people.tenure(&caller)).await);
+        people.edit(&added.user.id, false, |user| user.paused = true).await.expect("paused");
+        assert!(!stays(people.tenure(&caller)).await);
+        people.edit(&added.user.id, false, |user| user.paused = false).await.expect("resumed");
+        assert!(stays(people.tenure(&caller)).await);
     }
 
     #[test]

@@ -128,10 +128,8 @@ pub struct ChangePerson {
     pub limits: Option<Limits>,
     /// `null`: all.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
-    #[expect(clippy::option_option, reason = "absent and null mean different things in a PATCH")]
     pub accounts: Option<Option<Vec<String>>>,
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
-    #[expect(clippy::option_option, reason = "absent and null mean different things in a PATCH")]
     pub email: Option<Option<String>>,
 }
 

@@ -6,22 +6,27 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use pool_core::Pool;
+use pool_core::pins::Pins;
 use pool_providers::Registry;
 use pool_providers::routes::Table;
 use pool_store::{DirectoryStore, Ledger, StoreError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::app::{App, Gauge};
 use crate::config::Config;
 use crate::door::{self, Door};
 use crate::edge;
+use crate::memory;
 use crate::notices;
 use crate::people::People;
 use crate::pool::{self, Keeper, LivePool};
 use crate::relay::receive::ReplayBudget;
 use crate::relay::ws::Sockets;
+use crate::spend::Till;
 use crate::upstream::Upstream;
 
 /// A server that is ready to accept.
@@ -96,10 +101,12 @@ impl Server {
 
     async fn start_with(config: Config, registry: Registry, listener: TcpListener) -> Result<Self, StartError> {
         let registry = Arc::new(registry);
-        let pool = Arc::new(LivePool::default());
+        let pins = Pins::new(config.max_pins, config.pin_idle);
+        let pool = Arc::new(LivePool::new(Pool::with_pins(pins).in_order(config.kinds)));
         let upstream = Arc::new(Upstream::new(&config));
         let keeper = Keeper::start(&config, registry.clone(), pool.clone(), upstream.clone())?;
-        let opened = Ledger::open(&config.db_path, pool_store::ledger::Options::default()).await?;
+        let options = pool_store::ledger::Options { retention: config.retention, ..Default::default() };
+        let opened = Ledger::open(&config.db_path, options).await?;
         if let Some(note) = opened.note {
             tracing::warn!("{note}");
         }
@@ -107,6 +114,9 @@ impl Server {
         guard(&config, people.is_empty())?;
         notices::tell_once(&config);
         let door = open_door(&config);
+        memory::recall(&pool, &opened.ledger).await;
+        let till = Till::new(config.prices.clone(), pool.clone());
+        till.take_up(&opened.ledger).await;
         let ledger_writer = tokio::spawn(opened.writer.run());
         let app = Arc::new(App {
             table: Table::new(&registry),
@@ -119,6 +129,7 @@ impl Server {
             ledger: opened.ledger,
             people,
             door,
+            till,
             in_flight: Gauge::default(),
             sockets: Sockets::default(),
             draining: AtomicBool::new(false),
@@ -138,6 +149,8 @@ impl Server {
     /// that, cuts this short: what is left is cut, and tokens and records get a last moment.
     pub async fn run(self, stop: impl Future<Output = ()>, at_once: impl Future<Output = ()> + Send + 'static) {
         let Self { app, listener, ledger_writer } = self;
+        let (pool, ledger) = (app.pool.clone(), app.ledger.clone());
+        let remembering = AbortOnDropHandle::new(tokio::spawn(async move { memory::run(&pool, &ledger).await }));
         let hurry = CancellationToken::new();
         let order = hurry.clone();
         let hurrying = tokio::spawn(async move {
@@ -155,7 +168,10 @@ impl Server {
             _ = app.keeper.shutdown(RENEWAL_END) => {}
             () = hurry.cancelled() => drop(app.keeper.shutdown(LAST_MOMENT).await),
         }
-        let lost = app.ledger.close(if hurry.is_cancelled() { LAST_MOMENT } else { LEDGER_CLOSE }).await;
+        drop(remembering);
+        let limit = if hurry.is_cancelled() { LAST_MOMENT } else { LEDGER_CLOSE };
+        memory::put_away(&app.pool, &app.ledger, limit).await;
+        let lost = app.ledger.close(limit).await;
         if lost > 0 {
             tracing::error!(lost, "usage records could not be written before the end");
         }

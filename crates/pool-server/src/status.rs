@@ -7,6 +7,7 @@ use pool_core::{AccountKind, Fraction, Source};
 use serde::{Deserialize, Serialize};
 
 pub use table::{Look, render, render_table};
+pub(crate) use table::{chars, harmless, pad, wrapped};
 
 /// The pool at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

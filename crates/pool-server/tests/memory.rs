@@ -3,19 +3,21 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::{SinkExt as _, StreamExt as _};
+use pool_testkit::socket_client::{SocketClient, create};
 use pool_testkit::{Fault, World};
 use support::Rig;
 use support::clients::{CLAUDE, CODEX};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 /// Resident memory of this process in MiB.
 fn resident() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-    let pages: u64 = pages.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).expect("a number");
-    pages * 4096 / (1 << 20)
+    support::process::resident_kib() / 1024
 }
 
 /// Watches memory until dropped; tells the most that it saw above the beginning.
@@ -57,6 +59,52 @@ async fn sink(listener: TcpListener) {
             let _ = stream.write_all(answer.as_bytes()).await;
         });
     }
+}
+
+/// A socket upstream that answers whatever is said to it with a stream of words that does not end, and keeps nothing.
+async fn talks_without_end() -> String {
+    let port = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let base = format!("http://{}", port.local_addr().expect("bound"));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = port.accept().await {
+            tokio::spawn(async move {
+                let config = WebSocketConfig::default().read_buffer_size(8 << 10).write_buffer_size(0);
+                let mut socket =
+                    tokio_tungstenite::accept_async_with_config(stream, Some(config)).await.expect("granted");
+                socket.next().await;
+                let words = format!(r#"{{"type":"response.output_text.delta","delta":"{}"}}"#, "words ".repeat(10_000));
+                while socket.send(Message::text(words.clone())).await.is_ok() {}
+            });
+        }
+    });
+    base
+}
+
+/// The most that 50 clients take that begin a turn on a socket and never read. They are not waited for for ever.
+async fn sockets_that_never_read() -> u64 {
+    let base = talks_without_end().await;
+    let rig = Rig::with(World::new().account((CODEX.account)("anna")), |config| {
+        config.bases.responses = base;
+        config.timeouts.client_stall = Duration::from_secs(4);
+    })
+    .await;
+    peak(async {
+        let mut sockets = Vec::new();
+        for number in 0..50 {
+            let name = format!("socket {number}");
+            let mut socket = SocketClient::codex(rig.addr, &name).await.expect("granted");
+            socket.send(create(&name, None, "go on")).await;
+            sockets.push(socket);
+        }
+        support::until("all turns run", || rig.app.in_flight.count() == 50).await;
+        let begun = Instant::now();
+        while rig.app.sockets.count() > 0 {
+            assert!(begun.elapsed() < Duration::from_secs(30), "a client that reads nothing is kept for ever");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(rig.recorded(50).await, 50);
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,5 +181,7 @@ async fn memory_stays_bounded() {
     })
     .await;
     assert!(bodies < 64 + 64, "{bodies} MiB for 640 MiB of bodies on a budget of 64");
-    println!("MiB at most: {stalled} for clients that never read, {bodies} for large bodies");
+    let sockets = sockets_that_never_read().await;
+    assert!(sockets < 64, "{sockets} MiB for sockets that are never read from");
+    println!("MiB at most: {stalled} for clients that never read, {sockets} on sockets, {bodies} for large bodies");
 }

@@ -32,7 +32,7 @@ fn as_somebody(mut request: Request, issued: &Issued) -> Request {
 fn send(rig: &Rig, request: Request) -> JoinHandle<(Option<u16>, bool, Instant)> {
     let addr = rig.addr;
     tokio::spawn(async move {
-        let seen = request.send(addr, Duration::from_secs(60)).await.expect("connected");
+        let seen = request.send(addr, Duration::from_mins(1)).await.expect("connected");
         (seen.status, seen.whole, Instant::now())
     })
 }
@@ -55,7 +55,7 @@ async fn streams_end_and_others_go_on() {
     let (mira, nadia) = (somebody(&rig, "Mira").await, somebody(&rig, "Nadia").await);
     let streams = |issued: &Issued| -> Vec<_> {
         let request = |n: usize| {
-            let client = if n % 2 == 0 { CODEX } else { CLAUDE };
+            let client = if n.is_multiple_of(2) { CODEX } else { CLAUDE };
             as_somebody((client.request)(&format!("{} {n}", issued.credential.id)), issued)
         };
         (0..STREAMS).map(|n| send(&rig, request(n))).collect()
@@ -102,9 +102,7 @@ async fn who_still_waits_for_an_answer_is_refused() {
     let waiting = send(&rig, as_somebody((CLAUDE.request)("one"), &mira));
     until("it waits", || rig.app.in_flight.count() == 1).await;
     let paused = Instant::now();
-    let user = rig.app.people.read(|people| people.user(&mira.credential.user).cloned()).expect("known");
-    let changed = pool_core::people::User { paused: true, ..(*user).clone() };
-    rig.app.people.change_user(changed, false).await.expect("changed");
+    rig.app.people.edit(&mira.credential.user, false, |user| user.paused = true).await.expect("changed");
     let (status, _, ended) = waiting.await.expect("no panic");
     assert_eq!(status, Some(401));
     assert!(ended - paused < WITHIN, "after {:?}", ended - paused);

@@ -267,7 +267,7 @@ async fn switched_off_or_malformed_handshakes_are_declined() {
     for (path, name, value, status) in [
         ("/v1/responses", "sec-websocket-version", "8", 400),
         ("/v1/responses", "origin", "https://elsewhere.invalid", 403),
-        ("/v1/realtime", "x-nothing", "", 404),
+        ("/v1/realtime/nowhere", "x-nothing", "", 404),
     ] {
         let refused = SocketClient::connect(rig.addr, path, &[("originator", "codex_exec"), (name, value)]).await;
         assert_eq!(refused.expect_err("declined").status, status, "{path} {name}");
@@ -383,14 +383,14 @@ async fn the_end_of_the_drain_time_is_the_end() {
 async fn sockets_retire_between_turns_and_long_waits_show_signs_of_life() {
     let rig = sockets(two(), |config| {
         config.timeouts.socket_life = Duration::from_millis(700);
-        config.timeouts.hold = Duration::from_millis(100);
+        config.timeouts.keep_alive = Duration::from_millis(100);
     })
     .await;
     let mut socket = connect(&rig, "c1").await;
     rig.fake.account("one").fault_next(1, Fault::SlowHead(Duration::from_millis(900)));
     let came = kinds(&socket.turn(create("c1", None, "hello")).await);
     assert_eq!(came.last().map(String::as_str), Some("response.completed"), "the turn outlived the limit: {came:?}");
-    let signs = came.iter().take_while(|kind| *kind == "codex.rate_limits").count();
+    let signs = came.iter().take_while(|kind| *kind == "keepalive").count();
     assert!(signs >= 3, "{came:?}");
     assert_eq!(socket.next().await, Came::Closed(Some(1001)));
 }

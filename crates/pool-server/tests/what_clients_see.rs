@@ -78,7 +78,7 @@ async fn in_one_world(clients: Vec<&'static Client>, fault: Fault, spare: bool) 
         rig.fake.account(&first).fault(fault.clone());
         let seen = rig.send(&(client.request)("one")).await;
         let kept = if seen.status.is_some_and(|status| status < 429) {
-            tokio::time::timeout(Duration::from_secs(2), rig.record_of(&seen)).await.ok()
+            tokio::time::timeout(Duration::from_secs(5), rig.record_of(&seen)).await.ok()
         } else {
             None
         };

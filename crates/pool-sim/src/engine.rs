@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
-use pool_core::ask::Ask;
-use pool_core::choose;
+use pool_core::ask::{Ask, Rights};
+use pool_core::eligible::eligible;
 use pool_core::pool::{Event, Grant};
 use pool_core::usage::Drawn;
 use pool_core::verdict::{Cause, Penalty, Until};
@@ -267,7 +267,8 @@ impl<'a> Run<'a> {
     fn is_able(&self, grant: &Grant, tried: &[AccountId], talk: usize, now: UnixMs) -> bool {
         let demand = &self.talks[talk].demand;
         let slot = self.pool.slot(&grant.account.id).filter(|slot| slot.account.provider == demand.provider);
-        slot.is_some_and(|slot| choose::eligible(slot, demand, now).is_ok()) && !tried.contains(&grant.account.id)
+        slot.is_some_and(|slot| eligible(slot, demand, Rights::OWNER, now).is_ok())
+            && !tried.contains(&grant.account.id)
     }
 
     /// Does the provider take a request of this account? If not, the pool hears what the relay would have read from the refusal.

@@ -36,6 +36,17 @@ pub(crate) struct Seat {
     pub(crate) account: usize,
     /// The ChatGPT back end, not the public API.
     pub(crate) chatgpt: bool,
+    /// Nobody: what is said comes back.
+    pub(crate) echo: Option<Echo>,
+}
+
+/// How what is said comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Echo {
+    /// Message by message, after a greeting.
+    Messages,
+    /// Byte by byte: no WebSocket at all.
+    Bytes,
 }
 
 /// A `text/event-stream`.

@@ -8,6 +8,7 @@ use crate::books::TokenCounts;
 use crate::checks::gate;
 use crate::exchange::{Call, Shared, Verdict};
 use crate::faults::Fault;
+use crate::objects;
 use crate::state::{Account, State, Target, Window};
 use crate::talk::{self, Measured, Say, Tool};
 use crate::tokens::{self, Access};
@@ -24,6 +25,9 @@ pub(crate) fn answer(shared: &Shared, call: &Call) -> Verdict {
         Ok(index) => index,
         Err(answer) => return Verdict::plain(answer),
     };
+    if let Some(answer) = objects::of_anthropic(&mut state, call, index) {
+        return objects::gated(&mut state, call, index, answer, refusal);
+    }
     let verdict = match (call.method.as_str(), call.path.as_str()) {
         ("POST", "/v1/messages") => messages(&mut state, call, index),
         ("POST", "/v1/messages/count_tokens") => count_tokens(&mut state, call, index),

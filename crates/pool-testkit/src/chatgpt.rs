@@ -80,7 +80,8 @@ fn handshake(state: &mut State, call: &Call, index: usize) -> Verdict {
     let (answer, fault) = match sound.and_then(|()| gate(state, index, Target::Handshake, "", refusal)) {
         Ok(fault) => {
             let account = &state.accounts[index];
-            let answer = Answer::socket(Seat { account: index, chatgpt: true }).headers(limit_headers(account));
+            let answer =
+                Answer::socket(Seat { account: index, chatgpt: true, echo: None }).headers(limit_headers(account));
             (answer.header("x-codex-turn-state", format!("ts-fake-{}-{}", account.tag, call.id)), fault)
         }
         Err(refused) => refused,

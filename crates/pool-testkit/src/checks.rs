@@ -47,7 +47,9 @@ pub(crate) fn violations(arrived: &Arrived, forbidden: &[String]) -> Vec<String>
             found.push(format!("header {name}"));
         }
     }
-    if forwarded && headers.contains_key("sec-websocket-extensions") {
+    // A socket that a pool only passes on is between its ends.
+    let unread = path.ends_with("/realtime") || path.contains("/ws/");
+    if forwarded && !unread && headers.contains_key("sec-websocket-extensions") {
         found.push("an extension of WebSocket offered that a pool cannot speak".to_owned());
     }
     for name in headers.keys() {

@@ -144,6 +144,22 @@ fn raw(answer: &Answer, fault: &Fault) -> Option<Vec<Step>> {
         Fault::CutMid => Some(begun()),
         Fault::RstMid => and(begun(), Step::Reset),
         Fault::Stall => and(begun(), Step::Hang),
+        Fault::Silence(time) => {
+            let mut steps = begun();
+            steps.push(Step::Wait(*time));
+            let rest = match answer.opening() {
+                0 => vec![whole[whole.len() / 2..].to_vec()],
+                opening => frames[opening..].iter().map(|frame| frame.to_vec()).collect(),
+            };
+            for (number, frame) in rest.iter().enumerate() {
+                let (front, back) = frame.split_at(if number == 0 { frame.len() / 2 } else { 0 });
+                if !front.is_empty() {
+                    steps.extend([Step::Send(script::chunk(front, "")), Step::Wait(*time / 4)]);
+                }
+                steps.push(Step::Send(script::chunk(back, "")));
+            }
+            and(steps, send(b"0\r\n\r\n"))
+        }
         Fault::BadChunk => and(begun(), send(b"zzz\r\nno chunk\r\n")),
         Fault::ShortGzip => {
             let packed = script::encode(&frames, script::Coding::Gzip).unwrap_or_default().concat();

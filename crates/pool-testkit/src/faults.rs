@@ -81,6 +81,9 @@ pub enum Fault {
     SlowHead(Duration),
     /// Events come apart.
     Paced(Duration),
+    /// Head and first content, then silence for so long, then the rest; on an event stream with a quarter of the silence again
+    /// in the middle of the next event.
+    Silence(Duration),
     /// HTTP/1.0: no chunks, the end of the connection ends the body.
     Http10,
     Trailers,
@@ -151,6 +154,7 @@ impl Fault {
             ("endless_line", Self::EndlessLine { mib: 64 }),
             ("slow_head", Self::SlowHead(Duration::from_secs(5))),
             ("paced", Self::Paced(Duration::from_millis(50))),
+            ("silence", Self::Silence(Duration::from_secs(30))),
             ("http10", Self::Http10),
             ("trailers", Self::Trailers),
             ("chunk_extensions", Self::ChunkExtensions),
@@ -191,6 +195,7 @@ impl Fault {
             Self::GzipBomb { .. } => Self::GzipBomb { mib: n },
             Self::SlowHead(_) => Self::SlowHead(Duration::from_millis(n)),
             Self::Paced(_) => Self::Paced(Duration::from_millis(n)),
+            Self::Silence(_) => Self::Silence(Duration::from_millis(n)),
             _ => return None,
         })
     }
@@ -208,6 +213,7 @@ impl Fault {
             F::Fine
                 | F::SlowHead(_)
                 | F::Paced(_)
+                | F::Silence(_)
                 | F::Http10
                 | F::Trailers
                 | F::ChunkExtensions

@@ -8,10 +8,12 @@ use crate::checks::gate;
 use crate::exchange::{Call, Shared, Verdict};
 use crate::faults::Fault;
 use crate::generate::{Wrapped, infer};
+use crate::objects;
 use crate::state::{Account, State, Target, Window};
 use crate::talk;
 use crate::tokens::{self, Access};
 use crate::world::Kind;
+use crate::{echo, socket};
 
 /// `{base}/codeassist/v1internal:METHOD`.
 pub(crate) fn code_assist(shared: &Shared, call: &Call) -> Verdict {
@@ -77,6 +79,12 @@ pub(crate) fn public(shared: &Shared, call: &Call) -> Verdict {
         return Verdict::plain(answer);
     };
     let (Some(index), Access::Good) = state.owner(key, &[Kind::GeminiKey]) else { return Verdict::plain(bad_key()) };
+    if call.path.starts_with("/ws/") {
+        return live(&mut state, call, index);
+    }
+    if let Some(answer) = objects::of_google(&mut state, call, index) {
+        return objects::gated(&mut state, call, index, answer, refusal);
+    }
     let path = ["/v1beta/", "/v1/"].iter().find_map(|version| call.path.strip_prefix(version)).unwrap_or_default();
     if call.method == http::Method::GET {
         return match path.strip_prefix("models") {
@@ -115,6 +123,16 @@ pub(crate) fn public(shared: &Shared, call: &Call) -> Verdict {
         }
         _ => Verdict::plain(error(404, "NOT_FOUND", "Requested entity was not found.", &[])).on(index),
     }
+}
+
+/// The Live API's socket.
+fn live(state: &mut State, call: &Call, index: usize) -> Verdict {
+    let sound = socket::sound(call).map_err(|no| (no, Fault::Fine));
+    let (answer, fault) = match sound.and_then(|()| gate(state, index, Target::Handshake, "", refusal)) {
+        Ok(fault) => (echo::granted(call, index), fault),
+        Err(refused) => refused,
+    };
+    Verdict { fault, ..Verdict::plain(answer) }.on(index)
 }
 
 fn count(state: &mut State, call: &Call, index: usize, request: &Value) -> Verdict {

@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 use crate::answer::{Answer, Event, Part, Seat, Stream};
 use crate::books::TokenCounts;
 use crate::checks::gate;
+use crate::echo;
 use crate::exchange::{Call, Shared, Verdict, first_text};
 use crate::faults::Fault;
+use crate::objects;
 use crate::responses::{self, Turn};
 use crate::socket;
 use crate::state::{Account, State, Target, Window};
@@ -22,7 +24,11 @@ pub(crate) fn answer(shared: &Shared, call: &Call) -> Verdict {
         Ok(index) => index,
         Err(answer) => return Verdict::plain(answer),
     };
+    if let Some(answer) = objects::of_openai(&mut state, call, index) {
+        return objects::gated(&mut state, call, index, answer, refusal);
+    }
     let verdict = match (call.method.as_str(), path) {
+        ("GET", "/realtime") => voice(&mut state, call, index),
         ("GET", "/responses") => handshake(&mut state, call, index),
         ("GET", "/models") => {
             let answer = match gate(&mut state, index, Target::Probe, "", refusal) {
@@ -70,7 +76,24 @@ fn handshake(state: &mut State, call: &Call, index: usize) -> Verdict {
     }
     let sound = socket::sound(call).map_err(|no| (no, Fault::Fine));
     let (answer, fault) = match sound.and_then(|()| gate(state, index, Target::Handshake, "", refusal)) {
-        Ok(fault) => (Answer::socket(Seat { account: index, chatgpt: false }), fault),
+        Ok(fault) => (Answer::socket(Seat { account: index, chatgpt: false, echo: None }), fault),
+        Err(refused) => refused,
+    };
+    Verdict { fault, ..Verdict::plain(answer) }.on(index)
+}
+
+/// A realtime socket: it may join a call of this account.
+fn voice(state: &mut State, call: &Call, index: usize) -> Verdict {
+    if !socket::is_asked_for(call) {
+        return Verdict::plain(upgrade_required()).on(index);
+    }
+    let joins = call.query.split('&').find_map(|pair| pair.strip_prefix("call_id="));
+    if let Some(missing) = joins.filter(|id| state.objects.get(*id).is_none_or(|object| object.account != index)) {
+        return Verdict::plain(objects::openai_not_found(missing)).on(index);
+    }
+    let sound = socket::sound(call).map_err(|no| (no, Fault::Fine));
+    let (answer, fault) = match sound.and_then(|()| gate(state, index, Target::Handshake, "", refusal)) {
+        Ok(fault) => (echo::granted(call, index), fault),
         Err(refused) => refused,
     };
     Verdict { fault, ..Verdict::plain(answer) }.on(index)
@@ -126,7 +149,9 @@ fn respond(state: &mut State, call: &Call, index: usize, fault: &Fault) -> Answe
     if socket::is_prewarm(call) {
         return responses::prewarmed(&turn).credit(index, TokenCounts::default());
     }
-    responses::answer(&turn).credit(credit.account, credit.tokens)
+    let answer = responses::answer(&turn).credit(credit.account, credit.tokens);
+    objects::remember_response(state, call, index, &answer);
+    answer
 }
 
 fn chat(state: &mut State, call: &Call, index: usize, fault: &Fault) -> Answer {

@@ -16,6 +16,8 @@ pub(crate) enum Step {
     Send(Bytes),
     /// The same bytes so many times.
     Repeat(Bytes, u64),
+    /// Silence for so long.
+    Wait(Duration),
     /// Silence until the peer leaves.
     Hang,
     /// Reset the connection.
@@ -38,7 +40,8 @@ pub(crate) async fn play(mut stream: TcpStream, steps: &[Step], guard: Guard) {
         let sent = match step {
             Step::Send(bytes) => stream.write_all(bytes).await,
             Step::Repeat(bytes, times) => repeat(&mut stream, bytes, *times).await,
-            Step::Hang => hang(&mut stream).await,
+            Step::Wait(time) => wait(&mut stream, *time).await,
+            Step::Hang => wait(&mut stream, HANG).await,
             Step::Reset => {
                 tokio::time::sleep(BEFORE_RESET).await;
                 stream.set_zero_linger()
@@ -72,8 +75,8 @@ async fn repeat(stream: &mut TcpStream, bytes: &Bytes, times: u64) -> io::Result
 }
 
 /// Waits, and fails as soon as the peer closes.
-async fn hang(stream: &mut TcpStream) -> io::Result<()> {
-    match tokio::time::timeout(HANG, drain(stream)).await {
+async fn wait(stream: &mut TcpStream, time: Duration) -> io::Result<()> {
+    match tokio::time::timeout(time, drain(stream)).await {
         Ok(()) => Err(io::ErrorKind::ConnectionAborted.into()),
         Err(_) => Ok(()),
     }

@@ -21,7 +21,7 @@ use crate::answer::{Answer, Body, Event, Part, Seat};
 use crate::books::Violation;
 use crate::exchange::{Arrived, Call, Guard, Shared, Verdict, entry};
 use crate::faults::Fault;
-use crate::{chatgpt, checks, deliver, openai};
+use crate::{chatgpt, checks, deliver, echo, openai};
 
 /// Messages beyond this are a breach of the protocol.
 const LONGEST_MESSAGE: usize = 256 << 20;
@@ -83,6 +83,9 @@ pub(crate) async fn play(mut stream: TcpStream, early: &Bytes, opening: Opening,
         return;
     }
     guard.played();
+    if let Some(how) = seat.echo {
+        return echo::play(stream, early, how).await;
+    }
     let config = WebSocketConfig::default()
         .read_buffer_size(8 << 10)
         .max_message_size(Some(LONGEST_MESSAGE))
@@ -196,9 +199,14 @@ impl Session {
         let Some((last, first)) = stream.events.get(..sent).and_then(<[Event]>::split_last) else {
             return Ok(Then::End);
         };
-        for event in first {
+        for (number, event) in first.iter().enumerate() {
             self.send(socket, event).await?;
             tokio::time::sleep(pace.unwrap_or_default()).await;
+            if let Fault::Silence(time) = fault
+                && number + 1 == opening
+            {
+                tokio::time::sleep(time).await;
+            }
         }
         if sent == stream.events.len() {
             // Booked before the last bytes are written, so that whoever has read them finds it in the books.
@@ -255,7 +263,7 @@ impl Session {
             json,
             socket: true,
         };
-        let Seat { account, chatgpt } = self.seat;
+        let Seat { account, chatgpt, .. } = self.seat;
         let verdict = match found {
             Err(missing) => Verdict { inference: true, ..Verdict::plain(missing) }.on(account),
             Ok(()) if chatgpt => chatgpt::respond(&mut state, &call, account),

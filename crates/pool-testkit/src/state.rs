@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::books::{AccountBooks, Frame, Log, TokenCounts, Violation};
 use crate::faults::{self, Fault};
+use crate::objects::Objects;
 use crate::tokens::{self, Access, Tokens};
 use crate::world::{FakeAccount, FakeWindow, Kind, Style, Unit, World};
 
@@ -48,6 +49,8 @@ pub(crate) struct State {
     pub(crate) world: World,
     pub(crate) log: Log,
     pub(crate) violations: Vec<Violation>,
+    /// What the accounts keep.
+    pub(crate) objects: Objects,
     /// Faults of whichever account comes next.
     pub(crate) faults: VecDeque<Planned>,
     /// What is said on sockets, if that is wanted.
@@ -106,6 +109,7 @@ impl State {
             world,
             log: Log::default(),
             violations: Vec::new(),
+            objects: Objects::new(),
             faults: VecDeque::new(),
             frames: None,
         }

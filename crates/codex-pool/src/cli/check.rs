@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use pool_core::{Account, AccountKind};
 use pool_providers::Registry;
 use serde_json::{Value, json};
 
@@ -51,6 +52,7 @@ impl<'a> Report<'a> {
             match entry.account {
                 Ok(found) => {
                     self.fine.push(format!("{}: {}", entry.file.rel, folder::describe(&found.account, registry)));
+                    self.warnings.extend(idle_wish(&entry.file.rel, &found.account));
                     if let Some(warning) = found.warning {
                         self.warnings.push(Problem::new(format!("{}: {warning}", entry.file.rel), "", ""));
                     }
@@ -96,6 +98,13 @@ impl<'a> Report<'a> {
     }
 }
 
+/// A wish that changes nothing.
+fn idle_wish(file: &str, account: &Account) -> Option<Problem> {
+    let idle = account.kind == AccountKind::Subscription && account.settings.daily_spend.is_some();
+    let why = "what a subscription serves costs nothing, so there is no spending to cap";
+    idle.then(|| Problem::new(format!("{file}: `daily_spend_usd` has no effect"), why, "Drop the key"))
+}
+
 fn as_json(problem: &Problem) -> Value {
     json!({ "what": problem.what, "why": problem.why, "mend": problem.mend })
 }
@@ -123,7 +132,11 @@ mod tests {
     #[test]
     fn everything_is_told_at_once() {
         let config = "friend_code = \"come-in-5521\"\nmax_atempts = 3\n";
-        let files = [("apple/a.json", r#"{"apple":"t","user":"anna"}"#), ("pear_b.json", "{}"), ("kiwi/c.json", "{}")];
+        let files = [
+            ("apple/a.json", r#"{"apple":"t","user":"anna","daily_spend_usd":5}"#),
+            ("pear_b.json", "{}"),
+            ("kiwi/c.json", "{}"),
+        ];
         let output = check(config, &files, false).expect("a report");
         assert_eq!(output.exit, Exit::Problem);
         for part in [
@@ -134,7 +147,8 @@ mod tests {
             "Did you mean max_attempts?",
             "fail  pear_b.json is no account\n      it has no token; sign in again",
             "fail  kiwi/c.json is no account",
-            "2 problems, 1 warning",
+            "warn  apple/a.json: `daily_spend_usd` has no effect",
+            "2 problems, 2 warnings",
         ] {
             assert!(output.text.contains(part), "no {part:?} in\n{}", output.text);
         }

@@ -77,10 +77,14 @@ async fn exchange<T: DeserializeOwned>(config: &Config, call: Call<'_>, patience
         status => {
             let said: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
             let error = said.as_ref().and_then(|said| said.get("error"));
-            match error.and_then(|error| error.as_str().or_else(|| error.get("message")?.as_str())) {
-                Some(text) => Err(Problem::new(text, "", "").into()),
-                None => Err(stranger(address, &status.to_string()).into()),
+            let text = error.and_then(|error| error.as_str().or_else(|| error.get("message")?.as_str()));
+            // Our own words for what cannot be had.
+            if let Some(text) = text.filter(|_| status.is_client_error()) {
+                let problem = Problem::new(text, "", "");
+                let wrong_use = status == StatusCode::BAD_REQUEST;
+                return Err(if wrong_use { Failure::wrong_use(problem) } else { problem.into() });
             }
+            Err(stranger(address, &format!("{status} {}", text.unwrap_or_default())).into())
         }
     }
 }

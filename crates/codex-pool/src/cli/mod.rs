@@ -4,6 +4,7 @@ pub(crate) mod accounts;
 mod check;
 mod client;
 mod demo;
+mod explain;
 mod serve;
 mod setup;
 mod simulate;
@@ -58,6 +59,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say why a request went to its account, or where the next one would go
+    Explain(explain::Asked),
     /// List, add, pause and test accounts
     #[command(subcommand)]
     Accounts(accounts::Command),
@@ -118,6 +121,7 @@ fn run(arguments: Arguments) -> Result<Output, Failure> {
         Command::Demo { seconds } => demo::run(&inputs, seconds),
         Command::Check { json } => check::run(&inputs, &registry, json),
         Command::Status { json } => status::run(&inputs, json),
+        Command::Explain(asked) => explain::run(&inputs, &registry, &asked),
         Command::Accounts(command) => accounts::run(&inputs, &registry, command),
         Command::Users(command) => users::run(&inputs, command),
         Command::Setup(arguments) => setup::run(&inputs, &registry, &arguments),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pool_core::Span;
 use pool_server::config::Timeouts;
 
 use super::values::Values;
@@ -14,6 +15,9 @@ pub(super) struct Limits {
     pub(super) socket_message_cap: usize,
     pub(super) max_connections: usize,
     pub(super) probe_every: Duration,
+    pub(super) pin_idle: Span,
+    pub(super) max_pins: usize,
+    pub(super) retention: Duration,
 }
 
 pub(super) fn resolve(values: &mut Values) -> Limits {
@@ -31,6 +35,8 @@ pub(super) fn resolve(values: &mut Values) -> Limits {
         drain_notice: values.seconds("timeouts.drain_notice_seconds"),
         drain: values.seconds("timeouts.drain_seconds"),
         hold: values.seconds("timeouts.hold_seconds"),
+        keep_alive: values.seconds("timeouts.keep_alive_seconds"),
+        ping: values.seconds("timeouts.ping_seconds"),
     };
     let replay_cap = values.number("max_inmem_body_bytes") as usize;
     let replay_budget = values.number("max_replay_bytes") as usize;
@@ -49,5 +55,8 @@ pub(super) fn resolve(values: &mut Values) -> Limits {
         socket_message_cap: values.number("max_socket_message_bytes") as usize,
         max_connections: values.number("max_connections") as usize,
         probe_every: values.seconds("probe_seconds"),
+        pin_idle: Span::from_secs(values.number("routing.pin_idle_seconds")),
+        max_pins: values.number("routing.max_pins") as usize,
+        retention: Duration::from_hours(24 * values.number("usage_retention_days")),
     }
 }

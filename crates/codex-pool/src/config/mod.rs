@@ -8,7 +8,9 @@ pub(crate) mod gemini;
 mod limits;
 mod listen;
 mod log;
+mod models;
 mod reference;
+mod routing;
 pub(crate) mod table;
 mod upstream;
 mod values;
@@ -107,6 +109,8 @@ fn resolve(inputs: &Inputs, listens: bool) -> Result<Settings, Vec<Problem>> {
     let limits = limits::resolve(&mut values);
     let log = log::resolve(&mut values);
     let gemini_client = gemini::resolve(&mut values);
+    let routing = routing::resolve(&mut values, &inputs.folder);
+    let aliases = models::resolve(&mut values);
     let server = Config {
         listen,
         pool_dir: values.text("pool_dir").into(),
@@ -127,6 +131,12 @@ fn resolve(inputs: &Inputs, listens: bool) -> Result<Settings, Vec<Problem>> {
         local_access: access.locally_open,
         max_connections: limits.max_connections,
         probe_every: limits.probe_every,
+        retention: limits.retention,
+        kinds: routing.kinds,
+        prices: routing.prices,
+        aliases,
+        pin_idle: limits.pin_idle,
+        max_pins: limits.max_pins,
     };
     check_unused(&mut values);
     if !values.problems.is_empty() {

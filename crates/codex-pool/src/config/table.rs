@@ -39,7 +39,7 @@ pub(crate) enum Effect {
 impl Setting {
     /// Settings that the Go original had; ours have variables of our own.
     pub(crate) fn is_of_original(&self) -> bool {
-        !self.env.starts_with("POOL_TIMEOUT_") && !self.env.starts_with("POOL_MAX_")
+        !["POOL_TIMEOUT_", "POOL_MAX_", "POOL_ROUTING_"].iter().any(|ours| self.env.starts_with(ours))
     }
 }
 
@@ -167,6 +167,45 @@ pub(crate) static SETTINGS: &[Setting] = &[
         (30, 86_400),
         "300",
         "Pause between two quota probes of an idle account.",
+    ),
+    text(
+        "routing.kinds",
+        "POOL_ROUTING_KINDS",
+        "subscriptions-first",
+        "Which kind of account goes first where both can serve: `subscriptions-first`, `api-keys-first` or `together`. An account's `priority` goes before that.",
+    ),
+    number(
+        "routing.pin_idle_seconds",
+        "POOL_ROUTING_PIN_IDLE_SECONDS",
+        (60, 2_592_000),
+        "86400",
+        "A conversation that has been silent for so long may go on on another account.",
+    ),
+    number(
+        "routing.max_pins",
+        "POOL_ROUTING_MAX_PINS",
+        (100, 1_000_000),
+        "100000",
+        "Conversations whose account is remembered, about 200 bytes each. Of more, the longest silent are forgotten.",
+    ),
+    text(
+        "prices_file",
+        "POOL_PRICES_FILE",
+        "",
+        "A JSON file of prices on top of those that are built in: `{\"models\": {\"some-model\": {\"input\": 2.5, \"output\": 15}}}`, in dollars for a million tokens; also `cache_read`, `cache_write_5m`, `cache_write_1h`, and `long` with `above` (tokens of the prompt) and the same keys.",
+    ),
+    of_kind(
+        Kind::Section,
+        text(
+            "models",
+            "",
+            "",
+            "Other names for models: `best = [\"claude-opus-5-5\", \"claude-sonnet-5-5\"]`. A request for the name is served with the first of its models that an account can take now. All are of one provider.",
+        ),
+    ),
+    of_kind(
+        Kind::Section,
+        text("model_aliases", "", "", "Old name of `models`; where both have a name, `models` counts."),
     ),
     number(
         "max_inmem_body_bytes",
@@ -339,19 +378,24 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "15",
         "How long the head of an answer is held back while its first meaningful event is awaited.",
     ),
-    unused(
-        "nothing is deleted yet",
-        number(
-            "usage_retention_days",
-            "PROXY_USAGE_RETENTION_DAYS",
-            (1, 36_500),
-            "30",
-            "Days that usage records are kept.",
-        ),
+    seconds(
+        "timeouts.keep_alive_seconds",
+        "POOL_TIMEOUT_KEEP_ALIVE_SECONDS",
+        "15",
+        "Between two signs of life to a client while the provider says nothing. Lower it if a proxy in front gives up sooner.",
     ),
-    unused(
-        "model aliases are not built yet",
-        of_kind(Kind::Section, text("model_aliases", "", "", "Other names for models.")),
+    seconds(
+        "timeouts.ping_seconds",
+        "POOL_TIMEOUT_PING_SECONDS",
+        "30",
+        "Between two pings on both sides of a WebSocket. A side that leaves four of them unanswered is gone.",
+    ),
+    number(
+        "usage_retention_days",
+        "PROXY_USAGE_RETENTION_DAYS",
+        (1, 36_500),
+        "30",
+        "Days that the story of each request is kept (`codex-pool explain`). What it used is not deleted.",
     ),
     unused(LATER, text("friend_code", "FRIEND_CODE", "", "The code that friends enter.")),
     unused(LATER, text("friend_name", "FRIEND_NAME", "PP", "Whose friends they are, on the landing page.")),

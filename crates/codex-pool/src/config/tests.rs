@@ -209,6 +209,61 @@ fn a_misspelt_key_is_told_beside_what_is_wrong() {
 }
 
 #[test]
+fn models_have_other_names_as_the_operator_says() {
+    let file = "[model_aliases]\nfast = \"gpt-5.4-mini\"\nbest = \"gpt-5.4\"\n[models]\nbest = [\"claude-opus-5-5\", \"claude-sonnet-5-5\"]\n\
+        \"claude-opus-5\" = [\"claude-opus-5\", \"house-model\"]\n";
+    let aliases = settings(file, &[]).server.aliases;
+    let all: Vec<_> = aliases.iter().map(|(alias, models)| (alias, models.join(" "))).collect();
+    assert_eq!(
+        all,
+        [
+            ("best", "claude-opus-5-5 claude-sonnet-5-5".to_owned()),
+            ("claude-opus-5", "claude-opus-5 house-model".into()),
+            ("fast", "gpt-5.4-mini".into())
+        ]
+    );
+    let told = problems(
+        "models = 1\n[model_aliases]\na = 3\nb = []\nc = [\"gpt-5.5\", 1]\nd = [\"gpt-5.5\", \"claude-opus-5\"]\ne = \"a b\"\n\"f g\" = \"gpt-5.5\"\n",
+        &[],
+        None,
+    );
+    for part in [
+        "models must be a section",
+        "model_aliases.a must be a list of models, not a number\n  from",
+        "line 3, column 5",
+        "model_aliases.b must be a list of 1 to 16 models",
+        "model_aliases.c must be a list of models, not a number",
+        "model_aliases.d has models of Codex and of Claude",
+        "model_aliases.e has \"a b\", which is no model's name",
+        "model_aliases.f g has \"f g\", which is no model's name",
+    ] {
+        assert!(told.contains(part), "no {part:?} in:\n{told}");
+    }
+}
+
+#[test]
+fn kinds_and_prices_are_as_the_operator_says() {
+    use pool_core::wishes::KindOrder;
+    for (word, kinds) in [
+        ("subscriptions-first", KindOrder::SubscriptionsFirst),
+        ("api-keys-first", KindOrder::ApiKeysFirst),
+        ("together", KindOrder::Together),
+    ] {
+        assert_eq!(settings(&format!("[routing]\nkinds = \"{word}\""), &[]).server.kinds, kinds);
+    }
+    assert!(problems("[routing]\nkinds = \"keys\"", &[], None).contains("routing.kinds cannot be \"keys\""));
+    let (folder, inputs) = inputs("prices_file = \"prices.json\"", &[], None);
+    let told = told(&load(&inputs).expect_err("there is none"));
+    assert!(told.contains("prices_file prices.json cannot be read: No such file"), "{told}");
+    let prices = folder.path().join("prices.json");
+    std::fs::write(&prices, r#"{"models": {"house-model": {"input": 1, "output": 2}}}"#).expect("writes");
+    let known = load(&inputs).expect("settings").server.prices;
+    assert!(known.find("house-model").is_some() && known.find("gpt-5.5").is_some());
+    std::fs::write(&prices, r#"{"models": {"house-model": {"input": 1}}}"#).expect("writes");
+    assert!(load(&inputs).expect_err("incomplete")[0].to_string().contains("missing field `output`"));
+}
+
+#[test]
 fn one_outbound_proxy() {
     let proxy = |text: &str| settings("", &[("UPSTREAM_PROXY", text)]).server.proxy;
     assert!(matches!(proxy("http://10.0.0.1:3128"), Some(OutboundProxy::Http(_))));

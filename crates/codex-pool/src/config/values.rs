@@ -1,6 +1,7 @@
 //! The raw settings: what the flags, the environment and the file say, each with its place. Typed questions to them collect
 //! every problem instead of stopping at the first.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -42,12 +43,35 @@ enum Raw {
     Other(&'static str),
 }
 
+impl Raw {
+    /// What it is, for people.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a text",
+            Self::Bool(_) => "true or false",
+            Self::Number(_) => "a number",
+            Self::Other(word) => word,
+        }
+    }
+}
+
 /// What was said, before anything is resolved. (No `Debug`: secrets are among it.)
 #[derive(Default)]
 pub(crate) struct Values {
+    /// What stands in the sections whose keys are free.
+    free: BTreeMap<&'static str, Vec<Entry>>,
     said: BTreeMap<&'static str, (Raw, Origin)>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) warnings: Vec<Problem>,
+}
+
+/// One line of a section whose keys are free.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    /// One text or a list of them; `Err`: what else it is.
+    pub(crate) texts: Result<Vec<String>, &'static str>,
+    origin: Origin,
 }
 
 impl Values {
@@ -78,6 +102,10 @@ impl Values {
             let key =
                 if prefix.is_empty() { name.get_ref().to_string() } else { format!("{prefix}.{}", name.get_ref()) };
             if let Some(setting) = find(&key) {
+                if let (Kind::Section, DeValue::Table(inner)) = (setting.kind, value.get_ref()) {
+                    let entry = |(name, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| entry(name, value, at);
+                    self.free.insert(setting.key, inner.iter().map(entry).collect());
+                }
                 self.said.insert(setting.key, (raw(value), at(value.span().start)));
                 continue;
             }
@@ -108,6 +136,20 @@ impl Values {
 
     pub(crate) fn origin(&self, key: &str) -> Origin {
         self.said.get(key).map_or(Origin::Default, |(_, origin)| origin.clone())
+    }
+
+    /// The lines of a section whose keys are free.
+    pub(crate) fn entries(&mut self, key: &'static str) -> Vec<Entry> {
+        if self.is_said(key) && !self.free.contains_key(key) {
+            self.wrong(key, "must be a section", format!("Write it as:\n  [{key}]\n  \"a name\" = [\"…\"]"));
+        }
+        self.free.get(key).cloned().unwrap_or_default()
+    }
+
+    /// A line of such a section that cannot be used.
+    pub(crate) fn wrong_entry(&mut self, key: &str, entry: &Entry, why: &str, mend: impl Into<String>) {
+        let place = format!("from {}", entry.origin);
+        self.problems.push(Problem::new(format!("{key}.{} {why}", entry.name), place, mend));
     }
 
     pub(crate) fn is_said(&self, key: &str) -> bool {
@@ -209,12 +251,7 @@ impl Values {
     }
 
     fn wrong_type(&mut self, key: &str, raw: &Raw, wanted: &str, example: &str) {
-        let found = match raw {
-            Raw::Text(_) => "a text",
-            Raw::Bool(_) => "true or false",
-            Raw::Number(_) => "a number",
-            Raw::Other(word) => word,
-        };
+        let found = raw.word();
         let last = key.rsplit('.').next().unwrap_or(key);
         self.wrong(key, format_args!("must be {wanted}, not {found}"), format!("Write it as: {last} = {example}"));
     }
@@ -240,6 +277,18 @@ fn raw(value: &Spanned<DeValue<'_>>) -> Raw {
             _ => "a section",
         }),
     }
+}
+
+fn entry(name: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'_>>, at: &dyn Fn(usize) -> Origin) -> Entry {
+    let text = |value: &Spanned<DeValue<'_>>| match raw(value) {
+        Raw::Text(text) => Ok(text),
+        other => Err(other.word()),
+    };
+    let texts = match value.get_ref() {
+        DeValue::Array(list) => list.iter().map(text).collect(),
+        _ => text(value).map(|text| vec![text]),
+    };
+    Entry { name: name.get_ref().to_string(), texts, origin: at(value.span().start) }
 }
 
 /// Line and column from 1, as editors count.

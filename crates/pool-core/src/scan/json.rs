@@ -4,7 +4,9 @@
 //! - [`Finder`]: for documents that arrive in pieces; keeps nothing but the wanted values, up to a cap each.
 //! - [`find`]: for a whole buffer; borrows the values and tells where their members stand, for [`super::splice`].
 //!
-//! Both share one walker, so they read alike:
+//! - [`strings`]: every string of a buffer.
+//!
+//! The first two share one walker, so they read alike:
 //!
 //! - Only members of objects are addressed, never array elements. But a top-level array is a row of documents
 //!   (`[{…},{…}]`, Gemini's answer without SSE), and so are documents that just follow one another.
@@ -16,6 +18,7 @@
 mod finder;
 mod matches;
 mod paths;
+mod strings;
 mod walk;
 
 use std::borrow::Cow;
@@ -24,6 +27,7 @@ pub(super) use finder::last;
 pub use finder::{Finder, Found};
 pub use matches::{InsertAt, Matches, find};
 pub use paths::Paths;
+pub use strings::strings;
 
 /// The text of a raw JSON string, quotes included, with its escapes undone. `None`: it is not a string, not UTF-8, or it
 /// has an escape that stands for no character (half of a surrogate pair).

@@ -1,18 +1,15 @@
 //! What a Claude request asks for: read from its head and from a few keys of its body.
 
-use std::fmt;
 use std::sync::LazyLock;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use pool_core::scan::json::{Paths, find};
-use pool_core::{Client, Demand};
-use serde::de::{DeserializeSeed, Error, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use sha2::{Digest, Sha256};
+use pool_core::scan::json::{Matches, Paths, find};
+use pool_core::{AccountKind, Binding, Client, Demand, Span, TokenCounts};
 
 use super::metadata::Metadata;
+use super::routes::is_about_kept;
 use super::{CLAUDE, models};
+use crate::objects::KEEPING;
+use crate::opening::{Opening, Roleless, has_text};
 use crate::request::{Body, Head};
 use crate::routes::{Kind, Route};
 
@@ -38,21 +35,18 @@ pub(super) fn client(head: &Head<'_>) -> Client {
 pub(super) fn demand(route: &Route, head: &Head<'_>, body: &Body) -> Demand {
     let found = find(&body.bytes, &WANTED);
     let model = found.string(MODEL).map(std::borrow::Cow::into_owned);
-    let session = head
-        .header("x-claude-code-session-id")
-        .filter(|id| is_id(id))
-        .map(str::to_owned)
-        .or_else(|| Metadata::read(found.raw(USER_ID)?)?.session().filter(|id| is_id(id)).map(str::to_owned))
-        .or_else(|| opening(found.raw(SYSTEM), found.raw(MESSAGES)?));
+    let (session, parent) = conversation(head, &found);
     Demand {
         provider: CLAUDE,
         client: client(head),
         families: model.as_deref().map(models::families).unwrap_or_default(),
         model,
-        session,
-        bound: found.string(CONTAINER).is_some() || found.string(CONTAINER_ID).is_some() || names_a_file(&body.bytes),
+        session: if route.objects.creates() { Some(KEEPING.into()) } else { session },
+        parent,
+        binding: binding(&found, &body.bytes),
+        keep: has_text(&body.bytes, "ttl", "1h").then_some(LONG),
         light: matches!(route.kind, Kind::Relay { light: true }),
-        kinds: &[],
+        kinds: if is_about_kept(route) { &[AccountKind::ApiKey] } else { &[] },
     }
 }
 
@@ -60,111 +54,63 @@ fn is_id(id: &str) -> bool {
     (1..=LONGEST_ID).contains(&id.len())
 }
 
-/// Does the body name an uploaded file (`"file_id": "file_…"`)? Such files belong to one organisation. Inside a text the
-/// quotes would be escaped, so it does not match.
-fn names_a_file(body: &[u8]) -> bool {
-    const KEY: &[u8] = b"\"file_id\"";
-    memchr::memmem::find_iter(body, KEY).any(|at| {
-        let after = body[at + KEY.len()..].trim_ascii_start();
-        after.strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"\"file_"))
-    })
-}
-
-/// An id for a conversation whose client sends none: the hash of its opening, that is of the system text and the first user
-/// message. Only text is hashed: cache markers move from turn to turn, the opening's words do not.
-fn opening(system: Option<&[u8]>, messages: &[u8]) -> Option<String> {
-    let mut hash = Sha256::new();
-    if let Some(system) = system.and_then(|raw| serde_json::from_slice::<Texts>(raw).ok()) {
-        system.hash(&mut hash);
-    }
-    let first = first_user_message(messages)?;
-    if first.0.is_empty() {
-        return None;
-    }
-    first.hash(&mut hash);
-    Some(format!("opening-{}", URL_SAFE_NO_PAD.encode(&hash.finalize()[..16])))
-}
-
-/// Reads `messages` no further than needed: a long conversation is megabytes.
-fn first_user_message(messages: &[u8]) -> Option<Texts> {
-    let mut first = None;
-    let mut json = serde_json::Deserializer::from_slice(messages);
-    // The error is how reading stops early.
-    let _ = FirstUser(&mut first).deserialize(&mut json);
-    first
-}
-
-struct FirstUser<'a>(&'a mut Option<Texts>);
-
-impl<'de> DeserializeSeed<'de> for FirstUser<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for FirstUser<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("messages")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut messages: A) -> Result<(), A::Error> {
-        while let Some(message) = messages.next_element::<Message>()? {
-            if message.role == "user" {
-                *self.0 = Some(message.content);
-                return Err(A::Error::custom("found"));
-            }
+/// The conversation, and the one that it is a part of.
+///
+/// `x-claude-code-session-id` is on everything that Claude Code sends (measured on 2.1.330); its sub-agents add an id of
+/// their own, and their parent's where that is not the main agent. They have prompts of their own, so pins of their own.
+fn conversation(head: &Head<'_>, found: &Matches<'_>) -> (Option<String>, Option<String>) {
+    let header = |name: &str| head.header(name).filter(|id| is_id(id));
+    let metadata = found.raw(USER_ID).and_then(Metadata::read);
+    let in_body = || metadata.as_ref()?.session().filter(|id| is_id(id));
+    let Some(session) = header("x-claude-code-session-id").or_else(in_body) else {
+        return (opening(found), None);
+    };
+    let of_agent = |agent: &str| format!("{session}/{agent}");
+    match (header("x-claude-code-agent-id"), header("x-claude-code-parent-agent-id")) {
+        (Some(agent), Some(parent)) => (Some(of_agent(agent)), Some(of_agent(parent))),
+        (Some(agent), None) => (Some(of_agent(agent)), Some(session.to_owned())),
+        (None, _) => {
+            let parent = metadata.as_ref().and_then(Metadata::parent).filter(|id| is_id(id) && *id != session);
+            (Some(session.to_owned()), parent.map(str::to_owned))
         }
-        Ok(())
     }
 }
 
-#[derive(Deserialize)]
-struct Message {
-    #[serde(default)]
-    role: String,
-    #[serde(default)]
-    content: Texts,
+fn opening(found: &Matches<'_>) -> Option<String> {
+    let mut opening = Opening::default();
+    if let Some(system) = found.raw(SYSTEM) {
+        opening.system(system);
+    }
+    opening.turns(found.beginning(MESSAGES)?, Roleless::Nobody);
+    opening.name()
 }
 
-/// The texts of a message or system prompt, which is one text or a list of blocks.
-#[derive(Default)]
-struct Texts(Vec<String>);
-
-impl Texts {
-    fn hash(&self, hash: &mut Sha256) {
-        for text in &self.0 {
-            hash.update((text.len() as u64).to_be_bytes());
-            hash.update(text);
-        }
-        // What follows is another part.
-        hash.update(u64::MAX.to_be_bytes());
+/// Containers and files belong to one organisation. A signature that the next account refuses comes back to the client, which
+/// sends the conversation without.
+fn binding(found: &Matches<'_>, body: &[u8]) -> Binding {
+    match () {
+        () if found.string(CONTAINER).is_some() || found.string(CONTAINER_ID).is_some() => Binding::Container,
+        () if has_text(body, "file_id", "file_") => Binding::File,
+        () if has_text(body, "signature", "") => Binding::SignedThinking,
+        () => Binding::Cache,
     }
 }
 
-impl<'de> Deserialize<'de> for Texts {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Shape {
-            Text(String),
-            Blocks(Vec<Block>),
-            Other(serde::de::IgnoredAny),
-        }
-        #[derive(Deserialize)]
-        struct Block {
-            text: Option<String>,
-        }
-        Ok(Self(match Shape::deserialize(json)? {
-            Shape::Text(text) => vec![text],
-            Shape::Blocks(blocks) => blocks.into_iter().filter_map(|block| block.text).collect(),
-            Shape::Other(_) => Vec::new(),
-        }))
+/// The prompt cache holds what it is asked to for 5 minutes, or for an hour where the marker says so; reading renews it
+/// (<https://platform.claude.com/docs/en/build-with-claude/prompt-caching>). Of both kinds in one request the larger part
+/// counts. Without a marker nothing is cached.
+pub(super) fn cache_life(demand: &Demand, tokens: &TokenCounts) -> Span {
+    let TokenCounts { cache_read, cache_write_5m, cache_write_1h, .. } = *tokens;
+    match (cache_read, cache_write_5m, cache_write_1h) {
+        (0, 0, 0) => Span::ZERO,
+        (_, 0, 0) => demand.keep.unwrap_or(SHORT),
+        (_, short, long) if long >= short => LONG,
+        _ => SHORT,
     }
 }
+
+const SHORT: Span = Span::from_mins(5);
+const LONG: Span = Span::from_hours(1);
 
 #[cfg(test)]
 #[path = "demand_tests.rs"]

@@ -34,7 +34,7 @@ fn recorded_claude_code_requests_are_its_own_and_keep_their_session() {
             assert_eq!(demand.session, demands[0].session);
             assert_eq!(demand.session.as_deref().map(str::len), Some(36), "the header's UUID");
             assert_eq!(demand.families.len(), 2);
-            assert!(!demand.bound && !demand.light);
+            assert!(!demand.is_bound() && !demand.light);
         }
     }
 }
@@ -97,21 +97,14 @@ fn the_opening_stays_the_same_from_turn_to_turn() {
     ] {
         assert_ne!(session(&other), id, "{other}");
     }
-    let image = json!([{"type": "image", "source": {"data": "x"}}]);
-    for none in [
-        json!({"messages": [{"role": "user", "content": image}]}),
-        json!({"messages": [{"role": "assistant", "content": "hi"}]}),
-        json!({"messages": [5]}),
-        json!({"messages": "hi"}),
-        json!({}),
-    ] {
+    for none in [json!({"messages": [{"role": "assistant", "content": "hi"}]}), json!({"messages": [5]}), json!({})] {
         assert_eq!(session(&none), None, "{none}");
     }
 }
 
 #[test]
 fn a_request_is_bound_by_what_one_organisation_holds() {
-    let bound = |body: &str| read(&HeaderMap::new(), body.as_bytes()).bound;
+    let bound = |body: &str| read(&HeaderMap::new(), body.as_bytes()).is_bound();
     for body in [
         r#"{"container":"container_01"}"#,
         r#"{"container":{"id":"container_01","skills":[]}}"#,
@@ -135,5 +128,24 @@ fn nonsense_asks_for_nothing_in_particular() {
     for body in [&b""[..], b"{", b"\xff\xfe", b"{\"model\":5,\"messages\":{}}"] {
         let demand = read(&headers(&[("x-claude-code-session-id", "")]), body);
         assert_eq!((demand.model, demand.session, demand.families.len()), (None, None, 0));
+    }
+}
+
+#[test]
+fn a_cache_lives_as_long_as_it_was_asked_to() {
+    let asked = |body: &str| read(&HeaderMap::new(), body.as_bytes());
+    let (short, long) =
+        (asked("{}"), asked(r#"{"system":[{"text":"x","cache_control":{"type":"ephemeral","ttl":"1h"}}]}"#));
+    assert_eq!((short.keep, long.keep), (None, Some(Span::from_hours(1))));
+    for (what, demand, cache_read, cache_write_5m, cache_write_1h, mins) in [
+        ("nothing was marked", &short, 0, 0, 0, 0),
+        ("written for 5 minutes", &short, 0, 9, 0, 5),
+        ("read, asked for 5 minutes", &short, 9, 0, 0, 5),
+        ("read, asked for an hour", &long, 9, 0, 0, 60),
+        ("written for an hour", &long, 9, 0, 9, 60),
+        ("an hour for the smaller part", &long, 9, 900, 9, 5),
+    ] {
+        let tokens = TokenCounts { input: 5000, cache_read, cache_write_5m, cache_write_1h, ..TokenCounts::default() };
+        assert_eq!(cache_life(demand, &tokens), Span::from_mins(mins), "{what}");
     }
 }

@@ -17,6 +17,8 @@ use crate::reply::{Failure, Reply};
 
 /// Guessed where nobody named the time.
 const SOON: Span = Span::from_secs(30);
+/// A request that is under way ends.
+const BUSY: Span = Span::from_secs(5);
 
 /// What the client is told.
 struct Answer {
@@ -93,6 +95,7 @@ fn answer(failure: &Failure, now: UnixMs) -> Answer {
             Answer::again(529, "overloaded_error", message, wait)
         }
         Failure::Timeout { message } => Answer { retry: true, ..Answer::last(504, "timeout_error", message) },
+        Failure::NotThere { id, .. } => Answer::last(404, "not_found_error", format!("Not found: {id}")),
         Failure::NotServed { message } => Answer::last(404, "not_found_error", message),
     }
 }
@@ -126,6 +129,10 @@ fn refused(refusal: &Refusal, now: UnixMs) -> Answer {
             let known = window.is_some() || class.is_some();
             let plan = PLAN_WINDOWS.iter().filter(named).find(|plan| known && plan.class == class);
             spent(*resets_at, plan, now)
+        }
+        RefusalWhy::Busy => {
+            let message = format!("All pooled Claude accounts are busy. Try again in {BUSY}.");
+            Answer::again(429, "rate_limit_error", message, BUSY)
         }
         RefusalWhy::Trouble { until, cause } => trouble(refusal, *until, *cause, now),
     }
@@ -201,6 +208,12 @@ fn census(refusal: &Refusal) -> String {
             "have no access to the model",
         ),
         (count(|why| matches!(why, Ineligible::Kind)), "may not serve this client", "may not serve this client"),
+        (
+            count(|why| matches!(why, Ineligible::ModelNotAllowed)),
+            "is kept for other models",
+            "are kept for other models",
+        ),
+        (count(|why| matches!(why, Ineligible::NotForCaller)), "is not open to this user", "are not open to this user"),
     ];
     let said: Vec<String> = groups
         .into_iter()

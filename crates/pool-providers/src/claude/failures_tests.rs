@@ -11,6 +11,7 @@ fn refusal(why: RefusalWhy) -> Failure {
         (AccountId("claude-1".into()), Ineligible::NeedsLogin { why: "expired".into() }),
         (AccountId("claude-2".into()), Ineligible::NeedsLogin { why: "expired".into() }),
         (AccountId("claude-3".into()), Ineligible::Paused),
+        (AccountId("claude-5".into()), Ineligible::ModelNotAllowed),
     ];
     Failure::Refused(Refusal { provider: CLAUDE, model: Some("claude-opus-5-5".into()), why, considered })
 }
@@ -49,6 +50,7 @@ fn each_failure_is_told_in_the_api_s_words() {
         (refusal(RefusalWhy::NoAccounts), "403 permission_error false -"),
         (refusal(RefusalWhy::NoneOfThisKind), "403 permission_error false -"),
         (refusal(RefusalWhy::NeedsPerson), "403 permission_error false -"),
+        (refusal(RefusalWhy::Busy), "429 rate_limit_error - 5"),
         (trouble(Cause::ModelOverloaded), "529 overloaded_error - 20"),
         (trouble(Cause::UpstreamFailing), "529 overloaded_error - 20"),
         (trouble(Cause::EgressBlocked), "529 overloaded_error - 20"),
@@ -115,7 +117,10 @@ fn a_model_s_own_limit_is_claimed_as_such() {
 #[test]
 fn people_read_what_is_to_be_done() {
     let message = message(&reply(&refusal(RefusalWhy::NeedsPerson), NOW));
-    assert!(message.contains("after them: 2 need signing in, 1 is paused. Whoever runs"), "{message}");
+    assert!(
+        message.contains("after them: 2 need signing in, 1 is paused, 1 is kept for other models. Whoever runs"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -36,7 +36,13 @@ fn a_whole_login_is_read() {
     assert_eq!(content.plan.as_deref(), Some("default_claude_max_20x"));
     assert_eq!(
         content.settings,
-        Settings { name: Some("team max".into()), disabled: true, priority: -3, share: Some(false) }
+        Settings {
+            name: Some("team max".into()),
+            disabled: true,
+            priority: -3,
+            share: Some(false),
+            ..Settings::default()
+        }
     );
     let credentials = content.credentials;
     assert_eq!(credentials.access.expose(), "sk-ant-oat01-old");

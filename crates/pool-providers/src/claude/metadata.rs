@@ -15,8 +15,15 @@ pub(super) struct Metadata {
     text: String,
     /// For each byte of `text` and for its end, where it stands in the raw string.
     places: Vec<usize>,
+    ids: Ids,
+}
+
+/// Where the ids stand in the text.
+#[derive(Default)]
+struct Ids {
     account: Option<Range<usize>>,
     session: Option<Range<usize>>,
+    parent: Option<Range<usize>>,
 }
 
 impl Metadata {
@@ -26,46 +33,53 @@ impl Metadata {
             return None;
         }
         let (text, places) = unescape(raw)?;
-        let (account, session) = if text.trim_start().starts_with('{') { in_json(&text) } else { in_words(&text) };
-        Some(Self { text, places, account, session })
+        let ids = if text.trim_start().starts_with('{') { in_json(&text) } else { in_words(&text) };
+        Some(Self { text, places, ids })
     }
 
     pub(super) fn session(&self) -> Option<&str> {
-        Some(&self.text[self.session.clone()?]).filter(|id| !id.is_empty())
+        Some(&self.text[self.ids.session.clone()?]).filter(|id| !id.is_empty())
+    }
+
+    /// The session that this one is a part of.
+    pub(super) fn parent(&self) -> Option<&str> {
+        Some(&self.text[self.ids.parent.clone()?])
     }
 
     /// The account that the client believes to be signed in with; often empty.
     pub(super) fn account(&self) -> Option<&str> {
-        Some(&self.text[self.account.clone()?])
+        Some(&self.text[self.ids.account.clone()?])
     }
 
     /// Where the account's id stands in the raw string.
     pub(super) fn account_place(&self) -> Option<Range<usize>> {
-        let account = self.account.clone()?;
+        let account = self.ids.account.clone()?;
         Some(*self.places.get(account.start)?..*self.places.get(account.end)?)
     }
 }
 
-type Found = (Option<Range<usize>>, Option<Range<usize>>);
-
-fn in_json(text: &str) -> Found {
-    let found = find(text.as_bytes(), &Paths::new(&["account_uuid", "session_id"]));
+fn in_json(text: &str) -> Ids {
+    let found = find(text.as_bytes(), &Paths::new(&["account_uuid", "session_id", "parent_session_id"]));
     // Between the quotes. An id with escapes in it is none.
     let inner = |path| {
         let raw = found.raw(path)?;
         let range = found.range(path)?;
         (raw.len() >= 2 && raw[0] == b'"' && !raw.contains(&b'\\')).then(|| range.start + 1..range.end - 1)
     };
-    (inner(0), inner(1))
+    Ids { account: inner(0), session: inner(1), parent: inner(2) }
 }
 
-fn in_words(text: &str) -> Found {
+fn in_words(text: &str) -> Ids {
     let Some((user, rest)) = text.split_once("_account_").filter(|_| text.starts_with("user_")) else {
-        return (None, None);
+        return Ids::default();
     };
-    let Some((account, session)) = rest.split_once("_session_") else { return (None, None) };
+    let Some((account, session)) = rest.split_once("_session_") else { return Ids::default() };
     let start = user.len() + "_account_".len();
-    (Some(start..start + account.len()), Some(text.len() - session.len()..text.len()))
+    Ids {
+        account: Some(start..start + account.len()),
+        session: Some(text.len() - session.len()..text.len()),
+        parent: None,
+    }
 }
 
 /// Undoes a JSON string's escapes and remembers where each byte came from.

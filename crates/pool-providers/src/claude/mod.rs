@@ -1,7 +1,8 @@
 //! Claude: its files, requests and replies.
 //!
 //! - [`files`], [`auth`]: what a credential file holds, and how a login is renewed.
-//! - [`demand`], [`metadata`], [`models`], [`outbound`]: what a request asks for and how it goes out on an account.
+//! - [`demand`], [`metadata`], [`models`], [`objects`], [`outbound`]: what a request asks for and names, and how it goes out on an
+//!   account.
 //! - [`errors`], [`events`], [`quota`]: what replies say.
 //! - [`pool`], [`failures`]: what we say in their place.
 //! - [`routes`]: which requests are Claude's.
@@ -14,6 +15,7 @@ mod failures;
 mod files;
 mod metadata;
 mod models;
+mod objects;
 mod outbound;
 mod pool;
 mod quota;
@@ -23,9 +25,12 @@ mod setup;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use pool_core::standing::Standing;
-use pool_core::{Account, Client, Credentials, Demand, Judgement, ProviderId, QuotaWindow, Secret, UnixMs};
+use pool_core::{
+    Account, Client, Credentials, Demand, Judgement, ProviderId, QuotaWindow, Secret, Span, TokenCounts, UnixMs,
+};
 use serde_json::json;
 
+use crate::alias::Listing;
 use crate::provider::{FileContent, FileFault, Login, Probed, Provider, Refreshed};
 use crate::reply::{Failure, Reader, Reply};
 use crate::request::{Bases, Body, Call, Head, Outbound, Serving};
@@ -113,16 +118,31 @@ impl Provider for Claude {
         demand::demand(route, head, body)
     }
 
+    fn object<'t>(&self, text: &'t str) -> Option<&'t str> {
+        objects::id(text)
+    }
+
+    fn families(&self, model: &str) -> Vec<String> {
+        models::families(model)
+    }
+
+    fn is_own_model(&self, model: &str) -> bool {
+        model.starts_with("claude") || model.starts_with("anthropic")
+    }
+
+    fn listing(&self, route: &Route) -> Option<Listing> {
+        let entry = |name: &str| json!({"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"});
+        (route.id == routes::MODELS).then_some(Listing { list: "data", entry })
+    }
+
     fn outbound(
         &self,
         _route: &Route,
         head: &Head<'_>,
         body: &Body,
-        // Nothing is left behind after a move: a foreign thinking signature is refused upstream with a 400 that the client
-        // mends by itself.
         serving: &Serving<'_>,
     ) -> Result<Outbound, Failure> {
-        outbound::outbound(head, body, serving.account, serving.credentials, serving.bases)
+        outbound::outbound(head, body, serving)
     }
 
     fn header_windows(&self, account: &Account, demand: &Demand, headers: &HeaderMap, now: UnixMs) -> Vec<QuotaWindow> {
@@ -145,6 +165,10 @@ impl Provider for Claude {
         if stream { Box::new(events::Events::new(demand)) } else { Box::new(events::Plain::new(demand)) }
     }
 
+    fn cache_life(&self, demand: &Demand, tokens: &TokenCounts) -> Span {
+        demand::cache_life(demand, tokens)
+    }
+
     fn speak_of_pool(&self, headers: &mut HeaderMap, _served: &Account, standing: &Standing, now: UnixMs) {
         pool::speak_of_pool(headers, standing, now);
     }
@@ -159,7 +183,7 @@ impl Provider for Claude {
 
     /// Nobody takes a ping for content: Claude Code counts it as a sign of life, the SDKs skip it even before
     /// `message_start`.
-    fn keep_alive(&self, route: &Route) -> Option<&'static [u8]> {
+    fn keep_alive(&self, route: &Route, _client: Client) -> Option<&'static [u8]> {
         (route.kind == Kind::Relay { light: false }).then_some(b"event: ping\ndata: {\"type\": \"ping\"}\n\n")
     }
 

@@ -9,12 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pool_core::scan::json::{Paths, find};
-use pool_core::{Account, AccountKind, Credentials, Secret};
+use pool_core::{AccountKind, Credentials, Secret};
 
 use super::files::bound;
 use super::metadata::Metadata;
+use crate::alias::rename;
 use crate::reply::Failure;
-use crate::request::{Bases, Body, Edit, Head, Outbound};
+use crate::request::{Body, Edit, Head, Outbound, Serving};
 
 /// Without it upstream refuses an OAuth token.
 pub(super) const OAUTH_BETA: &str = "oauth-2025-04-20";
@@ -26,13 +27,12 @@ const CLIENT_ORGANIZATION: HeaderName = HeaderName::from_static("x-organization-
 
 static USER_ID: LazyLock<Paths> = LazyLock::new(|| Paths::new(&["metadata.user_id"]));
 
-pub(super) fn outbound(
-    head: &Head<'_>,
-    body: &Body,
-    account: &Account,
-    credentials: &Credentials,
-    bases: &Bases,
-) -> Result<Outbound, Failure> {
+static MODEL: LazyLock<Paths> = LazyLock::new(|| Paths::new(&["model"]));
+
+pub(super) fn outbound(head: &Head<'_>, body: &Body, serving: &Serving<'_>) -> Result<Outbound, Failure> {
+    // Nothing is left behind after a move (`carry`): a foreign thinking signature is refused upstream with a 400 that the
+    // client mends by itself.
+    let Serving { account, credentials, bases, carry: _, model } = *serving;
     let unusable = || Failure::UpstreamDown {
         message: "an account's credential cannot stand in a header".into(),
         retry_after: Duration::from_mins(1),
@@ -55,14 +55,10 @@ pub(super) fn outbound(
             }
         }
     }
-    Ok(Outbound {
-        url: url(head, &bases.claude),
-        set,
-        remove,
-        edits: account_edit(&body.bytes, credentials).into_iter().collect(),
-        decoded: true,
-        ..Outbound::default()
-    })
+    let renamed = model.and_then(|model| Some(rename(find(&body.bytes, &MODEL).range(0)?, model)));
+    let mut edits: Vec<Edit> = account_edit(&body.bytes, credentials).into_iter().chain(renamed).collect();
+    edits.sort_by_key(|edit| edit.range.start);
+    Ok(Outbound { url: url(head, &bases.claude), set, remove, edits, decoded: true, ..Outbound::default() })
 }
 
 /// A header value that is not shown by `Debug` and not kept in compression tables. `None`: it cannot stand in a header.

@@ -2,6 +2,8 @@ use http::Method;
 use pool_core::scan::splice::apply;
 use serde_json::Value;
 
+use crate::request::{Bases, Carry};
+
 use super::super::testing::{account, credentials, exchanges, headers, recorded_headers};
 use super::*;
 
@@ -12,7 +14,31 @@ fn send(kind: AccountKind, headers: &HeaderMap, query: Option<&str>, body: &[u8]
     let head = Head { method: &Method::POST, path: "/v1/messages", query, headers };
     let body = Body { bytes: Bytes::copy_from_slice(body), whole: true };
     let bound: Vec<_> = uuid.into_iter().map(|uuid| (bound::ACCOUNT, uuid)).collect();
-    outbound(&head, &body, &account(kind), &credentials(&bound), &Bases::default()).expect("can go out")
+    out(&head, &body, kind, &credentials(&bound), None).expect("can go out")
+}
+
+fn out(
+    head: &Head<'_>,
+    body: &Body,
+    kind: AccountKind,
+    credentials: &Credentials,
+    model: Option<&str>,
+) -> Result<Outbound, Failure> {
+    let (account, bases) = (account(kind), Bases::default());
+    outbound(head, body, &Serving { account: &account, credentials, bases: &bases, carry: Carry::All, model })
+}
+
+#[test]
+fn an_alias_goes_out_as_the_model_behind_it_and_nothing_else_changes() {
+    let body = r#"{ "metadata": {"user_id": "{\"account_uuid\":\"acc-client\"}"}, "model" : "b\u0065st", "x": 1.50}"#;
+    let head = Head { method: &Method::POST, path: "/v1/messages", query: None, headers: &HeaderMap::new() };
+    let seen = Body { bytes: Bytes::from(body), whole: true };
+    let model = Some("claude-opus-5-5");
+    let sent = out(&head, &seen, PLAN, &credentials(&[]), model).expect("can go out");
+    let expected = body.replace(r#""b\u0065st""#, r#""claude-opus-5-5""#).replace("acc-client", "");
+    assert_eq!(edited(body.as_bytes(), &sent), expected);
+    let list = Body { bytes: Bytes::new(), whole: true };
+    assert!(out(&head, &list, PLAN, &credentials(&[]), model).expect("can go out").edits.is_empty());
 }
 
 fn value(out: &Outbound, name: &str) -> Option<String> {
@@ -110,7 +136,7 @@ fn a_credential_that_no_header_can_hold_is_a_failure_not_a_panic() {
     let body = Body { bytes: Bytes::new(), whole: true };
     let broken = Credentials { access: Secret::new("a\nb"), ..credentials(&[]) };
     for kind in [PLAN, KEY] {
-        let failed = outbound(&head, &body, &account(kind), &broken, &Bases::default()).expect_err("fails");
+        let failed = out(&head, &body, kind, &broken, None).expect_err("fails");
         assert!(!format!("{failed:?}").contains("a\\nb"));
     }
 }

@@ -3,18 +3,32 @@
 use http::Method;
 
 use super::CLAUDE;
+use super::objects::BY_ID;
+use crate::objects::Objects;
 use crate::routes::{Dialect, Kind, Route, When};
 
 /// The route whose answer is more than a status.
 pub(super) const USAGE: &str = "claude usage";
 
+pub(super) const MODELS: &str = "claude models";
+
 const fn row(id: &'static str, method: Method, path: &'static str, kind: Kind) -> Route {
-    Route { id, provider: CLAUDE, method, path, when: When::Always, kind }
+    Route { id, provider: CLAUDE, method, path, when: When::Always, kind, objects: Objects::NONE }
 }
 
 /// For paths that other providers' clients use too.
 const fn shared(id: &'static str, method: Method, path: &'static str, kind: Kind) -> Route {
-    Route { id, provider: CLAUDE, method, path, when: When::Dialect(Dialect::Anthropic), kind }
+    Route { id, provider: CLAUDE, method, path, when: When::Dialect(Dialect::Anthropic), kind, objects: Objects::NONE }
+}
+
+const fn with(mut route: Route, objects: Objects) -> Route {
+    route.objects = objects;
+    route
+}
+
+/// Is the route about what lives on one account? Only API keys can serve that.
+pub(super) fn is_about_kept(route: &Route) -> bool {
+    route.objects.creates() || route.path.contains("{object}")
 }
 
 const RELAY: Kind = Kind::Relay { light: false };
@@ -25,8 +39,20 @@ const LIGHT: Kind = Kind::Relay { light: true };
 pub(super) static ROUTES: &[Route] = &[
     row("claude messages", Method::POST, "/v1/messages", RELAY),
     row("claude count tokens", Method::POST, "/v1/messages/count_tokens", LIGHT),
-    shared("claude models", Method::GET, "/v1/models", LIGHT),
+    shared(MODELS, Method::GET, "/v1/models", LIGHT),
     shared("claude model", Method::GET, "/v1/models/{model}", LIGHT),
+    // What lives on one account.
+    with(row("claude make batch", Method::POST, "/v1/messages/batches", RELAY), BY_ID),
+    row("claude kept batch", Method::GET, "/v1/messages/batches/{object}", LIGHT),
+    row("claude kept batch results", Method::GET, "/v1/messages/batches/{object}/results", LIGHT),
+    row("claude kept batch cancel", Method::POST, "/v1/messages/batches/{object}/cancel", LIGHT),
+    row("claude kept batch delete", Method::DELETE, "/v1/messages/batches/{object}", LIGHT),
+    row("claude list of batches", Method::GET, "/v1/messages/batches", Kind::List),
+    with(shared("claude make file", Method::POST, "/v1/files", RELAY), BY_ID),
+    shared("claude kept file", Method::GET, "/v1/files/{object}", LIGHT),
+    shared("claude kept file content", Method::GET, "/v1/files/{object}/content", LIGHT),
+    shared("claude kept file delete", Method::DELETE, "/v1/files/{object}", LIGHT),
+    shared("claude list of files", Method::GET, "/v1/files", Kind::List),
     // Connectivity checks.
     row("claude root", Method::HEAD, "/", Kind::OpenAnswer),
     row("claude hello check", Method::HEAD, "/api/hello", Kind::OpenAnswer),
@@ -44,15 +70,6 @@ pub(super) static ROUTES: &[Route] = &[
     row("claude profile", Method::GET, "/api/oauth/profile", Kind::Refused),
     row("claude login reads", Method::GET, "/api/oauth/{*rest}", Kind::Refused),
     row("claude login writes", Method::POST, "/api/oauth/{*rest}", Kind::Refused),
-    row("claude batch list", Method::GET, "/v1/messages/batches", Kind::Refused),
-    row("claude batch create", Method::POST, "/v1/messages/batches", Kind::Refused),
-    row("claude batch reads", Method::GET, "/v1/messages/batches/{*rest}", Kind::Refused),
-    row("claude batch writes", Method::POST, "/v1/messages/batches/{*rest}", Kind::Refused),
-    row("claude batch delete", Method::DELETE, "/v1/messages/batches/{*rest}", Kind::Refused),
-    shared("claude file list", Method::GET, "/v1/files", Kind::Refused),
-    shared("claude file upload", Method::POST, "/v1/files", Kind::Refused),
-    shared("claude file reads", Method::GET, "/v1/files/{*rest}", Kind::Refused),
-    shared("claude file delete", Method::DELETE, "/v1/files/{*rest}", Kind::Refused),
     shared("claude skill list", Method::GET, "/v1/skills", Kind::Refused),
     shared("claude skill create", Method::POST, "/v1/skills", Kind::Refused),
     shared("claude skill reads", Method::GET, "/v1/skills/{*rest}", Kind::Refused),

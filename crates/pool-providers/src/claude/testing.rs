@@ -41,7 +41,9 @@ pub(super) fn demand(model: &str) -> Demand {
         model: Some(model.into()),
         families: models::families(model),
         session: None,
-        bound: false,
+        parent: None,
+        binding: pool_core::Binding::Cache,
+        keep: None,
         light: false,
         kinds: &[],
     }

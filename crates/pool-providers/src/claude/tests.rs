@@ -1,4 +1,5 @@
 use http::HeaderMap;
+use pool_core::Client;
 use serde_json::Value;
 
 use super::testing::{NOW, exchanges, headers, recorded_headers};
@@ -50,9 +51,12 @@ fn each_path_is_treated_as_what_it_is() {
         (Method::GET, "/api/claude_cli/bootstrap?entrypoint=cli", Some(Kind::Answer)),
         (Method::GET, "/api/oauth/profile", Some(Kind::Refused)),
         (Method::GET, "/api/oauth/organizations/1/referral", Some(Kind::Refused)),
-        (Method::POST, "/v1/messages/batches", Some(Kind::Refused)),
-        (Method::GET, "/v1/messages/batches/b1/results", Some(Kind::Refused)),
-        (Method::GET, "/v1/files/file_1/content", Some(Kind::Refused)),
+        (Method::POST, "/v1/messages/batches", Some(Kind::Relay { light: false })),
+        (Method::GET, "/v1/messages/batches/b1/results", light),
+        (Method::GET, "/v1/messages/batches", Some(Kind::List)),
+        (Method::GET, "/v1/files/file_1/content", light),
+        (Method::GET, "/v1/files?limit=2", Some(Kind::List)),
+        (Method::POST, "/v1/skills", Some(Kind::Refused)),
         (Method::GET, "/v1/organizations/usage_report/messages", Some(Kind::Refused)),
         (Method::POST, "/v1/messages/other", None),
         (Method::POST, "/api/other", None),
@@ -86,7 +90,7 @@ fn only_a_stream_gets_last_words() {
     let last = |url| Claude.failure_event(find(&Method::POST, url, &HeaderMap::new()).expect(url), &failure, NOW);
     assert!(last("/v1/messages").is_some());
     assert!(last("/v1/messages/count_tokens").is_none());
-    let alive = |url| Claude.keep_alive(find(&Method::POST, url, &HeaderMap::new()).expect(url));
+    let alive = |url| Claude.keep_alive(find(&Method::POST, url, &HeaderMap::new()).expect(url), Client::OwnCli);
     assert!(alive("/v1/messages").is_some());
     assert!(alive("/v1/messages/count_tokens").is_none());
 }

@@ -63,7 +63,7 @@ fn a_recorded_turn_names_its_thread() {
     assert_eq!(demands[0].session, demands[1].session);
     assert_eq!(demands[0].model.as_deref(), Some("gpt-6.1-sol"));
     assert_eq!(demands[0].families, ["model:gpt-6.1-sol"]);
-    assert!(!demands[0].bound && !demands[0].light && demands[0].kinds.is_empty());
+    assert!(!demands[0].is_bound() && !demands[0].light && demands[0].kinds.is_empty());
 }
 
 #[test]
@@ -75,7 +75,9 @@ fn a_session_is_read_wherever_it_stands() {
         (&[("session-id", "s"), ("thread-id", "t")], body.clone(), "t"),
         (&[("session_id", "s")], body.clone(), "s"),
         (&[("conversation_id", "c")], body.clone(), "c"),
-        (&[("thread-id", "")], body, "k"),
+        (&[("thread-id", "")], body, "t2"),
+        (&[("originator", "codex_exec")], json!({"prompt_cache_key": "k", "input": "x"}), "k"),
+        (&[], json!({"prompt_cache_key": "k", "previous_response_id": "resp_1", "input": "x"}), "k"),
         (&[], json!({"client_metadata": {"session_id": "s2", "thread_id": "t2"}}), "t2"),
         (&[], json!({"client_metadata": {"session_id": "s2"}, "prompt_cache_key": ""}), "s2"),
         (&[], json!({"conversation": "conv_1"}), "conv_1"),
@@ -84,6 +86,10 @@ fn a_session_is_read_wherever_it_stands() {
     for (pairs, body, expected) in cases {
         assert_eq!(session(pairs, body).as_deref(), Some(*expected), "{body}");
     }
+    // One key for all that begins alike: two conversations of one program.
+    let of = |input: &str| session(&[], &json!({"prompt_cache_key": "k", "input": input})).expect("a name");
+    assert!(of("x").starts_with("k/opening-"), "{}", of("x"));
+    assert_ne!(of("x"), of("y"));
 }
 
 #[test]
@@ -125,7 +131,7 @@ fn what_leans_on_one_account_is_bound() {
         (json!({"previous_response_id": null, "conversation": null}), false),
         (json!({"input": [{"previous_response_id": "resp_1"}]}), false),
     ] {
-        assert_eq!(demand("responses", &[], &body).bound, bound, "{body}");
+        assert_eq!(demand("responses", &[], &body).is_bound(), bound, "{body}");
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use pool_core::scan::json::{self, Finder, Paths};
 use pool_core::scan::sse::{Event, Scanner};
-use pool_core::{Demand, Judgement, TokenCounts, UnixMs, Verdict};
+use pool_core::{Client, Demand, Judgement, TokenCounts, UnixMs, Verdict};
 use serde_json::json;
 
 use super::errors::{self, Asked, Told};
@@ -26,7 +26,8 @@ const LONGEST_MODEL: usize = 256;
 pub(super) const LIMITS: &str = "codex.rate_limits";
 
 /// What can come before the first thing that a client can see or act on. An account can still be changed after these.
-const PREAMBLE: [&str; 7] = [
+const PREAMBLE: [&str; 8] = [
+    "keepalive",
     "response.created",
     "response.in_progress",
     "response.queued",
@@ -94,9 +95,15 @@ pub(super) fn reader(route: &Route, demand: &Demand, stream: bool, now: UnixMs) 
     }
 }
 
-/// A comment: Codex CLI 0.169.0 passes over it (measured), and so do OpenAI's SDKs.
-pub(super) fn keep_alive(route: &Route) -> Option<&'static [u8]> {
-    matches!(about(route), "responses" | "chat completions" | "completions").then_some(b": keep-alive\n\n")
+/// Codex gives up after 300 s without an event, and a comment is none to it; events of an unknown type it counts and passes
+/// over (`codex-rs/codex-api/src/sse/responses.rs`, `process_sse`). This one OpenAI itself sends in long silences, unannounced
+/// enough that readers other than Codex have failed on it (openai/openai-node#1964): they get a comment.
+pub(super) fn keep_alive(route: &Route, client: Client) -> Option<&'static [u8]> {
+    match (about(route), client) {
+        ("responses", Client::OwnCli) => Some(b"event: keepalive\ndata: {\"type\":\"keepalive\"}\n\n"),
+        ("responses" | "chat completions" | "completions", _) => Some(b": keep-alive\n\n"),
+        _ => None,
+    }
 }
 
 /// What an answer has told.

@@ -31,7 +31,9 @@ fn reader_of(about_row: &str, stream: bool) -> Box<dyn Reader> {
         model: Some("gpt-x".into()),
         families: Vec::new(),
         session: None,
-        bound: false,
+        parent: None,
+        binding: pool_core::Binding::Cache,
+        keep: None,
         light: false,
         kinds: &[AccountKind::ApiKey],
     };
@@ -93,6 +95,24 @@ fn the_account_can_change_until_something_of_substance_comes() {
     // Comments are no answer.
     let mut reader = responses();
     reader.feed(b": keep-alive\n\n");
+    assert_eq!(reader.stage(), Stage::Preamble);
+}
+
+#[test]
+fn each_client_gets_the_sign_of_life_that_it_survives() {
+    let sign = |id: &str, client| {
+        let route = ROUTES.iter().find(|route| route.id == id).expect("a row");
+        keep_alive(route, client).map(|sign| std::str::from_utf8(sign).expect("text"))
+    };
+    let comment = Some(": keep-alive\n\n");
+    let event = sign("responses", Client::OwnCli).expect("Codex counts events only");
+    assert!(event.ends_with("\n\n") && event.contains("data: {\"type\":\"keepalive\"}"), "{event}");
+    assert_eq!(sign("responses", Client::Other), comment);
+    assert_eq!(sign("chat completions", Client::OwnCli), comment);
+    assert_eq!(sign("image edits", Client::Other), None);
+    // As an upstream's own, it commits to nothing.
+    let mut reader = responses();
+    reader.feed(event.as_bytes());
     assert_eq!(reader.stage(), Stage::Preamble);
 }
 

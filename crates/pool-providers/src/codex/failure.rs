@@ -106,6 +106,7 @@ fn told(route: Option<&Route>, client: Client, failure: &Failure, now: UnixMs) -
             Told::passing(StatusCode::SERVICE_UNAVAILABLE, message, from_std(*retry_after))
         }
         Failure::Timeout { message } => Told::passing(StatusCode::GATEWAY_TIMEOUT, message, SOON),
+        Failure::NotThere { id, addressed } => not_there(id, *addressed),
         Failure::NotServed { message } => {
             let message = match route {
                 Some(route) if route.kind == Kind::Refused => why_refused(route),
@@ -114,6 +115,22 @@ fn told(route: Option<&Route>, client: Client, failure: &Failure, now: UnixMs) -
             Told::new(StatusCode::NOT_FOUND, "not_found_error", message)
         }
     }
+}
+
+/// In OpenAI's words for an id that it does not know.
+fn not_there(id: &str, addressed: bool) -> Told {
+    if id.starts_with("resp_") && !addressed {
+        let message = format!("Previous response with id '{id}' not found.");
+        let told = Told::new(StatusCode::BAD_REQUEST, "invalid_request_error", message);
+        return Told { code: Some("previous_response_not_found"), ..told };
+    }
+    let message = match id.split(['_', '-']).next() {
+        Some("resp") => format!("Response with id '{id}' not found."),
+        Some("file") => format!("No such File object: {id}"),
+        Some("rtc") => "No session found for the provided call_id".to_owned(),
+        _ => format!("No object found with id '{id}'."),
+    };
+    Told::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
 }
 
 /// Codex shows a 400 at once, whatever it is about.
@@ -131,13 +148,9 @@ fn refused(refusal: &Refusal, client: Client, now: UnixMs) -> Told {
         |message: String| Told::new(told_at_once(client, StatusCode::FORBIDDEN), "permission_error", message);
     match &refusal.why {
         RefusalWhy::AllSpent { resets_at: Some(reset), .. } if reset.since(now) <= PATIENCE => {
-            let wait = reset.since(now).max(Span::from_secs(1));
-            let message = format!("All pooled Codex accounts are at their limit{of_model}; try again in {wait}");
-            // A 429 would stop Codex at once, but it repeats a 503 for long enough.
-            let own = client == Client::OwnCli;
-            let status = if own { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::TOO_MANY_REQUESTS };
-            Told { r#type: "rate_limit_error", ..Told::passing(status, message, wait) }
+            short_of(&format!("All pooled Codex accounts are at their limit{of_model}"), reset.since(now), client)
         }
+        RefusalWhy::Busy => short_of(&format!("All pooled Codex accounts are busy{of_model}"), SOON, client),
         RefusalWhy::AllSpent { resets_at, window, span } => spent(&of_model, *resets_at, window.as_deref(), *span, now),
         // Longer than anybody waits: to the client it is a limit.
         RefusalWhy::Trouble { until: Some(until), cause: Cause::Throttled } if until.since(now) > LONGEST_WAIT => {
@@ -163,6 +176,15 @@ fn refused(refusal: &Refusal, client: Client, now: UnixMs) -> Told {
             reasons(&refusal.considered)
         )),
     }
+}
+
+/// A shortage that is over so soon that the client itself can wait.
+fn short_of(message: &str, wait: Span, client: Client) -> Told {
+    let wait = wait.max(Span::from_secs(1));
+    // A 429 would stop Codex at once, but it repeats a 503 for long enough.
+    let own = client == Client::OwnCli;
+    let status = if own { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::TOO_MANY_REQUESTS };
+    Told { r#type: "rate_limit_error", ..Told::passing(status, format!("{message}; try again in {wait}"), wait) }
 }
 
 fn spent(of_model: &str, resets_at: Option<UnixMs>, window: Option<&str>, span: Option<Span>, now: UnixMs) -> Told {
@@ -199,7 +221,12 @@ fn reasons(considered: &[(pool_core::AccountId, Ineligible)]) -> String {
             Ineligible::Cooling { cause: Cause::ModelRefused, .. } => "on a plan without this model",
             Ineligible::Cooling { cause: Cause::OutOfCredit, .. } => "out of credit",
             Ineligible::Cooling { .. } => "cooling down",
-            Ineligible::WindowSpent { .. } => "at their limit",
+            Ineligible::WindowSpent { .. } | Ineligible::Reserved { .. } | Ineligible::SpendCap { .. } => {
+                "at their limit"
+            }
+            Ineligible::Busy => "busy",
+            Ineligible::NotForCaller => "not open to this user",
+            Ineligible::ModelNotAllowed => "kept for other models",
             Ineligible::Tried => "tried in vain",
             Ineligible::BoundElsewhere => "without the state that this conversation leans on",
         };

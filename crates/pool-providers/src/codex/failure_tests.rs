@@ -75,6 +75,7 @@ fn each_client_gets_the_status_that_it_understands() {
         (refusal(RefusalWhy::NoneOfThisKind), 400, 403),
         (refusal(RefusalWhy::NeedsPerson), 400, 403),
         (refusal(RefusalWhy::Trouble { until: None, cause: Cause::Throttled }), 503, 503),
+        (refusal(RefusalWhy::Busy), 503, 429),
         (spent(Some(60)), 429, 429),
     ];
     for (failure, cli, sdk) in cases {
@@ -83,7 +84,9 @@ fn each_client_gets_the_status_that_it_understands() {
             assert_eq!(status, expected, "{agent} {failure:?}");
             assert!(body["error"]["message"].as_str().is_some_and(|message| !message.is_empty()));
             // What may pass says when; what may not says that it will not.
-            assert_eq!(headers.contains_key("x-should-retry"), status < 500, "{failure:?}");
+            let passes =
+                status >= 500 || matches!(&failure, Failure::Refused(refusal) if refusal.why == RefusalWhy::Busy);
+            assert_eq!(headers.contains_key("x-should-retry"), !passes, "{failure:?}");
             assert_eq!(headers.contains_key("retry-after"), status >= 500 || status == 429, "{failure:?}");
         }
     }
@@ -129,6 +132,8 @@ fn what_needs_a_person_is_counted() {
         (id("b"), Ineligible::Paused),
         (id("c"), Ineligible::NeedsLogin { why: "x".into() }),
         (id("d"), cooling(Cause::ModelRefused)),
+        (id("e"), Ineligible::ModelNotAllowed),
+        (id("f"), Ineligible::NotForCaller),
     ];
     let why = RefusalWhy::NeedsPerson;
     let failure = Failure::Refused(Refusal { provider: ID, model: None, why, considered });
@@ -136,7 +141,7 @@ fn what_needs_a_person_is_counted() {
     assert_eq!(
         body["error"]["message"],
         "No pooled Codex account can serve this: 2 waiting for a new sign-in or another remedy, 1 paused, 1 on a plan \
-         without this model. See `codex-pool status`"
+         without this model, 1 kept for other models, 1 not open to this user. See `codex-pool status`"
     );
 }
 

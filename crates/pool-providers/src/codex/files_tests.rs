@@ -68,7 +68,13 @@ fn api_keys_are_accounts_in_every_shape() {
 #[test]
 fn the_pool_keys_are_read() {
     let file = json!({"OPENAI_API_KEY": "k", "name": " Maria ", "disabled": true, "priority": -3, "share": false});
-    let expected = Settings { name: Some("Maria".into()), disabled: true, priority: -3, share: Some(false) };
+    let expected = Settings {
+        name: Some("Maria".into()),
+        disabled: true,
+        priority: -3,
+        share: Some(false),
+        ..Settings::default()
+    };
     assert_eq!(read_json(&file).expect("readable").settings, expected);
     let file = json!({"OPENAI_API_KEY": "k", "name": null, "disabled": null, "priority": null, "share": null});
     assert_eq!(read_json(&file).expect("readable").settings, Settings::default());

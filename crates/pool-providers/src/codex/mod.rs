@@ -1,7 +1,7 @@
 //! Codex: its files, requests and replies, and with them everything that speaks OpenAI's protocols.
 //!
 //! - [`files`]: `auth.json` and API keys; [`claims`]: what its tokens tell; [`auth`]: renewing them.
-//! - [`routes`], [`demand`], [`outbound`]: what comes in, what it asks for, how it goes out.
+//! - [`routes`], [`demand`], [`objects`], [`outbound`]: what comes in, what it asks for, what it names, how it goes out.
 //! - [`errors`], [`quota`], [`probe`]: what replies say of request, model, account and provider.
 //! - [`events`], [`usage`]: answers, read beside their delivery; [`socket`]: the same on a WebSocket, turn by turn.
 //! - [`standing`], [`answers`], [`failure`]: what we say ourselves.
@@ -14,6 +14,7 @@
 
 mod answers;
 mod auth;
+mod cache;
 mod claims;
 mod demand;
 mod errors;
@@ -22,6 +23,7 @@ mod failure;
 mod files;
 #[cfg(test)]
 mod fixtures;
+mod objects;
 mod outbound;
 mod pool_login;
 mod probe;
@@ -37,8 +39,12 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use pool_core::quota::QuotaWindow;
 use pool_core::standing::Standing;
-use pool_core::{Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, UnixMs};
+use pool_core::{
+    Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, Span, TokenCounts, UnixMs,
+};
+use serde_json::json;
 
+use crate::alias::Listing;
 use crate::provider::{FileContent, FileFault, Login, PoolLogin, Probed, Provider, Refreshed};
 use crate::reply::{Failure, Reader, Reply};
 use crate::request::{Bases, Body, Call, Head, Outbound, Serving};
@@ -142,14 +148,31 @@ impl Provider for Codex {
         demand::of(route, head, body)
     }
 
+    fn object<'t>(&self, text: &'t str) -> Option<&'t str> {
+        objects::id(text)
+    }
+
+    fn families(&self, model: &str) -> Vec<String> {
+        vec![quota::model_family(model)]
+    }
+
+    fn is_own_model(&self, model: &str) -> bool {
+        demand::is_own_model(model)
+    }
+
+    fn listing(&self, route: &Route) -> Option<Listing> {
+        let entry = |name: &str| json!({"id": name, "object": "model", "created": 0, "owned_by": "codex-pool"});
+        (routes::about(route) == "models").then_some(Listing { list: "data", entry })
+    }
+
     fn outbound(
         &self,
-        _route: &Route,
+        route: &Route,
         head: &Head<'_>,
         body: &Body,
         serving: &Serving<'_>,
     ) -> Result<Outbound, Failure> {
-        outbound::build(head, body, serving)
+        outbound::build(route, head, body, serving)
     }
 
     fn header_windows(
@@ -179,6 +202,10 @@ impl Provider for Codex {
         events::reader(route, demand, stream, now)
     }
 
+    fn cache_life(&self, demand: &Demand, tokens: &TokenCounts) -> Span {
+        cache::life(demand, tokens)
+    }
+
     fn socket(&self, route: &Route) -> Option<Box<dyn SocketTurns>> {
         socket::turns(route)
     }
@@ -196,8 +223,8 @@ impl Provider for Codex {
         failure::event(route, failure, now)
     }
 
-    fn keep_alive(&self, route: &Route) -> Option<&'static [u8]> {
-        events::keep_alive(route)
+    fn keep_alive(&self, route: &Route, client: Client) -> Option<&'static [u8]> {
+        events::keep_alive(route, client)
     }
 
     fn answer(&self, route: &Route, head: &Head<'_>, body: &[u8], standing: &Standing, now: UnixMs) -> Reply {

@@ -1,19 +1,21 @@
-//! How a request goes out: to ChatGPT's backend for a subscription, to OpenAI's API for a key. The body goes as it came.
+//! How a request goes out: to ChatGPT's backend for a subscription, to OpenAI's API for a key. The body goes as it came, but for the closed list of edits.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::HeaderName;
-use http::header::{CONTENT_ENCODING, COOKIE, UPGRADE};
+use http::header::{CONTENT_ENCODING, COOKIE, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use pool_core::scan::json::{Paths, find};
 use pool_core::{Account, AccountKind};
 use serde_json::value::RawValue;
 
 use super::auth::{FEDRAMP_HEADER, WORKSPACE_HEADER, credential_headers};
-use super::turn_state;
+use super::objects::subprotocols;
+use super::{demand, turn_state};
 use crate::reply::Failure;
 use crate::request::{Body, Carry, Edit, Head, Outbound, Serving};
+use crate::routes::{Kind, Route};
 
 /// Name the owner of the credential that the client believes it uses; ours replaces it.
 const OWNERS: [HeaderName; 3] =
@@ -33,8 +35,8 @@ static METADATA_STATE: LazyLock<Paths> = LazyLock::new(|| Paths::new(&["client_m
 
 static INPUT: LazyLock<Paths> = LazyLock::new(|| Paths::new(&["input"]));
 
-pub(super) fn build(head: &Head<'_>, body: &Body, serving: &Serving<'_>) -> Result<Outbound, Failure> {
-    let Serving { account, credentials, bases, carry } = *serving;
+pub(super) fn build(route: &Route, head: &Head<'_>, body: &Body, serving: &Serving<'_>) -> Result<Outbound, Failure> {
+    let Serving { account, credentials, bases, carry, model } = *serving;
     let rest = CLIENT_BASES
         .iter()
         .find_map(|base| head.path.strip_prefix(base))
@@ -50,11 +52,18 @@ pub(super) fn build(head: &Head<'_>, body: &Body, serving: &Serving<'_>) -> Resu
         Some(state) => set.push((turn_state::HEADER, state)),
         None => remove.push(turn_state::HEADER),
     }
+    if route.kind == Kind::Tunnel {
+        match subprotocols(head.headers) {
+            Some(asked) => set.push((SEC_WEBSOCKET_PROTOCOL, asked)),
+            None => remove.push(SEC_WEBSOCKET_PROTOCOL),
+        }
+    }
     let mut edits = if carry == Carry::Bare { without_sealed(&body.bytes) } else { Vec::new() };
     if is_socket(head) {
         edits.extend(turn_state_of_message(&body.bytes, account));
-        edits.sort_by_key(|edit| edit.range.start);
     }
+    edits.extend(model.and_then(|model| demand::renamed(head, &body.bytes, model)));
+    edits.sort_by_key(|edit| edit.range.start);
     Ok(Outbound {
         url: format!("{base}/{rest}{}", query(head)),
         set,
@@ -180,7 +189,9 @@ mod tests {
     fn built(head: &Head<'_>, body: &str, account: &Account, credentials: &Credentials, carry: Carry) -> Outbound {
         let body = Body { bytes: body.to_owned().into(), whole: true };
         let bases = Bases::default();
-        build(head, &body, &Serving { account, credentials, bases: &bases, carry }).expect("servable")
+        let route = &super::super::routes::ROUTES[0];
+        build(route, head, &body, &Serving { account, credentials, bases: &bases, carry, model: None })
+            .expect("servable")
     }
 
     fn url(kind: AccountKind, path: &str, query: Option<&str>) -> String {
@@ -265,6 +276,37 @@ mod tests {
         assert_eq!(sent(&echoed, &there), message(""));
         assert_eq!(sent(&message(r#""x-codex-turn-state":"unmarked","#), &here), message(""));
         assert_eq!(sent(&message(""), &here), message(""));
+    }
+
+    #[test]
+    fn an_alias_goes_out_as_the_model_behind_it_and_nothing_else_changes() {
+        let sealed = r#"{"type":"reasoning","encrypted_content":"x"}"#;
+        let form = "--x\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\nfast\r\n--x--";
+        let multipart = [(http::header::CONTENT_TYPE, HeaderValue::from_static("multipart/form-data; boundary=x"))];
+        for (headers, body, expected) in [
+            (
+                HeaderMap::new(),
+                r#"{ "model" : "fast", "x": 1.50}"#.to_owned(),
+                r#"{ "model" : "gpt-5.5", "x": 1.50}"#.to_owned(),
+            ),
+            (
+                HeaderMap::new(),
+                format!(r#"{{"input":[{sealed}],"model":"fast"}}"#),
+                r#"{"input":[],"model":"gpt-5.5"}"#.into(),
+            ),
+            (multipart.into_iter().collect(), form.to_owned(), form.replace("fast", "gpt-5.5")),
+            (HeaderMap::new(), "{}".into(), "{}".into()),
+        ] {
+            let head = Head { method: &Method::POST, path: "/v1/responses", query: None, headers: &headers };
+            let seen = Body { bytes: body.clone().into(), whole: true };
+            let (account, credentials, bases) = (account(AccountKind::ApiKey), credentials(&[]), Bases::default());
+            let (account, credentials, bases) = (&account, &credentials, &bases);
+            let serving = Serving { account, credentials, bases, carry: Carry::Bare, model: Some("gpt-5.5") };
+            let out = build(&super::super::routes::ROUTES[0], &head, &seen, &serving).expect("servable");
+            let edits = out.edits.iter().map(|edit| (edit.range.clone(), &edit.with[..]));
+            let sent = splice::apply(body.as_bytes(), edits).expect("edits that fit");
+            assert_eq!(String::from_utf8(sent).expect("text"), expected);
+        }
     }
 
     #[test]

@@ -9,10 +9,13 @@
 use http::Method;
 
 use super::ID;
+use super::objects::{A_BATCH, A_CALL, A_RESPONSE, AN_UPLOAD, BY_ID, IN_A_CALL};
+use crate::objects::Objects;
 use crate::routes::{Dialect, Kind, Route, When};
 
 const GET: Method = Method::GET;
 const POST: Method = Method::POST;
+const DELETE: Method = Method::DELETE;
 
 /// What a row is about, wherever it stands.
 pub(super) fn about(route: &Route) -> &'static str {
@@ -20,7 +23,12 @@ pub(super) fn about(route: &Route) -> &'static str {
 }
 
 const fn row(id: &'static str, method: Method, path: &'static str, when: When, kind: Kind) -> Route {
-    Route { id, provider: ID, method, path, when, kind }
+    Route { id, provider: ID, method, path, when, kind, objects: Objects::NONE }
+}
+
+const fn with(mut route: Route, objects: Objects) -> Route {
+    route.objects = objects;
+    route
 }
 
 /// Inference: takes a pin and a slot.
@@ -36,6 +44,15 @@ const fn socket(id: &'static str, path: &'static str) -> Route {
     row(id, GET, path, When::Upgrade(true), Kind::Upgrade)
 }
 
+const fn tunnel(id: &'static str, path: &'static str) -> Route {
+    with(row(id, GET, path, When::Upgrade(true), Kind::Tunnel), IN_A_CALL)
+}
+
+/// Makes something that lives on one account.
+const fn create(id: &'static str, path: &'static str, objects: Objects) -> Route {
+    with(relay(id, path), objects)
+}
+
 const fn answer(id: &'static str, method: Method, path: &'static str) -> Route {
     row(id, method, path, When::Always, Kind::Answer)
 }
@@ -49,9 +66,10 @@ const fn refused(id: &'static str, method: Method, path: &'static str) -> Route 
     row(id, method, path, When::Always, Kind::Refused)
 }
 
-/// Other providers have files on the same path.
-const fn files(id: &'static str, method: Method, path: &'static str) -> Route {
-    row(id, method, path, When::Dialect(Dialect::OpenAi), Kind::Refused)
+/// Other providers have this on the same path.
+const fn shared(mut route: Route) -> Route {
+    route.when = When::Dialect(Dialect::OpenAi);
+    route
 }
 
 const fn models(id: &'static str, path: &'static str, dialect: Dialect) -> Route {
@@ -65,9 +83,9 @@ const fn models(id: &'static str, path: &'static str, dialect: Dialect) -> Route
 #[rustfmt::skip]
 pub(super) static ROUTES: &[Route] = &[
     // The Responses API, and what Codex CLI calls beside it on the same base.
-    relay("responses", "/v1/responses"),
-    relay("responses at root", "/responses"),
-    relay("responses at backend", "/backend-api/codex/responses"),
+    create("responses", "/v1/responses", A_RESPONSE),
+    create("responses at root", "/responses", A_RESPONSE),
+    create("responses at backend", "/backend-api/codex/responses", A_RESPONSE),
     socket("responses socket", "/v1/responses"),
     socket("responses socket at root", "/responses"),
     socket("responses socket at backend", "/backend-api/codex/responses"),
@@ -98,6 +116,55 @@ pub(super) static ROUTES: &[Route] = &[
     relay("transcriptions", "/v1/audio/transcriptions"),
     relay("translations", "/v1/audio/translations"),
     light("input tokens", POST, "/v1/responses/input_tokens"),
+
+    // What lives on one account: made by one call, read by others.
+    light("stored response", GET, "/v1/responses/{object}"),
+    light("stored response at input", GET, "/v1/responses/{object}/input_items"),
+    light("stored response at cancelling", POST, "/v1/responses/{object}/cancel"),
+    light("stored response at deleting", DELETE, "/v1/responses/{object}"),
+    create("conversation", "/v1/conversations", BY_ID),
+    light("kept conversation", GET, "/v1/conversations/{object}"),
+    light("kept conversation at changing", POST, "/v1/conversations/{object}"),
+    light("kept conversation at deleting", DELETE, "/v1/conversations/{object}"),
+    light("kept conversation at items", GET, "/v1/conversations/{object}/items"),
+    light("kept conversation at adding", POST, "/v1/conversations/{object}/items"),
+    light("kept conversation at item", GET, "/v1/conversations/{object}/items/{item}"),
+    light("kept conversation at item, deleting", DELETE, "/v1/conversations/{object}/items/{item}"),
+    shared(create("file", "/v1/files", BY_ID)),
+    shared(light("kept file", GET, "/v1/files/{object}")),
+    shared(light("kept file at content", GET, "/v1/files/{object}/content")),
+    shared(light("kept file at deleting", DELETE, "/v1/files/{object}")),
+    create("upload", "/v1/uploads", AN_UPLOAD),
+    relay("upload part", "/v1/uploads/{object}/parts"),
+    with(light("kept upload at end", POST, "/v1/uploads/{object}/complete"), AN_UPLOAD),
+    light("kept upload at cancelling", POST, "/v1/uploads/{object}/cancel"),
+    shared(create("batch", "/v1/batches", A_BATCH)),
+    shared(with(light("kept batch", GET, "/v1/batches/{object}"), A_BATCH)),
+    shared(with(light("kept batch at cancelling", POST, "/v1/batches/{object}/cancel"), A_BATCH)),
+    create("vector store", "/v1/vector_stores", BY_ID),
+    light("kept vector store", GET, "/v1/vector_stores/{object}"),
+    light("kept vector store at changing", POST, "/v1/vector_stores/{object}"),
+    light("kept vector store at deleting", DELETE, "/v1/vector_stores/{object}"),
+    light("kept vector store at searching", POST, "/v1/vector_stores/{object}/search"),
+    light("kept vector store at files", GET, "/v1/vector_stores/{object}/{*rest}"),
+    light("kept vector store at adding", POST, "/v1/vector_stores/{object}/{*rest}"),
+    light("kept vector store at removing", DELETE, "/v1/vector_stores/{object}/{*rest}"),
+    create("container", "/v1/containers", BY_ID),
+    light("kept container", GET, "/v1/containers/{object}"),
+    light("kept container at deleting", DELETE, "/v1/containers/{object}"),
+    light("kept container at files", GET, "/v1/containers/{object}/{*rest}"),
+    light("kept container at adding", POST, "/v1/containers/{object}/files"),
+    light("kept container at removing", DELETE, "/v1/containers/{object}/{*rest}"),
+
+    // Realtime: calls by WebRTC, whose sound goes past us, and sockets, which nobody here reads.
+    create("realtime calls", "/v1/realtime/calls", A_CALL),
+    create("realtime calls at root", "/realtime/calls", A_CALL),
+    create("realtime calls at backend", "/backend-api/codex/realtime/calls", A_CALL),
+    light("realtime call", POST, "/v1/realtime/calls/{object}/{action}"),
+    light("realtime secrets", POST, "/v1/realtime/client_secrets"),
+    tunnel("realtime", "/v1/realtime"),
+    tunnel("realtime at root", "/realtime"),
+    tunnel("realtime at backend", "/backend-api/codex/realtime"),
 
     // Lists of models.
     models("codex models", "/v1/models", Dialect::Codex),
@@ -143,20 +210,15 @@ pub(super) static ROUTES: &[Route] = &[
     refused("owner's own", GET, "/backend-api/wham/{*rest}"),
     refused("owner's own at post", POST, "/backend-api/wham/{*rest}"),
     refused("owner's own at patch", Method::PATCH, "/backend-api/wham/{*rest}"),
-    refused("owner's own at delete", Method::DELETE, "/backend-api/wham/{*rest}"),
+    refused("owner's own at delete", DELETE, "/backend-api/wham/{*rest}"),
     refused("owner's own at api", GET, "/api/codex/{*rest}"),
     refused("owner's own at api, post", POST, "/api/codex/{*rest}"),
-    files("owner's files", GET, "/v1/files"),
-    files("owner's files at upload", POST, "/v1/files"),
-    files("owner's files at reading", GET, "/v1/files/{*rest}"),
-    files("owner's files at deleting", Method::DELETE, "/v1/files/{*rest}"),
-    refused("stored responses", GET, "/v1/responses/{id}"),
-    refused("stored responses at input", GET, "/v1/responses/{id}/input_items"),
-    refused("stored responses at cancelling", POST, "/v1/responses/{id}/cancel"),
-    refused("stored responses at deleting", Method::DELETE, "/v1/responses/{id}"),
-    refused("realtime", POST, "/v1/realtime/{*rest}"),
-    refused("realtime at root", POST, "/realtime/{*rest}"),
-    refused("realtime at backend", POST, "/backend-api/codex/realtime/{*rest}"),
+
+    // What an account keeps, all in one list.
+    shared(row("list", GET, "/v1/files", When::Always, Kind::List)),
+    shared(row("list at batches", GET, "/v1/batches", When::Always, Kind::List)),
+    row("list at vector stores", GET, "/v1/vector_stores", When::Always, Kind::List),
+    row("list at containers", GET, "/v1/containers", When::Always, Kind::List),
 ];
 
 /// Why a row of kind [`Kind::Refused`] is not served.
@@ -165,14 +227,6 @@ pub(super) fn why_refused(route: &Route) -> &'static str {
         "redeeming" => {
             "codex-pool does not redeem reset credits: they belong to the account's owner, who can redeem them at chatgpt.com"
         }
-        "owner's files" => {
-            "codex-pool does not serve files: they belong to one account, and the next request may go to another. \
-             Send them inline"
-        }
-        "stored responses" => {
-            "codex-pool does not reach into stored responses: it cannot tell yet which account holds one and who made it"
-        }
-        "realtime" => "codex-pool does not serve realtime calls: they need a socket on one account",
         _ => "codex-pool does not serve what belongs to the account's owner (tasks, environments, profile, settings)",
     }
 }

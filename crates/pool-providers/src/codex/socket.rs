@@ -26,6 +26,9 @@ use crate::socket::{Asked, Fate, Heard, SocketTurns};
 /// What begins a turn.
 const CREATE: &str = "response.create";
 
+/// Ends a connection after 60 minutes, in the middle of a turn if it must be.
+const EXPIRED: &str = "websocket_connection_limit_reached";
+
 /// Errors longer than this are not read.
 const LONGEST_ERROR: usize = 64 << 10;
 
@@ -54,6 +57,7 @@ struct Folded {
     status: Option<Value>,
     status_code: Option<Value>,
     headers: Option<Map<String, Value>>,
+    error: Option<Value>,
 }
 
 impl Folded {
@@ -62,6 +66,10 @@ impl Folded {
             return Self::default();
         }
         serde_json::from_slice(message).unwrap_or_default()
+    }
+
+    fn is_expired(&self) -> bool {
+        self.error.as_ref().is_some_and(|error| error["code"] == EXPIRED)
     }
 
     fn status(&self) -> Option<StatusCode> {
@@ -82,9 +90,10 @@ impl Folded {
 impl Turn {
     fn hear(&mut self, message: &[u8], now: UnixMs) -> Heard {
         let Self { kind, model, messages } = self;
-        let (mut status, mut windows) = (None, Vec::new());
+        let (mut status, mut windows, mut expired) = (None, Vec::new(), false);
         let (news, limits) = messages.read(message, now, || {
             let folded = Folded::read(message);
+            expired = folded.is_expired();
             let (told, headers) = (folded.status()?, folded.headers());
             status = Some(told.as_u16());
             windows = quota::from_headers(&headers, model.as_deref(), now);
@@ -94,6 +103,7 @@ impl Turn {
         windows.extend(news.windows);
         let fate = match messages.stage() {
             _ if limits => Fate::Limits,
+            _ if expired => Fate::Expired,
             Stage::Preamble => Fate::Hold,
             Stage::Meaningful | Stage::Ended => Fate::Show,
         };
@@ -123,8 +133,16 @@ impl SocketTurns for Turns {
             Some(turn) if turn.messages.stage() != Stage::Ended => turn.hear(message, now),
             // Between turns nothing is counted any more, but limits may still be told.
             _ => {
-                let (news, limits) = Messages::new(None, now).read(message, now, || None);
-                let fate = if limits { Fate::Limits } else { Fate::Show };
+                let mut expired = false;
+                let (news, limits) = Messages::new(None, now).read(message, now, || {
+                    expired = Folded::read(message).is_expired();
+                    None
+                });
+                let fate = match () {
+                    () if limits => Fate::Limits,
+                    () if expired => Fate::Expired,
+                    () => Fate::Show,
+                };
                 Heard { fate, windows: news.windows, failure: None, status: None }
             }
         }
@@ -163,6 +181,12 @@ impl SocketTurns for Turns {
             "type": "error", "status": reply.status.as_u16(), "error": body["error"].take(), "headers": headers,
         });
         Bytes::from(event.to_string())
+    }
+
+    /// Codex waits up to 300 s for a message of any type, and passes over those that it does not know
+    /// (`codex-rs/codex-api/src/endpoint/responses_websocket.rs`, `run_websocket_response_stream`).
+    fn keep_alive(&self) -> Bytes {
+        Bytes::from_static(br#"{"type":"keepalive"}"#)
     }
 
     fn limits(&self, standing: &Standing, now: UnixMs) -> Option<Bytes> {

@@ -61,7 +61,7 @@ fn recorded_conversations_are_read_turn_by_turn() {
         for (nth, (create, answers)) in recorded.iter().enumerate() {
             assert_eq!(turns.asked(create.to_string().as_bytes()), Asked::Turn);
             let demand = demand(create, &HeaderMap::new());
-            assert_eq!(demand.bound, nth > 0, "all but the warming up build on the answer before");
+            assert_eq!(demand.is_bound(), nth > 0, "all but the warming up build on the answer before");
             assert_eq!((demand.model.as_deref(), demand.kinds), (Some("gpt-6.1-sol"), &[][..]));
             assert_eq!(demand.session.as_deref(), create["prompt_cache_key"].as_str());
             turns.begin(&account(AccountKind::Subscription), &demand, NOW);
@@ -124,12 +124,6 @@ fn errors_are_judged_by_the_status_they_bring() {
         (plan, json!({ "type": "error", "code": "server_is_overloaded", "message": "m" }), Verdict::Elsewhere, false),
         (
             plan,
-            json!({ "type": "error", "status": 400, "error": { "code": "websocket_connection_limit_reached" } }),
-            Verdict::Fatal,
-            true,
-        ),
-        (
-            plan,
             json!({ "type": "response.failed", "response": { "error": { "code": "context_length_exceeded" } } }),
             Verdict::Fatal,
             true,
@@ -188,6 +182,20 @@ fn limits_are_read_and_never_shown_as_they_came() {
         json!({ "primary": { "used_percent": 26.0, "window_minutes": 300, "reset_at": 1_795_341_520 }, "secondary": null })
     );
     assert_eq!(turns.limits(&Standing::default(), NOW), None);
+}
+
+#[test]
+fn a_connection_that_upstream_ends_for_its_age_is_nobodys_failure() {
+    let message = json!({
+        "type": "error", "status": 400,
+        "error": { "type": "invalid_request_error", "code": "websocket_connection_limit_reached", "message": "60 minutes" },
+    });
+    let mut turns = begun(AccountKind::Subscription);
+    let heard = hear(&mut *turns, &message);
+    assert_eq!(heard.fate, Fate::Expired);
+    assert_eq!(heard.failure.and_then(|judgement| judgement.penalty), None);
+    turns.end();
+    assert_eq!(hear(&mut *turns, &message).fate, Fate::Expired);
 }
 
 #[test]

@@ -104,6 +104,9 @@ pub(super) fn failure_event(route: &Route, failure: &Failure, now: UnixMs) -> Op
     is_public_stream.then(body)
 }
 
+/// The wait that a client is told when nobody knows a better one.
+const SOON: Span = Span::from_secs(5);
+
 /// A failure in Google's words.
 struct Told {
     status: StatusCode,
@@ -141,6 +144,7 @@ impl Told {
                 Self { retry_in: Some(wait), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
             }
             Failure::Timeout { message } => Self::new(StatusCode::GATEWAY_TIMEOUT, message),
+            Failure::NotThere { .. } => Self::new(StatusCode::NOT_FOUND, "Requested entity was not found."),
             Failure::NotServed { message } => Self::new(StatusCode::NOT_FOUND, message),
         }
     }
@@ -174,8 +178,13 @@ impl Told {
                     ..Self::new(StatusCode::TOO_MANY_REQUESTS, message)
                 }
             }
+            RefusalWhy::Busy => {
+                let message = format!("All pooled Gemini accounts are busy{of_model}; try again in {SOON}");
+                let told = Self::new(StatusCode::TOO_MANY_REQUESTS, message);
+                Self { reason: Some("RATE_LIMIT_EXCEEDED"), retry_in: Some(SOON), model, ..told }
+            }
             RefusalWhy::Trouble { until, cause } => {
-                let wait = until.filter(|until| *until > now).map_or(Span::from_secs(5), |until| until.since(now));
+                let wait = until.filter(|until| *until > now).map_or(SOON, |until| until.since(now));
                 if *cause == Cause::Throttled {
                     let message = format!("All pooled Gemini accounts are being throttled{of_model}; try again in {wait}");
                     let told = Self::new(StatusCode::TOO_MANY_REQUESTS, message);
@@ -226,6 +235,8 @@ fn waiting(refusal: &Refusal) -> String {
             count(|why| matches!(why, Ineligible::Cooling { cause: Cause::ModelRefused, .. })),
             "without this model in their plan",
         ),
+        (count(|why| matches!(why, Ineligible::ModelNotAllowed)), "kept for other models"),
+        (count(|why| matches!(why, Ineligible::NotForCaller)), "not open to this user"),
         (count(|why| matches!(why, Ineligible::Kind)), "of a kind that may not serve this client"),
     ];
     let said: Vec<String> =

@@ -3,14 +3,13 @@
 use std::sync::LazyLock;
 
 use pool_core::scan::json::{Matches, Paths, find};
-use pool_core::{AccountKind, Client, Demand};
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use sha2::{Digest as _, Sha256};
+use pool_core::{AccountKind, Binding, Client, Demand, Span, TokenCounts};
 
 use super::ID;
 use super::quota::family;
 use super::routes::{Ask, Surface};
+use crate::objects::KEEPING;
+use crate::opening::{Opening, Roleless, has_text};
 use crate::request::{Body, Head};
 use crate::routes::{Kind, Route};
 
@@ -57,8 +56,14 @@ pub(super) fn demand(route: &Route, head: &Head<'_>, body: &Body) -> Demand {
         client,
         families: model.iter().map(|model| family(model)).collect(),
         model,
-        session: if converses { session(&found, client) } else { None },
-        bound: CACHED.iter().any(|path| found.raw(*path).is_some_and(|raw| raw != b"null")),
+        session: match () {
+            () if route.objects.creates() => Some(KEEPING.into()),
+            () if converses => session(&found, client),
+            () => None,
+        },
+        parent: None,
+        binding: binding(&found, &body.bytes),
+        keep: None,
         light: matches!(route.kind, Kind::Relay { light: true }),
         // A Google login is good for Code Assist alone.
         kinds: if is_code_assist { &[] } else { &[AccountKind::ApiKey] },
@@ -75,40 +80,30 @@ fn session(found: &Matches<'_>, client: Client) -> Option<String> {
     if let Some(id) = found.string(SESSION).filter(|id| !id.is_empty()) {
         return Some(id.into_owned());
     }
-    let opening = first_element(found.raw(CONTENTS)?)?.get();
-    let mut hash = Sha256::new();
-    let mut add = |part: &str| {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    };
-    match client {
-        // The first part is the session's context (directory, date, …). What follows it, and the system instruction, differ
-        // between the CLI's own calls (routing classifier, main agent) of one session.
-        Client::OwnCli => add(first_part(opening).unwrap_or(opening)),
-        // Programs often open all their conversations with the same words, so all of the opening counts.
-        Client::Other => {
-            let system = SYSTEM.iter().find_map(|path| found.raw(*path)).unwrap_or_default();
-            add(&String::from_utf8_lossy(system));
-            add(opening);
-        }
+    let mut opening = Opening::default();
+    // Gemini CLI's own calls in one session (routing classifier, main agent) differ in their system instruction. Its opening
+    // says in which folder and on which day, and what was asked.
+    if client == Client::Other
+        && let Some(system) = SYSTEM.iter().find_map(|path| found.raw(*path))
+    {
+        opening.system(system);
     }
-    let digest = hash.finalize();
-    let short = digest.first_chunk::<16>().copied().map(u128::from_be_bytes)?;
-    Some(format!("opening-{short:032x}"))
+    opening.turns(found.beginning(CONTENTS)?, Roleless::User);
+    opening.name()
 }
 
-/// The first element of a raw JSON array; the rest is not looked at.
-fn first_element(array: &[u8]) -> Option<&RawValue> {
-    let inside = array.strip_prefix(b"[")?;
-    serde_json::Deserializer::from_slice(inside).into_iter().next()?.ok()
+/// A foreign thought signature is refused by Google, and the client has to see that; so is another project's cached content.
+fn binding(found: &Matches<'_>, body: &[u8]) -> Binding {
+    match () {
+        () if CACHED.iter().any(|path| found.raw(*path).is_some_and(|raw| raw != b"null")) => Binding::CachedContent,
+        () if has_text(body, "thoughtSignature", "") => Binding::SignedThinking,
+        () => Binding::Cache,
+    }
 }
 
-fn first_part(content: &str) -> Option<&str> {
-    #[derive(Deserialize)]
-    struct Content<'a> {
-        #[serde(borrow)]
-        parts: Vec<&'a RawValue>,
-    }
-    let content: Content<'_> = serde_json::from_str(content).ok()?;
-    content.parts.first().map(|part| part.get())
+/// Implicit caching takes prompts of 1024 tokens and more (4096 on some models). How long it holds them Google does not say,
+/// only that requests should come "in a short amount of time" (<https://ai.google.dev/gemini-api/docs/caching>, November
+/// 2026): taken for 5 minutes, as the shortest of the others.
+pub(super) fn cache_life(tokens: &TokenCounts) -> Span {
+    if tokens.total() < 1024 { Span::ZERO } else { Span::from_mins(5) }
 }

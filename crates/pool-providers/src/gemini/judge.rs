@@ -261,7 +261,7 @@ impl Case<'_> {
         if (account_dependent || tier)
             && !self.is_about_an_object()
             && self.demand.model.is_some()
-            && !self.demand.bound
+            && !self.demand.is_bound()
         {
             return self.refused_model();
         }

@@ -10,7 +10,7 @@
 //! | `auth` | renewing a Google login |
 //! | `quota` | probes |
 //! | `routes` | the rows of the route table, and what a path asks for |
-//! | `demand`, `outbound` | a request, read and sent on |
+//! | `demand`, `objects`, `outbound` | a request and what it names, read and sent on |
 //! | `events` | answers, read beside their delivery |
 //! | `status`, `judge` | error replies and their verdicts |
 //! | `answers` | our own answers |
@@ -21,6 +21,7 @@ mod demand;
 mod events;
 mod files;
 mod judge;
+mod objects;
 mod outbound;
 mod quota;
 mod routes;
@@ -31,11 +32,14 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use pool_core::standing::Standing;
 use pool_core::{
-    Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, QuotaWindow, Secret, UnixMs,
+    Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, QuotaWindow, Secret, Span, TokenCounts,
+    UnixMs,
 };
+use serde_json::json;
 
 pub use auth::OauthClient;
 
+use crate::alias::Listing;
 use crate::provider::{FileContent, FileFault, Login, Probed, Provider, Refreshed};
 use crate::reply::{Failure, Reader, Reply};
 use crate::request::{Bases, Body, Call, Head, Outbound, Serving};
@@ -137,16 +141,34 @@ impl Provider for Gemini {
         demand::demand(route, head, body)
     }
 
+    fn object<'t>(&self, text: &'t str) -> Option<&'t str> {
+        objects::id(text)
+    }
+
+    fn families(&self, model: &str) -> Vec<String> {
+        vec![quota::family(model)]
+    }
+
+    fn is_own_model(&self, model: &str) -> bool {
+        ["gemini-", "gemma-", "imagen-", "veo-", "learnlm-"].iter().any(|start| model.starts_with(start))
+    }
+
+    fn listing(&self, route: &Route) -> Option<Listing> {
+        let entry = |name: &str| {
+            json!({"name": format!("models/{name}"), "displayName": name,
+                "supportedGenerationMethods": ["generateContent", "countTokens"]})
+        };
+        matches!(route.id, "gemini models" | "gemini models v1").then_some(Listing { list: "models", entry })
+    }
+
     fn outbound(
         &self,
         route: &Route,
         head: &Head<'_>,
         body: &Body,
-        // Nothing is left behind after a move: a foreign thought signature or cached content is refused by Google, and the
-        // client has to see that.
         serving: &Serving<'_>,
     ) -> Result<Outbound, Failure> {
-        outbound::outbound(route, head, body, serving.account.kind, serving.credentials, serving.bases)
+        outbound::outbound(route, head, body, serving)
     }
 
     /// Google tells quotas in error bodies only.
@@ -177,11 +199,19 @@ impl Provider for Gemini {
         Box::new(events::AnswerReader::new(demand, stream, chunks, now))
     }
 
+    fn cache_life(&self, _demand: &Demand, tokens: &TokenCounts) -> Span {
+        demand::cache_life(tokens)
+    }
+
     fn speak_of_pool(&self, headers: &mut HeaderMap, _served: &Account, _standing: &Standing, _now: UnixMs) {
         headers.remove(header::SET_COOKIE);
         // They may name the project that paid.
         headers.remove("x-goog-user-project");
         headers.remove("x-goog-quota-user");
+    }
+
+    fn readdress(&self, _route: &Route, head: &Head<'_>, headers: &mut HeaderMap) {
+        objects::readdress(head, headers);
     }
 
     fn failure(&self, _route: Option<&Route>, _head: &Head<'_>, failure: &Failure, now: UnixMs) -> Reply {
@@ -194,7 +224,7 @@ impl Provider for Gemini {
 
     /// An empty line: no event to Gemini CLI (both readers) and the SDKs, which fail on an SSE comment or would show an empty
     /// answer (measured on Gemini CLI 0.61.0).
-    fn keep_alive(&self, route: &Route) -> Option<&'static [u8]> {
+    fn keep_alive(&self, route: &Route, _client: Client) -> Option<&'static [u8]> {
         is_stream(route).then_some(b"\r\n")
     }
 

@@ -18,9 +18,10 @@ use pool_core::{AccountKind, Credentials};
 use super::PROJECT;
 use super::demand::bare;
 use super::quota::sensitive;
-use super::routes::{Ask, Surface, is_model};
+use super::routes::{Ask, Surface, is_about_models, is_model};
+use crate::alias::rename;
 use crate::reply::Failure;
-use crate::request::{Bases, Body, Edit, Head, Outbound, Wrap};
+use crate::request::{Bases, Body, Edit, Head, Outbound, Serving, Wrap};
 use crate::routes::Route;
 
 /// The answer of the public API, as Code Assist gives it (`packages/core/src/code_assist/converter.ts`).
@@ -33,21 +34,59 @@ pub(super) fn outbound(
     route: &Route,
     head: &Head<'_>,
     body: &Body,
+    // Nothing is left behind after a move (`carry`): a foreign thought signature or cached content is refused by Google, and
+    // the client has to see that.
+    serving: &Serving<'_>,
+) -> Result<Outbound, Failure> {
+    let Serving { account, credentials, bases, carry: _, model } = *serving;
+    let kind = account.kind;
+    if Surface::of(route) != Surface::CodeAssist && !is_about_models(route) {
+        return beside_models(head, kind, credentials, bases);
+    }
+    let mut ask = Ask::read(route, head.path).ok_or_else(|| bad("the model's name in the path is not one"))?;
+    if ask.model.is_some() {
+        ask.model = model.or(ask.model);
+    }
+    let mut outbound = match (ask.surface, kind) {
+        (Surface::CodeAssist, AccountKind::Subscription) => code_assist(&ask, head, body, credentials, bases)?,
+        (Surface::CodeAssist, AccountKind::ApiKey) => unwrapped(&ask, head, body, bases, model)?,
+        (Surface::Public { version }, AccountKind::ApiKey) => public(&ask, version, head, bases),
+        (Surface::Public { .. }, AccountKind::Subscription) => return Err(keys_only()),
+    };
+    // Where the body is cut down to its request, the model stands in the path only.
+    let cut_down = ask.surface == Surface::CodeAssist && kind == AccountKind::ApiKey;
+    if let Some(model) = model.filter(|_| !cut_down) {
+        outbound.edits.extend(renamed(&body.bytes, model));
+        outbound.edits.sort_by_key(|edit| edit.range.start);
+    }
+    authorize(&mut outbound, kind, credentials);
+    outbound.decoded = true;
+    Ok(outbound)
+}
+
+/// Files, caches, batches, the Live API: as they are, on an API key.
+fn beside_models(
+    head: &Head<'_>,
     kind: AccountKind,
     credentials: &Credentials,
     bases: &Bases,
 ) -> Result<Outbound, Failure> {
-    let ask = Ask::read(route, head.path).ok_or_else(|| bad("the model's name in the path is not one"))?;
-    let mut outbound = match (ask.surface, kind) {
-        (Surface::CodeAssist, AccountKind::Subscription) => code_assist(&ask, head, body, credentials, bases)?,
-        (Surface::CodeAssist, AccountKind::ApiKey) => unwrapped(&ask, head, body, bases)?,
-        (Surface::Public { version }, AccountKind::ApiKey) => public(&ask, version, head, bases),
-        (Surface::Public { .. }, AccountKind::Subscription) => {
-            return Err(Failure::NotServed {
-                message: "a Google login serves Gemini CLI's Code Assist requests only, not the Gemini API".into(),
-            });
-        }
-    };
+    if kind != AccountKind::ApiKey {
+        return Err(keys_only());
+    }
+    let url = format!("{}{}{}", bases.gemini_api, head.path, query(head));
+    let mut outbound = Outbound { url, ..Outbound::default() };
+    authorize(&mut outbound, kind, credentials);
+    Ok(outbound)
+}
+
+fn keys_only() -> Failure {
+    Failure::NotServed {
+        message: "a Google login serves Gemini CLI's Code Assist requests only, not the Gemini API".into(),
+    }
+}
+
+fn authorize(outbound: &mut Outbound, kind: AccountKind, credentials: &Credentials) {
     let (name, value) = match kind {
         AccountKind::Subscription => (header::AUTHORIZATION, format!("Bearer {}", credentials.access.expose())),
         AccountKind::ApiKey => (HeaderName::from_static("x-goog-api-key"), credentials.access.expose().to_owned()),
@@ -57,8 +96,12 @@ pub(super) fn outbound(
     outbound.set.push((name, value));
     // It would bill a project that is the client's, not the account's.
     outbound.remove.push(HeaderName::from_static("x-goog-user-project"));
-    outbound.decoded = true;
-    Ok(outbound)
+}
+
+/// Does this pair of a query hold a credential?
+pub(super) fn is_credential(pair: &str) -> bool {
+    let name = pair.split('=').next().unwrap_or_default();
+    CREDENTIAL_KEYS.contains(&percent_encoding::percent_decode_str(name).decode_utf8_lossy().as_ref())
 }
 
 fn bad(message: impl Into<String>) -> Failure {
@@ -80,14 +123,24 @@ fn whole(body: &Body) -> Result<&[u8], Failure> {
 fn query(head: &Head<'_>) -> String {
     let mut text = String::new();
     for pair in head.query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-        let name = pair.split('=').next().unwrap_or_default();
-        let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
-        if !CREDENTIAL_KEYS.contains(&name.as_ref()) {
+        if !is_credential(pair) {
             let sign = if text.is_empty() { '?' } else { '&' };
             let _ = write!(text, "{sign}{pair}");
         }
     }
     text
+}
+
+/// The body asks for this model instead, wherever it names one: with `models/` before it where that was so.
+fn renamed(body: &[u8], model: &str) -> Vec<Edit> {
+    static PATHS: LazyLock<Paths> =
+        LazyLock::new(|| Paths::new(&["model", "request.model", "generateContentRequest.model"]));
+    let found = find(body, &PATHS);
+    let edit = |path| {
+        let prefix = if found.string(path)?.starts_with("models/") { "models/" } else { "" };
+        Some(rename(found.range(path)?, &format!("{prefix}{model}")))
+    };
+    (0..PATHS.len()).filter_map(edit).collect()
 }
 
 fn public(ask: &Ask<'_>, version: &str, head: &Head<'_>, bases: &Bases) -> Outbound {
@@ -135,7 +188,13 @@ fn code_assist(
 }
 
 /// A Code Assist request for an API key: `request` alone, without the members that the public API does not know.
-fn unwrapped(ask: &Ask<'_>, head: &Head<'_>, body: &Body, bases: &Bases) -> Result<Outbound, Failure> {
+fn unwrapped(
+    ask: &Ask<'_>,
+    head: &Head<'_>,
+    body: &Body,
+    bases: &Bases,
+    instead: Option<&str>,
+) -> Result<Outbound, Failure> {
     static PATHS: LazyLock<Paths> =
         LazyLock::new(|| Paths::new(&["model", "request", "request.model", "request.session_id", "request.labels"]));
     const UNKNOWN_TO_PUBLIC: [usize; 3] = [2, 3, 4];
@@ -145,7 +204,7 @@ fn unwrapped(ask: &Ask<'_>, head: &Head<'_>, body: &Body, bases: &Bases) -> Resu
     let request = request.ok_or_else(|| bad("a Code Assist request needs an object `request`"))?;
     let model =
         found.string(0).or_else(|| found.string(2)).ok_or_else(|| bad("a Code Assist request needs a `model`"))?;
-    let model = bare(&model);
+    let model = instead.map_or_else(|| bare(&model), str::to_owned);
     if !is_model(&model) {
         return Err(bad("`model` is not a model's name"));
     }

@@ -4,18 +4,37 @@
 use http::Method;
 
 use super::ID;
+use super::objects::{A_BATCH, A_FILE, AN_UPLOAD, BY_NAME};
+use crate::objects::Objects;
 use crate::routes::{Dialect, Kind, Route, When};
 
 const MAIN: Kind = Kind::Relay { light: false };
 const LIGHT: Kind = Kind::Relay { light: true };
 
 const fn row(id: &'static str, method: Method, path: &'static str, kind: Kind) -> Route {
-    Route { id, provider: ID, method, path, when: When::Always, kind }
+    Route { id, provider: ID, method, path, when: When::Always, kind, objects: Objects::NONE }
 }
 
 /// A path that other providers have too.
+const fn google(id: &'static str, method: Method, path: &'static str, kind: Kind) -> Route {
+    let mut route = row(id, method, path, kind);
+    route.when = When::Dialect(Dialect::Google);
+    route
+}
+
 const fn shared(id: &'static str, path: &'static str) -> Route {
-    Route { id, provider: ID, method: Method::GET, path, when: When::Dialect(Dialect::Google), kind: LIGHT }
+    google(id, Method::GET, path, LIGHT)
+}
+
+const fn with(mut route: Route, objects: Objects) -> Route {
+    route.objects = objects;
+    route
+}
+
+const fn socket(id: &'static str, path: &'static str) -> Route {
+    let mut route = row(id, Method::GET, path, Kind::Tunnel);
+    route.when = When::Upgrade(true);
+    route
 }
 
 pub(super) static ROUTES: &[Route] = &[
@@ -53,17 +72,49 @@ pub(super) static ROUTES: &[Route] = &[
     row("gemini model", Method::GET, "/v1beta/models/{model}", LIGHT),
     shared("gemini models v1", "/v1/models"),
     shared("gemini model v1", "/v1/models/{model}"),
-    // The public API: what lives in one account's project (caches, uploads, jobs, tuned models).
+    // The public API: what lives in one account's project.
+    with(row("gemini make batch", Method::POST, "/v1beta/models/{model}:batchGenerateContent", MAIN), A_BATCH),
+    with(
+        row("gemini make embedding batch", Method::POST, "/v1beta/models/{model}:asyncBatchEmbedContent", MAIN),
+        A_BATCH,
+    ),
+    with(row("gemini kept batch", Method::GET, "/v1beta/batches/{object}", LIGHT), A_BATCH),
+    row("gemini kept batch cancel", Method::POST, "/v1beta/batches/{object}:cancel", LIGHT),
+    row("gemini kept batch delete", Method::DELETE, "/v1beta/batches/{object}", LIGHT),
+    row("gemini list of batches", Method::GET, "/v1beta/batches", Kind::List),
+    with(row("gemini make cached content", Method::POST, "/v1beta/cachedContents", MAIN), BY_NAME),
+    row("gemini kept content", Method::GET, "/v1beta/cachedContents/{object}", LIGHT),
+    row("gemini kept content change", Method::PATCH, "/v1beta/cachedContents/{object}", LIGHT),
+    row("gemini kept content delete", Method::DELETE, "/v1beta/cachedContents/{object}", LIGHT),
+    row("gemini list of contents", Method::GET, "/v1beta/cachedContents", Kind::List),
+    with(row("gemini upload", Method::POST, "/upload/v1beta/files", MAIN), AN_UPLOAD),
+    with(row("gemini make file", Method::POST, "/v1beta/files", MAIN), A_FILE),
+    row("gemini kept file", Method::GET, "/v1beta/files/{object}", LIGHT),
+    row("gemini kept file content", Method::GET, "/v1beta/files/{object}:download", LIGHT),
+    row("gemini kept file delete", Method::DELETE, "/v1beta/files/{object}", LIGHT),
+    row("gemini list of files", Method::GET, "/v1beta/files", Kind::List),
+    // The same at the version that the SDK for Python takes by itself (google-genai 3.4.0), where other providers have such paths.
+    with(row("gemini make batch v1", Method::POST, "/v1/models/{model}:batchGenerateContent", MAIN), A_BATCH),
+    with(google("gemini kept batch v1", Method::GET, "/v1/batches/{object}", LIGHT), A_BATCH),
+    google("gemini kept batch cancel v1", Method::POST, "/v1/batches/{object}:cancel", LIGHT),
+    google("gemini kept batch delete v1", Method::DELETE, "/v1/batches/{object}", LIGHT),
+    google("gemini list of batches v1", Method::GET, "/v1/batches", Kind::List),
+    with(row("gemini make cached content v1", Method::POST, "/v1/cachedContents", MAIN), BY_NAME),
+    row("gemini kept content v1", Method::GET, "/v1/cachedContents/{object}", LIGHT),
+    row("gemini kept content change v1", Method::PATCH, "/v1/cachedContents/{object}", LIGHT),
+    row("gemini kept content delete v1", Method::DELETE, "/v1/cachedContents/{object}", LIGHT),
+    row("gemini list of contents v1", Method::GET, "/v1/cachedContents", Kind::List),
+    with(row("gemini upload v1", Method::POST, "/upload/v1/files", MAIN), AN_UPLOAD),
+    google("gemini kept file v1", Method::GET, "/v1/files/{object}", LIGHT),
+    google("gemini kept file content v1", Method::GET, "/v1/files/{object}:download", LIGHT),
+    google("gemini kept file delete v1", Method::DELETE, "/v1/files/{object}", LIGHT),
+    google("gemini list of files v1", Method::GET, "/v1/files", Kind::List),
+    // The Live API: sockets that nobody here reads.
+    socket("gemini live", "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"),
+    socket("gemini live alpha", "/ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContent"),
+    socket("gemini live v1", "/ws/google.ai.generativelanguage.v1.GenerativeService.BidiGenerateContent"),
+    // What else an account has in its project: long-running calls, tuned models.
     row("gemini other model call", Method::POST, "/v1beta/models/{*call}", Kind::Refused),
-    row("gemini make cached content", Method::POST, "/v1beta/cachedContents", Kind::Refused),
-    row("gemini cached contents", Method::GET, "/v1beta/cachedContents", Kind::Refused),
-    row("gemini cached content", Method::GET, "/v1beta/cachedContents/{id}", Kind::Refused),
-    row("gemini upload", Method::POST, "/upload/v1beta/files", Kind::Refused),
-    row("gemini make file", Method::POST, "/v1beta/files", Kind::Refused),
-    row("gemini files", Method::GET, "/v1beta/files", Kind::Refused),
-    row("gemini file", Method::GET, "/v1beta/files/{*file}", Kind::Refused),
-    row("gemini batches", Method::GET, "/v1beta/batches", Kind::Refused),
-    row("gemini batch", Method::GET, "/v1beta/batches/{id}", Kind::Refused),
     row("gemini tuned models", Method::GET, "/v1beta/tunedModels", Kind::Refused),
     row("gemini tuned model call", Method::POST, "/v1beta/tunedModels/{*call}", Kind::Refused),
 ];
@@ -96,6 +147,11 @@ impl Surface {
             _ => Self::Public { version: "v1beta" },
         }
     }
+}
+
+/// Does the route go to a model, or ask for models?
+pub(super) fn is_about_models(route: &Route) -> bool {
+    route.path.starts_with("/v1beta/models") || route.path.starts_with("/v1/models")
 }
 
 impl<'a> Ask<'a> {
@@ -152,7 +208,7 @@ mod tests {
             ("/v1/models/gemini-2.5-pro:generateContent", "gemini generate v1"),
             ("/v1beta/models/gemini-embedding-001:batchEmbedContents", "gemini embed batch"),
             ("/v1beta/models/veo-3:predictLongRunning", "gemini other model call"),
-            ("/v1beta/models/gemini-3.8-flash:batchGenerateContent", "gemini other model call"),
+            ("/v1beta/models/gemini-3.8-flash:batchGenerateContent", "gemini make batch"),
             ("/v1beta/cachedContents", "gemini make cached content"),
         ];
         for (path, id) in post {
@@ -167,7 +223,8 @@ mod tests {
         for (path, id) in get {
             assert_eq!(find(&Method::GET, path).map(|route| route.id), Some(id), "{path}");
         }
-        assert_eq!(find(&Method::DELETE, "/v1beta/files/abc").map(|route| route.id), None);
+        assert_eq!(find(&Method::DELETE, "/v1beta/files/abc").map(|route| route.id), Some("gemini kept file delete"));
+        assert_eq!(find(&Method::DELETE, "/v1beta/tunedModels/abc").map(|route| route.id), None);
     }
 
     #[test]

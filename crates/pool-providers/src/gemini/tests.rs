@@ -50,7 +50,9 @@ fn demand_for(model: Option<&str>) -> Demand {
         model: model.map(str::to_owned),
         families: model.map(super::quota::family).into_iter().collect(),
         session: None,
-        bound: false,
+        parent: None,
+        binding: pool_core::Binding::Cache,
+        keep: None,
         light: false,
         kinds: &[],
     }

@@ -6,7 +6,7 @@ const A: ProviderId = ProviderId("a");
 const B: ProviderId = ProviderId("b");
 
 const fn row(id: &'static str, provider: ProviderId, method: Method, path: &'static str, when: When) -> Route {
-    Route { id, provider, method, path, when, kind: Kind::Relay { light: false } }
+    Route { id, provider, method, path, when, kind: Kind::Relay { light: false }, objects: Objects::NONE }
 }
 
 static ROWS: &[Route] = &[

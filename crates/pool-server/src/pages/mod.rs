@@ -5,6 +5,7 @@
 //! (`dispatch.rs`), and is 404 if those do not name it either. `docs/ACCESS.md` is made from both tables.
 
 mod accounts;
+mod explain;
 mod health;
 mod people;
 pub mod reply;
@@ -62,6 +63,9 @@ table! {
     GET    "/api/status"                     Operator  status::as_json,     "the same for programs";
     GET    "/api/notices"                    Operator  status::notices,     "what the operator should know";
     POST   "/api/accounts/{account}/test"    Operator  accounts::test,      "one small request on an account";
+
+    GET    "/api/explain"                    Operator  explain::next,       "where the next request would go";
+    GET    "/api/explain/{request}"          Operator  explain::request,    "why one went where it went";
 
     POST   "/api/session"                    Visitor   session::begin,      "sign in with password, credential or code";
     GET    "/api/session"                    Anyone    session::show,       "who one is";

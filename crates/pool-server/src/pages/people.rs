@@ -95,27 +95,22 @@ async fn added(visit: &mut Visit<Operator>) -> Found<serde_json::Value> {
 }
 
 async fn changed(visit: &mut Visit<Operator>) -> Found<serde_json::Value> {
-    let form: ChangePerson = visit.json().await?;
+    let mut form: ChangePerson = visit.json().await?;
     let app = &visit.app;
     let found = known(visit)?;
-    let mut user = User::clone(&found);
-    if let Some(name) = form.name {
-        user.name = name;
-    }
-    if let Some(limits) = form.limits {
-        check_limits(&limits)?;
-        user.limits = limits;
-    }
-    if let Some(wanted) = form.accounts {
-        user.accounts = accounts(app, wanted)?;
-    }
-    if let Some(email) = form.email {
-        user.email = email.as_deref().map(check_email).transpose()?;
-    }
-    user.role = form.role.unwrap_or(user.role);
-    user.paused = form.paused.unwrap_or(user.paused);
-    let outside = has_other_way_in(app);
-    app.people.change_user(user.clone(), outside).await.map_err(|error| told(&error))?;
+    form.limits.as_ref().map_or(Ok(()), check_limits)?;
+    let accounts = form.accounts.take().map(|wanted| accounts(app, wanted)).transpose()?;
+    let email = form.email.take().map(|email| email.as_deref().map(check_email).transpose()).transpose()?;
+    let (ChangePerson { name, role, paused, limits, .. }, outside) = (form, has_other_way_in(app));
+    let edited = app.people.edit(&found.id, outside, |user| {
+        user.name = name.unwrap_or(std::mem::take(&mut user.name));
+        user.role = role.unwrap_or(user.role);
+        user.paused = paused.unwrap_or(user.paused);
+        user.limits = limits.unwrap_or(std::mem::take(&mut user.limits));
+        user.accounts = accounts.unwrap_or(user.accounts.take());
+        user.email = email.unwrap_or(user.email.take());
+    });
+    let user = edited.await.map_err(|error| told(&error))?;
     tracing::info!(by = visit.who.name(), user = %user.id, name = user.name, paused = user.paused, "somebody was changed");
     Ok(json!(app.people.read(|people| person(people, &user))))
 }

@@ -1,11 +1,12 @@
 //! The accounts, what they have left, and what is wrong.
 
 use http::{Response, StatusCode};
-use pool_core::choose::eligible;
+use pool_core::ask::Rights;
+use pool_core::eligible::eligible;
 use pool_core::pool::Slot;
 use pool_core::quota::Scope;
 use pool_core::standing::Ineligible;
-use pool_core::{Client, Demand, UnixMs};
+use pool_core::{AccountKind, Client, Demand, UnixMs};
 
 use super::reply::{json_page, text};
 use super::{Operator, Visit};
@@ -91,23 +92,45 @@ fn account(app: &App, slot: &Slot, now: UnixMs) -> AccountStatus {
 /// What keeps the account from serving its own client with no particular model.
 fn state(app: &App, slot: &Slot, now: UnixMs) -> (State, Option<String>, Option<UnixMs>) {
     let demand = Demand::any(slot.account.provider, Client::OwnCli);
-    match eligible(slot, &demand, now) {
+    match eligible(slot, &demand, Rights::OWNER, now) {
         Err(Ineligible::Paused) => (State::Paused, Some("paused by hand".into()), None),
         Err(Ineligible::NeedsLogin { why }) => (State::NeedsLogin, Some(why), None),
         Err(Ineligible::Cooling { cause, until, .. }) => (State::Cooling, Some(cause.to_string()), Some(until)),
         Err(Ineligible::WindowSpent { window, resets_at, .. }) => {
             (State::Cooling, Some(format!("its {window} window is spent")), resets_at)
         }
-        Err(Ineligible::Kind | Ineligible::Tried | Ineligible::BoundElsewhere) => (State::Ready, None, None),
+        Err(Ineligible::SpendCap { until }) => {
+            let reason = format!("it has cost {} today, as much as it may", slot.book.spent(now));
+            (State::Cooling, Some(reason), Some(until))
+        }
+        Err(Ineligible::Busy) => (State::Ready, Some("it has as many requests under way as it may".into()), None),
+        // Of this caller and this demand none of these is true.
+        Err(
+            Ineligible::Kind
+            | Ineligible::Tried
+            | Ineligible::BoundElsewhere
+            | Ineligible::NotForCaller
+            | Ineligible::ModelNotAllowed
+            | Ineligible::Reserved { .. },
+        ) => (State::Ready, None, None),
         Ok(()) if app.keeper.prober.is_checking(&slot.account.id) => (State::Checking, None, None),
         Ok(()) => {
             let family =
                 slot.cooldowns.iter().filter(|cooldown| cooldown.is_running(now)).max_by_key(|cooldown| cooldown.until);
-            let reason = family.map(|cooldown| match &cooldown.scope {
+            let cooling = family.map(|cooldown| match &cooldown.scope {
                 Scope::Account => cooldown.cause.to_string(),
                 Scope::Family(family) => format!("{}: {}", status::family_word(family), cooldown.cause),
             });
+            let reason = cooling.or_else(|| uncounted(slot, now));
             (State::Ready, reason, family.map(|cooldown| cooldown.until))
         }
     }
+}
+
+/// What a cap on spending does not see.
+fn uncounted(slot: &Slot, now: UnixMs) -> Option<String> {
+    let count = slot.book.unpriced(now);
+    let capped = slot.account.kind == AccountKind::ApiKey && slot.account.settings.daily_spend.is_some();
+    (capped && count > 0)
+        .then(|| format!("{count} of today's requests are of unknown cost and count as nothing towards its daily cap"))
 }

@@ -44,6 +44,10 @@ pub struct Oneself {
 }
 
 impl Operator {
+    pub fn caller(&self) -> &Caller {
+        &self.0
+    }
+
     /// Who it is, for the log.
     pub fn name(&self) -> &str {
         self.0.user().map_or(self.0.scope(), |user| &user.name)

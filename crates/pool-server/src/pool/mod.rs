@@ -3,6 +3,7 @@
 pub mod faults;
 pub mod files;
 mod flights;
+pub mod line;
 pub mod live;
 pub mod prober;
 pub mod refresher;

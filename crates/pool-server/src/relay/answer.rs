@@ -15,6 +15,7 @@ use pool_providers::reply::News;
 use pool_providers::request::Wrap;
 use tokio::time::{Instant, Sleep};
 
+use super::listing::Lister;
 use super::tap::Tap;
 use super::wrap::StreamWrapper;
 
@@ -53,6 +54,8 @@ enum Filter {
         before: Option<&'static str>,
         after: &'static str,
     },
+    /// A list of models: aliases are added.
+    List(Lister),
     Pass,
 }
 
@@ -75,6 +78,15 @@ impl Answer {
             idle: Box::pin(tokio::time::sleep(idle_limit)),
             idle_limit,
         }
+    }
+
+    /// Adds aliases to the list of models that the answer is. `false`: nothing is to be added, or the answer cannot be read.
+    pub fn add_to_list(&mut self, lister: Lister) -> bool {
+        let fits = !self.stream && self.tap.is_plain() && !lister.is_done();
+        if fits {
+            self.filter = Filter::List(lister);
+        }
+        fits
     }
 
     /// Puts back bytes that were read before there was an answer (the beginning of an error's body). `whole`: no more follow.
@@ -160,6 +172,10 @@ impl Answer {
                 let wrapped = wrapper.feed(&data);
                 self.push(wrapped);
             }
+            Filter::List(lister) => {
+                let longer = lister.feed(data);
+                self.push(longer);
+            }
             Filter::WrapPlain { before, .. } => {
                 if let Some(before) = before.take() {
                     self.push(Bytes::from_static(before.as_bytes()));
@@ -183,6 +199,7 @@ impl Answer {
             Filter::Pass | Filter::WrapPlain { before: Some(_), .. } => return,
             Filter::WrapPlain { before: None, after } => Bytes::from_static(after.as_bytes()),
             Filter::Hide(hider) => hider.finish(),
+            Filter::List(lister) => lister.finish(),
         };
         self.push(last);
     }

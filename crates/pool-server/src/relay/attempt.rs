@@ -10,7 +10,7 @@ use pool_core::pool::Event;
 use pool_core::refresh::{Freshness, freshness};
 use pool_core::scan::splice;
 use pool_core::verdict::Verdict;
-use pool_core::{Judgement, UnixMs};
+use pool_core::{Judgement, Trail, UnixMs};
 use pool_providers::reply::{Failure, Reply};
 use pool_providers::request::{Carry, Outbound, Serving, Wrap};
 use tokio::sync::watch;
@@ -20,6 +20,8 @@ use super::answer::{Answer, Broken};
 use super::body::OutBody;
 use super::deliver;
 use super::delivery::{Delivery, Unfit};
+use super::listing::Lister;
+use super::menu;
 use super::meter::Meter;
 use super::miss::{Miss, MissKind};
 use super::path::{self, Errand};
@@ -105,17 +107,24 @@ pub async fn send(
     errand: &Errand,
     lease: &Lease,
     carry: Carry,
-    attempts_before: usize,
+    trail: &Trail,
     early: &watch::Sender<Option<deliver::Head>>,
 ) -> Result<Opened, Miss> {
     let app = &errand.app;
     let provider = path::provider(&app.registry, errand.route).map_err(Miss::unfit)?;
     let seen = &errand.received.seen;
-    let serving = Serving { account: &lease.account, credentials: &lease.credentials, bases: &app.config.bases, carry };
+    let serving = Serving {
+        account: &lease.account,
+        credentials: &lease.credentials,
+        bases: &app.config.bases,
+        carry,
+        model: errand.menu.model(),
+    };
     let outbound = provider.outbound(errand.route, &head(&errand.parts), seen, &serving).map_err(Miss::unfit)?;
     let wrap = outbound.wrap;
     let request = build(errand, outbound).map_err(Miss::unfit)?;
-    let limit = if errand.parts.uri.path().ends_with("/compact") {
+    // A body that goes out while it comes in is a large one.
+    let limit = if errand.parts.uri.path().ends_with("/compact") || !seen.whole {
         app.config.timeouts.response_head_long
     } else {
         app.config.timeouts.response_head
@@ -127,9 +136,9 @@ pub async fn send(
         app.pool.apply(Event::Read { id: lease.account.id.clone(), windows });
     }
     if response.status().is_success() {
-        hold(errand, lease, response, wrap, attempts_before, early).await
+        hold(errand, lease, response, wrap, trail, early).await
     } else {
-        refused(errand, lease, response, carry, attempts_before, now).await
+        refused(errand, lease, response, carry, trail, now).await
     }
 }
 
@@ -151,7 +160,7 @@ fn build(errand: &Errand, outbound: Outbound) -> Result<Request<OutBody>, Failur
     } else {
         let bad = |status, message: &str| Failure::BadRequest { status, message: message.into() };
         if compressed && !received.seen.whole {
-            let message = "this body is too large to be decoded for an account that takes no compressed bodies";
+            let message = "this body is too large to be decoded, as its account or the alias of its model asks";
             return Err(bad(StatusCode::PAYLOAD_TOO_LARGE, message));
         }
         let edits = outbound.edits.iter().map(|edit| (edit.range.clone(), &edit.with[..]));
@@ -178,7 +187,7 @@ async fn hold(
     lease: &Lease,
     response: Response<Incoming>,
     wrap: Wrap,
-    attempts_before: usize,
+    trail: &Trail,
     early: &watch::Sender<Option<deliver::Head>>,
 ) -> Result<Opened, Miss> {
     let app = &errand.app;
@@ -187,8 +196,10 @@ async fn hold(
     let status = upstream.status;
     let stream = deliver::is_event_stream(&upstream.headers);
     let reader = provider.reader(errand.route, &errand.demand, stream, clock::now());
-    let tap = Tap::new(reader, &upstream.headers);
+    let tap = Tap::new(errand.estate.reader(reader, errand.route, stream), &upstream.headers);
+    errand.estate.hear_head(&app.pool, provider, errand.route, &lease.account.id, &upstream.headers);
     let mut head = deliver::Head { status, headers: headers::for_client(upstream.headers) };
+    provider.readdress(errand.route, &path::head(&errand.parts), &mut head.headers);
     if stream || wrap != Wrap::None {
         head.headers.remove(header::CONTENT_LENGTH);
     }
@@ -197,8 +208,14 @@ async fn hold(
     if head.is_plain_stream() {
         early.send_replace(Some(head.without_account()));
     }
-    let answer = Answer::new(body, tap, wrap, stream, app.config.timeouts.upstream_idle);
-    let mut delivery = Delivery::new(answer, Meter::new(errand, lease, status, attempts_before + 1));
+    let mut answer = Answer::new(body, tap, wrap, stream, app.config.timeouts.upstream_idle);
+    if let Some(listing) = provider.listing(errand.route)
+        && is_first_page(errand)
+        && answer.add_to_list(Lister::new(&listing, &menu::to_list(app, provider)))
+    {
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
+    let mut delivery = Delivery::new(answer, Meter::new(errand, lease, status, trail));
     if let Err(unfit) = delivery.hold(HOLD_CAP).await {
         delivery.discard();
         early.send_replace(None);
@@ -211,13 +228,19 @@ async fn hold(
     Ok(Opened { head, delivery })
 }
 
+/// Is it the beginning of a list that is asked for? What goes on from somewhere has had the aliases before.
+fn is_first_page(errand: &Errand) -> bool {
+    let head = head(&errand.parts);
+    ["after_id", "before_id", "after", "pageToken"].into_iter().all(|key| head.query_value(key).is_none())
+}
+
 /// An error head: reads the beginning of its body and judges. What is the client's own is opened for delivery, verbatim.
 async fn refused(
     errand: &Errand,
     lease: &Lease,
     response: Response<Incoming>,
     carry: Carry,
-    attempts_before: usize,
+    trail: &Trail,
     now: UnixMs,
 ) -> Result<Opened, Miss> {
     let app = &errand.app;
@@ -249,7 +272,7 @@ async fn refused(
         let tap = Tap::new(reader, &client);
         let mut answer = Answer::new(body, tap, Wrap::None, false, app.config.timeouts.upstream_idle);
         answer.preload(begun, whole);
-        let delivery = Delivery::new(answer, Meter::new(errand, lease, status, attempts_before + 1));
+        let delivery = Delivery::new(answer, Meter::new(errand, lease, status, trail));
         return Ok(Opened { head: deliver::Head { status, headers: client }, delivery });
     }
     let kind = match () {

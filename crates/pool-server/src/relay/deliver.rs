@@ -13,10 +13,10 @@ use pool_providers::Registry;
 use pool_providers::reply::{Failure, Reply};
 use pool_providers::routes::Route;
 use tokio::sync::watch;
-use tokio::time::{Interval, MissedTickBehavior};
 
 use super::attempt::Opened;
 use super::delivery::Delivery;
+use super::keep_alive::KeepAlive;
 use super::miss::RETRY_SOON;
 use super::path::{self, Errand, GaveUp};
 use super::until::Until;
@@ -70,7 +70,7 @@ type Journey = Pin<Box<dyn Future<Output = Result<Opened, Box<GaveUp>>> + Send>>
 /// A stream whose account may still change.
 pub struct Late {
     journey: Journey,
-    keep_alive: Option<(Interval, &'static [u8])>,
+    keep_alive: Option<KeepAlive>,
     app: Arc<App>,
     route: &'static Route,
 }
@@ -81,13 +81,14 @@ impl std::fmt::Debug for Late {
     }
 }
 
-/// Between two signs of life while a client waits.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-
 /// Runs the errand and makes the reply. If a stream has begun well upstream but says nothing meaningful for a while, its head
 /// goes out and the client is kept waiting on an open stream.
 pub async fn answer(errand: Errand) -> Response<ReplyBody> {
     let (app, route, parts, id) = (errand.app.clone(), errand.route, errand.parts.clone(), errand.id.clone());
+    let sign =
+        path::provider(&app.registry, route).ok().and_then(|owner| owner.keep_alive(route, errand.demand.client));
+    let every = app.config.timeouts.keep_alive;
+    let keep_alive = || sign.map(|sign| KeepAlive::new(sign, every));
     let (tell, told) = watch::channel(None);
     let waited = waited(told, app.config.timeouts.hold);
     let mut journey: Journey = Box::pin(errand.run(tell));
@@ -96,18 +97,13 @@ pub async fn answer(errand: Errand) -> Response<ReplyBody> {
         outcome = &mut journey => match outcome {
             Ok(opened) => {
                 let Opened { head, delivery } = opened;
+                let delivery = if head.is_plain_stream() { delivery.kept_alive(keep_alive()) } else { delivery };
                 respond(head, &id, ReplyBody::Stream(Box::new(delivery)))
             }
             Err(gave_up) => ended(&app.registry, route, &parts, &id, *gave_up),
         },
         head = waited => {
-            let sign = path::provider(&app.registry, route).ok().and_then(|provider| provider.keep_alive(route));
-            let keep_alive = sign.map(|sign| {
-                let mut interval = tokio::time::interval(KEEP_ALIVE);
-                interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-                (interval, sign)
-            });
-            respond(head, &id, ReplyBody::Late(Box::new(Late { journey, keep_alive, app, route })))
+            respond(head, &id, ReplyBody::Late(Box::new(Late { journey, keep_alive: keep_alive(), app, route })))
         }
     }
 }
@@ -152,15 +148,15 @@ fn respond(head: Head, id: &str, body: ReplyBody) -> Response<ReplyBody> {
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
-    mark(&mut response, id);
-    response
+    marked(response, id)
 }
 
 /// Every relayed answer names its request, so that it can be asked about.
-fn mark(response: &mut Response<ReplyBody>, id: &str) {
+pub fn marked(mut response: Response<ReplyBody>, id: &str) -> Response<ReplyBody> {
     if let Ok(value) = HeaderValue::from_str(id) {
         response.headers_mut().insert("x-pool-request", value);
     }
+    response
 }
 
 fn ended(
@@ -170,7 +166,7 @@ fn ended(
     id: &str,
     gave_up: GaveUp,
 ) -> Response<ReplyBody> {
-    let mut response = if let Some(mut upstream) = gave_up.upstream {
+    let response = if let Some(mut upstream) = gave_up.upstream {
         let soon = HeaderValue::from(RETRY_SOON.as_secs());
         upstream.headers.entry(header::RETRY_AFTER).or_insert(soon);
         reply(upstream)
@@ -181,8 +177,8 @@ fn ended(
         }
         response
     };
-    mark(&mut response, id);
-    response
+    gave_up.unserved.keep(response.status());
+    marked(response, id)
 }
 
 impl Late {
@@ -191,11 +187,10 @@ impl Late {
         if let Poll::Ready(outcome) = self.journey.as_mut().poll(cx) {
             return Poll::Ready(Err(outcome));
         }
-        if let Some((interval, sign)) = &mut self.keep_alive {
-            ready!(interval.poll_tick(cx));
-            return Poll::Ready(Ok(Bytes::from_static(sign)));
+        match &mut self.keep_alive {
+            Some(keep_alive) => keep_alive.poll_due(cx).map(Ok),
+            None => Poll::Pending,
         }
-        Poll::Pending
     }
 
     /// The last words of a stream that comes to nothing, if the dialect has any.
@@ -204,9 +199,13 @@ impl Late {
             Ok(opened) => {
                 let message = format!("upstream answered {} after a long wait", opened.head.status.as_u16());
                 opened.delivery.fail();
-                Failure::UpstreamDown { message, retry_after: KEEP_ALIVE }
+                Failure::UpstreamDown { message, retry_after: RETRY_SOON }
             }
-            Err(gave_up) => gave_up.failure,
+            Err(gave_up) => {
+                // The head of the stream said 200, which was too early.
+                gave_up.unserved.keep(gave_up.status.unwrap_or(StatusCode::BAD_GATEWAY));
+                gave_up.failure
+            }
         };
         path::provider(&self.app.registry, self.route).ok()?.failure_event(self.route, &failure, clock::now())
     }
@@ -236,7 +235,8 @@ impl Body for ReplyBody {
                 Self::Late(late) => match ready!(late.poll_wait(cx)) {
                     Ok(sign) => return Poll::Ready(Some(Ok(Frame::data(sign)))),
                     Err(Ok(opened)) if opened.head.is_plain_stream() => {
-                        *this = Self::Stream(Box::new(opened.delivery));
+                        let keep_alive = late.keep_alive.take();
+                        *this = Self::Stream(Box::new(opened.delivery.kept_alive(keep_alive)));
                     }
                     Err(outcome) => {
                         let Some(words) = late.last_words(outcome) else {

@@ -1,6 +1,6 @@
 //! One answer on its way, with its book-keeping: held back at first, then handed out as it comes.
 
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use pool_core::Judgement;
@@ -9,6 +9,7 @@ use pool_core::verdict::Verdict;
 use pool_providers::reply::Stage;
 
 use super::answer::{Answer, Broken};
+use super::keep_alive::KeepAlive;
 use super::meter::Meter;
 
 /// Why an answer that has begun is not for the client.
@@ -24,11 +25,20 @@ pub enum Unfit {
 pub struct Delivery {
     answer: Answer,
     meter: Meter,
+    /// For silences, once the head is out.
+    keep_alive: Option<KeepAlive>,
 }
 
 impl Delivery {
     pub fn new(answer: Answer, meter: Meter) -> Self {
-        Self { answer, meter }
+        Self { answer, meter, keep_alive: None }
+    }
+
+    /// Shows signs of life from now on, as long as the answer has not come to its end.
+    #[must_use]
+    pub fn kept_alive(mut self, keep_alive: Option<KeepAlive>) -> Self {
+        self.keep_alive = keep_alive;
+        self
     }
 
     /// Takes in what comes until something meaningful is there, or the end, or `cap` bytes. A failure that another account
@@ -66,13 +76,19 @@ impl Delivery {
         loop {
             if let Some(bytes) = self.answer.next_out() {
                 self.meter.sent();
+                if let Some(keep_alive) = &mut self.keep_alive {
+                    keep_alive.sent(&bytes);
+                }
                 if self.answer.is_over() {
                     // A client that has all bytes of a known length may never ask for the end.
                     self.meter.end(&self.answer, None);
                 }
                 return Poll::Ready(Some(Ok(bytes)));
             }
-            match ready!(self.answer.poll_pull(cx)) {
+            let Poll::Ready(pulled) = self.answer.poll_pull(cx) else {
+                return self.poll_sign(cx).map(|sign| Some(Ok(sign)));
+            };
+            match pulled {
                 None => {
                     self.meter.end(&self.answer, None);
                     return Poll::Ready(None);
@@ -83,6 +99,14 @@ impl Delivery {
                     return Poll::Ready(Some(Err(broken)));
                 }
             }
+        }
+    }
+
+    /// Upstream says nothing. After the last event nobody waits for a sign.
+    fn poll_sign(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+        match &mut self.keep_alive {
+            Some(keep_alive) if self.answer.tap.stage() != Stage::Ended => keep_alive.poll_due(cx),
+            _ => Poll::Pending,
         }
     }
 }

@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{StatusCode, header};
-use pool_core::AccountId;
 use pool_core::pool::Event;
 use pool_core::quota::QuotaWindow;
 use pool_core::usage::{Ending, UsageRecord};
 use pool_core::verdict::Verdict;
+use pool_core::{AccountId, Demand, SessionKey, Trail};
 use pool_providers::reply::{News, Stage};
 
 use super::answer::{Answer, Broken};
+use super::draw::draw;
+use super::estate::Estate;
 use super::path::Errand;
 use crate::app::{App, Counted};
+use crate::clock;
 use crate::pool::Lease;
 
 /// Keeps the book of one delivery, and its lease until the end.
@@ -22,43 +25,36 @@ pub struct Meter {
     app: Arc<App>,
     lease: Option<Lease>,
     _under_way: Arc<Counted>,
-    light: bool,
+    demand: Demand,
+    session: Option<SessionKey>,
+    estate: Estate,
     /// The provider told of a failure inside the answer.
     failed: bool,
     account: AccountId,
+    /// What the client called the model.
+    alias: Option<String>,
     record: UsageRecord,
+    trail: Trail,
     started: Instant,
     first_byte: Option<Duration>,
 }
 
 impl Meter {
-    pub fn new(errand: &Errand, lease: &Lease, status: StatusCode, attempts: usize) -> Self {
-        let agent = errand.parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        let client =
-            agent.and_then(|agent| agent.split_whitespace().next()).map(|word| word.chars().take(64).collect());
-        let record = UsageRecord {
-            request_id: errand.id.clone(),
-            at: errand.arrived,
-            provider: errand.demand.provider.0.to_owned(),
-            account: lease.account.id.clone(),
-            model: errand.demand.model.clone(),
-            client,
-            session: errand.session.map(pool_core::SessionKey::short),
-            status: status.as_u16(),
-            ending: Ending::Aborted,
-            tokens: None,
-            attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
-            first_byte_ms: 0,
-            total_ms: 0,
-        };
+    pub fn new(errand: &Errand, lease: &Lease, status: StatusCode, trail: &Trail) -> Self {
+        let trail = trail.delivered(lease, status.as_u16(), clock::now());
+        let record = record(errand, lease.account.id.clone(), status, &trail);
         Self {
             app: errand.app.clone(),
             lease: Some(lease.share()),
             _under_way: errand.under_way.clone(),
-            light: errand.demand.light,
+            demand: errand.demand.clone(),
+            session: errand.session,
+            estate: errand.estate.clone(),
             failed: false,
             account: lease.account.id.clone(),
+            alias: errand.menu.alias().map(str::to_owned),
             record,
+            trail,
             started: errand.started,
             first_byte: None,
         }
@@ -77,6 +73,7 @@ impl Meter {
     /// What is told in the middle of a delivery no longer changes it, but the pool wants to know.
     pub fn hear(&mut self, news: News) {
         self.read(news.windows);
+        self.estate.hear(&self.app, self.demand.provider, &self.account, &news.created);
         self.failed |= news.failure.is_some();
         let Some(judgement) = news.failure.filter(|judgement| judgement.verdict != Verdict::Fatal) else { return };
         tracing::info!(request = self.record.request_id, account = %self.account, reason = judgement.reason, "an answer failed midway");
@@ -115,16 +112,74 @@ impl Meter {
             self.record.model = answer.tap.model().map(str::to_owned);
         }
         let total = self.started.elapsed();
+        draw(&self.app, &self.account, &self.demand, self.session, self.record.tokens, total);
         self.record.first_byte_ms = millis(self.first_byte.unwrap_or(total));
         self.record.total_ms = millis(total);
         tracing::info!(
             request = self.record.request_id, provider = self.record.provider, account = %lease.account.name,
-            model = self.record.model, status = self.record.status, ending = ?ending, tokens = self.record.tokens.map(|tokens| tokens.total()),
+            model = self.record.model, asked = self.alias, status = self.record.status, ending = ?ending, tokens = self.record.tokens.map(|tokens| tokens.total()),
             attempts = self.record.attempts, ms = self.record.total_ms, "served"
         );
-        if !self.light {
-            self.app.ledger.record(self.record.clone());
+        if !self.demand.light {
+            self.app.keep(self.record.clone(), std::mem::take(&mut self.trail));
         }
+    }
+}
+
+/// The record of a request that no account has answered.
+#[derive(Debug)]
+pub struct Unserved {
+    app: Arc<App>,
+    record: UsageRecord,
+    trail: Trail,
+    light: bool,
+}
+
+impl Unserved {
+    pub fn new(errand: &Errand, trail: Trail) -> Self {
+        let mut record = record(errand, AccountId::nobody(), StatusCode::BAD_GATEWAY, &trail);
+        record.ending = Ending::Failed;
+        record.total_ms = millis(errand.started.elapsed());
+        record.first_byte_ms = record.total_ms;
+        Self { app: errand.app.clone(), record, trail, light: errand.demand.light }
+    }
+
+    /// Keeps it, with the status that the client is told.
+    pub fn keep(self, status: StatusCode) {
+        self.close(status.as_u16());
+    }
+
+    /// Keeps it: the client has left. 499 is what others write into their logs for that.
+    pub fn abandon(mut self) {
+        self.record.ending = Ending::Aborted;
+        self.close(499);
+    }
+
+    fn close(self, status: u16) {
+        if !self.light {
+            self.app.keep(UsageRecord { status, ..self.record }, self.trail);
+        }
+    }
+}
+
+/// What is known of a request before its end.
+fn record(errand: &Errand, account: AccountId, status: StatusCode, trail: &Trail) -> UsageRecord {
+    let agent = errand.parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    let client = agent.and_then(|agent| agent.split_whitespace().next()).map(|word| word.chars().take(64).collect());
+    UsageRecord {
+        request_id: errand.id.clone(),
+        at: errand.arrived,
+        provider: errand.demand.provider.0.to_owned(),
+        account,
+        model: errand.demand.model.clone(),
+        client,
+        session: errand.session.map(pool_core::SessionKey::short),
+        status: status.as_u16(),
+        ending: Ending::Aborted,
+        tokens: None,
+        attempts: u32::try_from(trail.attempts.len()).unwrap_or(u32::MAX),
+        first_byte_ms: 0,
+        total_ms: 0,
     }
 }
 

@@ -9,6 +9,7 @@ use pool_core::verdict::{Cause, Fault, Until};
 use pool_providers::reply::{Failure, Reply};
 
 use super::answer::Broken;
+use super::meter::Unserved;
 use super::path::{Errand, GaveUp};
 use crate::upstream::UpstreamError;
 
@@ -82,7 +83,7 @@ impl Miss {
     }
 
     /// The end of the request, when this was its last try.
-    pub fn into_end(self, errand: &Errand) -> GaveUp {
+    pub fn into_end(self, errand: &Errand, unserved: Unserved) -> GaveUp {
         let Self { judgement, status, reply, kind } = self;
         let mut message = format!("upstream failed: {}", judgement.reason);
         if !errand.received.can_be_sent() {
@@ -96,7 +97,7 @@ impl Miss {
             MissKind::Html => (down(message), status),
             MissKind::Replied | MissKind::NoCredential => (down(message), None),
         };
-        GaveUp { failure, upstream: reply.map(|reply| *reply), status }
+        GaveUp { failure, upstream: reply.map(|reply| *reply), status, unserved }
     }
 }
 

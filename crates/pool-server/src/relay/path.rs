@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
-use pool_core::pool::Event;
-use pool_core::retry::Trail;
+use pool_core::pool::{Event, Grant};
 use pool_core::standing::{Refusal, RefusalWhy};
-use pool_core::verdict::Verdict;
-use pool_core::{AccountId, Ask, Demand, SessionKey, UnixMs};
+use pool_core::verdict::{Fault, Verdict};
+use pool_core::{AccountId, Ask, Demand, SessionKey, Trail, UnixMs};
 use pool_providers::reply::{Failure, Reply};
 use pool_providers::request::{Carry, Head};
 use pool_providers::routes::{Kind, Route};
@@ -21,12 +20,16 @@ use tokio::sync::watch;
 
 use super::attempt::{self, Opened};
 use super::deliver::{self, ReplyBody};
+use super::estate::Estate;
+use super::menu::Menu;
+use super::meter::Unserved;
 use super::miss::Miss;
 use super::receive::{self, Received};
 use crate::admit::Caller;
 use crate::app::{App, Counted};
 use crate::clock;
 use crate::pool::Lease;
+use crate::pool::line::PATIENCE;
 
 /// A request in hand.
 #[derive(Debug)]
@@ -35,8 +38,14 @@ pub struct Errand {
     pub route: &'static Route,
     pub parts: Arc<http::request::Parts>,
     pub received: Received,
+    /// With the model that it may be served with now.
     pub demand: Demand,
+    pub menu: Menu,
     pub session: Option<SessionKey>,
+    /// The conversation that this one is a part of.
+    pub parent: Option<SessionKey>,
+    /// What it names and creates of the things that live on one account.
+    pub estate: Estate,
     /// Told to the client as `x-pool-request`.
     pub id: String,
     pub arrived: UnixMs,
@@ -52,6 +61,8 @@ pub struct GaveUp {
     pub upstream: Option<Reply>,
     /// A status that says more than the dialect's usual one (502 for a broken connection).
     pub status: Option<StatusCode>,
+    /// Its record, to be kept with the status that the client is told.
+    pub unserved: Unserved,
 }
 
 /// Waits between tries on the same account, doubling.
@@ -65,6 +76,7 @@ impl Errand {
         parts: Arc<http::request::Parts>,
         body: Incoming,
         caller: &Caller,
+        id: String,
     ) -> Result<Self, Failure> {
         let (arrived, started) = (clock::now(), Instant::now());
         let limits = receive::Limits { keep: app.config.replay_cap, progress: app.config.timeouts.body_progress };
@@ -72,31 +84,48 @@ impl Errand {
         let provider = provider(&app.registry, route)?;
         let mut demand = provider.demand(route, &head(&parts), &received.seen);
         demand.light |= route.kind == Kind::Relay { light: true };
-        let session = demand.session.as_deref().map(|id| SessionKey::new(demand.provider, caller.scope(), id));
+        let key = |id: &str| SessionKey::new(demand.provider, caller.scope(), id);
+        let (session, parent) = (demand.session.as_deref().map(key), demand.parent.as_deref().map(key));
+        let estate = Estate::read(&app.pool, provider, route, &head(&parts), &received.seen, caller)?;
         let under_way = Arc::new(app.in_flight.enter());
-        Ok(Self { app, route, parts, received, demand, session, id: request_id(), arrived, started, under_way })
+        let (menu, demand) = Menu::new(&app, provider, demand);
+        Ok(Self { app, route, parts, received, demand, menu, session, parent, estate, id, arrived, started, under_way })
     }
 
     /// Runs the request to the point where its answer can go out. `early` learns of a successful head that waits for its first
     /// meaningful event.
-    pub async fn run(self, early: watch::Sender<Option<deliver::Head>>) -> Result<Opened, Box<GaveUp>> {
+    pub async fn run(mut self, early: watch::Sender<Option<deliver::Head>>) -> Result<Opened, Box<GaveUp>> {
         let mut trail = Trail::default();
         let mut last: Option<Miss> = None;
         // Accounts that refused, and accounts that failed in passing and may be asked once more.
         let (mut refused, mut stumbled) = (Vec::new(), Vec::<AccountId>::new());
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         self.app.pool.count_request(self.demand.provider);
         loop {
             let tried: Vec<AccountId> = refused.iter().chain(&stumbled).cloned().collect();
-            let mut lease = match self.app.pool.lease(&Ask::new(&self.demand, self.session).after(&tried)) {
+            let only = self.estate.account.clone();
+            let ask = Ask::new(&self.demand, self.session).within(self.parent).after(&tried).only(only.as_ref());
+            let mut lease = match self.app.pool.lease_by(&ask, self.menu.patience(deadline)).await {
                 Ok(lease) => lease,
                 Err(_) if !stumbled.is_empty() => {
                     tokio::time::sleep(PAUSE * trail.transient.clamp(1, 8)).await;
                     stumbled.clear();
                     continue;
                 }
-                Err(refusal) => return Err(self.give_up(Some(*refusal), last, &trail)),
+                Err(refusal) => match self.menu.refused(*refusal) {
+                    Ok(demand) => {
+                        self.demand = demand;
+                        refused.clear();
+                        continue;
+                    }
+                    Err(refusal) => return Err(self.give_up(Some(refusal), last, &trail)),
+                },
             };
-            let miss = match self.try_on(&mut lease, &mut trail, &early).await {
+            let mut asking = Asking { errand: &self, trail: &mut trail, account: Some(Grant::clone(&lease)) };
+            let tried = self.try_on(&mut lease, asking.trail, &early).await;
+            asking.account = None;
+            drop(asking);
+            let miss = match tried {
                 Ok(opened) => return Ok(opened),
                 Err(miss) => miss,
             };
@@ -105,13 +134,20 @@ impl Errand {
             let transient = miss.judgement.is_transient();
             last = Some(miss);
             let exhausted = transient && trail.transient >= self.app.config.max_attempts;
-            if exhausted
+            // The trouble of one model is not the next one's.
+            let of_model = last.as_ref().is_some_and(|miss| miss.judgement.fault == Fault::Model);
+            let next = if exhausted && of_model { self.menu.step() } else { None };
+            if (exhausted && next.is_none())
                 || !self.received.can_be_sent()
                 || (transient && !self.app.pool.may_retry(self.demand.provider))
             {
                 return Err(self.give_up(None, last, &trail));
             }
-            if transient { stumbled.push(account) } else { refused.push(account) }
+            match next {
+                Some(demand) => (self.demand, refused, stumbled) = (demand, Vec::new(), Vec::new()),
+                None if transient => stumbled.push(account),
+                None => refused.push(account),
+            }
         }
     }
 
@@ -126,7 +162,7 @@ impl Errand {
         let mut carry = if lease.bare { Carry::Bare } else { Carry::All };
         loop {
             let attempt = match attempt::freshen(&self.app, lease).await {
-                Ok(()) => attempt::send(self, lease, carry, trail.attempts.len(), early).await,
+                Ok(()) => attempt::send(self, lease, carry, trail, early).await,
                 Err(miss) => Err(miss),
             };
             let miss = match attempt {
@@ -134,7 +170,7 @@ impl Errand {
                 Err(miss) => miss,
             };
             let status = miss.status.map(|status| status.as_u16());
-            trail.record(&lease.account.id, status, &miss.judgement, clock::now());
+            trail.record(lease, status, &miss.judgement, clock::now());
             attempt::settle(&self.app, lease, &miss.judgement, renewed);
             tracing::info!(
                 request = self.id, account = %lease.account.name, status, reason = miss.judgement.reason,
@@ -159,6 +195,7 @@ impl Errand {
             request = self.id, provider = %self.demand.provider, model = self.demand.model, attempts = trail.attempts.len(),
             why = ?refusal.as_ref().map(|refusal| &refusal.why), "no account could serve a request"
         );
+        let unserved = Unserved::new(self, trail.refused(refusal.as_ref(), clock::now()));
         let refusal = refusal.filter(|refusal| {
             // After tries that failed in passing, the failure says more than "all have been tried".
             let only_tried = matches!(refusal.why, RefusalWhy::Trouble { until: None, .. });
@@ -166,17 +203,35 @@ impl Errand {
         });
         match (refusal, last) {
             (Some(refusal), last) if last.as_ref().is_none_or(|miss| !miss.judgement.is_transient()) => {
-                Box::new(GaveUp { failure: Failure::Refused(refusal), upstream: None, status: None })
+                Box::new(GaveUp { failure: Failure::Refused(refusal), upstream: None, status: None, unserved })
             }
-            (_, Some(miss)) => Box::new(miss.into_end(self)),
+            (_, Some(miss)) => Box::new(miss.into_end(self, unserved)),
             (Some(refusal), None) => {
-                Box::new(GaveUp { failure: Failure::Refused(refusal), upstream: None, status: None })
+                Box::new(GaveUp { failure: Failure::Refused(refusal), upstream: None, status: None, unserved })
             }
             (None, None) => Box::new(GaveUp {
                 failure: Failure::UpstreamDown { message: "no account could be tried".into(), retry_after: PAUSE },
                 upstream: None,
                 status: None,
+                unserved,
             }),
+        }
+    }
+}
+
+/// An account is asked. Dropped before that has led to anything: the client has left. If an answer was held back by then, its own
+/// record has come first, and is the one that counts.
+struct Asking<'a> {
+    errand: &'a Errand,
+    trail: &'a mut Trail,
+    account: Option<Grant>,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if let Some(account) = &self.account {
+            let trail = std::mem::take(self.trail).abandoned(account, clock::now());
+            Unserved::new(self.errand, trail).abandon();
         }
     }
 }
@@ -190,9 +245,13 @@ pub async fn relay(
     caller: &Caller,
 ) -> Response<ReplyBody> {
     let parts = Arc::new(parts);
-    match Errand::new(app.clone(), route, parts.clone(), body, caller).await {
+    let id = request_id();
+    match Errand::new(app.clone(), route, parts.clone(), body, caller, id.clone()).await {
         Ok(errand) => deliver::answer(errand).await,
-        Err(failure) => deliver::failure(&app.registry, Some(route), &parts, &failure),
+        Err(failure) => {
+            tracing::info!(request = id, path = parts.uri.path(), ?failure, "a request could not be taken in");
+            deliver::marked(deliver::failure(&app.registry, Some(route), &parts, &failure), &id)
+        }
     }
 }
 
@@ -207,6 +266,7 @@ pub fn provider<'a>(registry: &'a Registry, route: &Route) -> Result<&'a dyn Pro
         .ok_or_else(|| Failure::NotServed { message: format!("no provider {}", route.provider) })
 }
 
-fn request_id() -> String {
+/// The id of a new request. It begins with the time, so that ids sort as requests came.
+pub fn request_id() -> String {
     uuid::Uuid::now_v7().simple().to_string()
 }

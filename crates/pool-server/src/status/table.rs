@@ -316,12 +316,12 @@ fn paint(look: &Look, hue: Hue, text: &str) -> String {
     if look.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-fn chars(text: &str) -> usize {
+pub(crate) fn chars(text: &str) -> usize {
     text.chars().count()
 }
 
 /// Exactly `width` columns: filled up, or cut with an ellipsis and one space.
-fn pad(text: &str, width: usize) -> String {
+pub(crate) fn pad(text: &str, width: usize) -> String {
     let len = chars(text);
     let shown = text.chars().map(harmless);
     if len < width {
@@ -332,7 +332,7 @@ fn pad(text: &str, width: usize) -> String {
 }
 
 /// Text in lines of at most `width`, each indented.
-fn wrapped(out: &mut String, text: &str, indent: usize, width: usize) {
+pub(crate) fn wrapped(out: &mut String, text: &str, indent: usize, width: usize) {
     let mut column = 0;
     for word in text.split_whitespace() {
         let len = chars(word);
@@ -354,7 +354,7 @@ fn wrapped(out: &mut String, text: &str, indent: usize, width: usize) {
 }
 
 /// Reasons, plans and window names may be a provider's words, which must not steer the terminal.
-fn harmless(letter: char) -> char {
+pub(crate) fn harmless(letter: char) -> char {
     if letter.is_control() { '\u{fffd}' } else { letter }
 }
 

@@ -18,7 +18,7 @@ use pool_core::quota::QuotaWindow;
 use pool_core::standing::Standing;
 use pool_core::{
     Account, AccountId, AccountKind, Client, Credentials, Demand, Fraction, Judgement, ProviderId, Scope, Secret,
-    Settings, Source, UnixMs,
+    Settings, Source, Span, TokenCounts, UnixMs,
 };
 use pool_providers::provider::{FileContent, FileFault, Login, Probed, Refreshed};
 use pool_providers::reply::{Failure, Reader, Reply};
@@ -198,6 +198,10 @@ impl Provider for Fake {
     fn reader(&self, _route: &Route, _demand: &Demand, _stream: bool, _now: UnixMs) -> Box<dyn Reader> {
         unreachable!()
     }
+    fn cache_life(&self, _demand: &Demand, _tokens: &TokenCounts) -> Span {
+        Span::ZERO
+    }
+
     fn speak_of_pool(&self, _headers: &mut HeaderMap, _served: &Account, _standing: &Standing, _now: UnixMs) {
         unreachable!()
     }

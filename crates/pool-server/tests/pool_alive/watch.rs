@@ -21,7 +21,9 @@ fn demand() -> Demand {
         model: None,
         families: Vec::new(),
         session: None,
-        bound: false,
+        parent: None,
+        binding: pool_core::Binding::Cache,
+        keep: None,
         light: false,
         kinds: &[],
     }

@@ -41,7 +41,10 @@ async fn slow_clients_go_away_and_health_stays_quick() {
     let body_head = format!(
         "POST /v1/responses HTTP/1.1\r\nhost: {addr}\r\ncontent-type: application/json\r\ncontent-length: 9000\r\n\r\n{{"
     );
-    let heads = (0..100).map(move |_| dribble(addr, b"GET /healthz HTTP/1.1\r\n".to_vec(), b"x-slow: 1\r\n"));
+    // Requests, and handshakes of sockets.
+    let begun =
+        ["GET /healthz HTTP/1.1\r\n", "GET /v1/responses HTTP/1.1\r\nupgrade: websocket\r\nconnection: upgrade\r\n"];
+    let heads = (0..100).map(move |n| dribble(addr, begun[n % 2].into(), b"x-slow: 1\r\n"));
     let bodies = (0..50).map(move |_| dribble(addr, body_head.clone().into_bytes(), b""));
     let slow = tokio::spawn(together(heads.chain(bodies)));
     let mut times = Vec::new();

@@ -74,8 +74,8 @@ async fn a_client_that_leaves_frees_its_upstream() {
         // While its first events are held back: they have cost something already.
         leave(&CODEX, slow(), false, Exit::Close, 1),
         leave(&CLAUDE, slow(), false, Exit::Reset, 1),
-        // Before there was an answer.
-        leave(&CODEX, Fault::Silent, false, Exit::Close, 0),
-        leave(&CLAUDE, Fault::Silent, false, Exit::Reset, 0),
+        // Before there was an answer: the record is nobody's.
+        leave(&CODEX, Fault::Silent, false, Exit::Close, 1),
+        leave(&CLAUDE, Fault::Silent, false, Exit::Reset, 1),
     );
 }

@@ -10,7 +10,9 @@ mod fidelity;
 mod limits;
 mod patience;
 mod renewal;
+mod silences;
 mod streams;
+mod wishes;
 
 use std::future::Future;
 

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod clients;
+pub mod process;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,6 +52,11 @@ impl Rig {
         let fake = FakeUpstream::start(world).await.expect("the fake starts");
         prepare(&fake);
         let pool = TestPool::of(&fake).expect("a temporary pool");
+        Self::resume(fake, pool, change).await
+    }
+
+    /// With what an earlier rig has left (see [`Rig::stop`]).
+    pub async fn resume(fake: FakeUpstream, pool: TestPool, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
             pool_dir: pool.pool(),
@@ -76,6 +82,14 @@ impl Rig {
             self.app.pool.read(|pool, _| pool.slots().all(|slot| !self.app.keeper.prober.is_checking(&slot.account.id)))
         })
         .await;
+    }
+
+    /// The server is stopped and another one started on the same folder.
+    pub async fn restarted(self) -> Self {
+        let (fake, pool) = self.stop().await;
+        let rig = Self::resume(fake, pool, |_| {}).await;
+        rig.settled().await;
+        rig
     }
 
     pub async fn stop(mut self) -> (FakeUpstream, TestPool) {

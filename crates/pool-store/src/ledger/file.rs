@@ -112,16 +112,33 @@ pub(super) fn pool(path: &Path, busy: Duration) -> SqlitePool {
         .connect_lazy_with(options)
 }
 
+/// One connection that only reads; it is made when it is needed.
+pub(super) fn read_only(path: &Path, busy: Duration) -> SqlitePool {
+    let options =
+        SqliteConnectOptions::new().filename(path).create_if_missing(false).read_only(true).busy_timeout(busy);
+    SqlitePoolOptions::new().max_connections(1).acquire_timeout(busy * 2).connect_lazy_with(options)
+}
+
 /// Makes the file if it is absent, keeps others out of it, and brings its tables up to date.
 pub(super) async fn prepare(path: &Path, pool: &SqlitePool) -> Result<(), OpenError> {
     create_private(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
     let path = path.to_owned();
-    match MIGRATIONS.run(pool).await {
+    match migrate(pool).await {
         Ok(()) => Ok(()),
         Err(MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_)) => Err(OpenError::Newer { path }),
         Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => Err(classify(path, error)),
         Err(other) => Err(classify(path, sqlx::Error::Migrate(Box::new(other)))),
     }
+}
+
+async fn migrate(pool: &SqlitePool) -> Result<(), MigrateError> {
+    let mut connection = pool.acquire().await.map_err(MigrateError::Execute)?;
+    let migrated = MIGRATIONS.run_direct(None, &mut *connection, false).await;
+    if migrated.is_err() {
+        // A migration that failed half way leaves its transaction open, and what is written there later is never committed.
+        connection.close_on_drop();
+    }
+    migrated
 }
 
 fn classify(path: PathBuf, error: sqlx::Error) -> OpenError {
@@ -155,7 +172,7 @@ fn code(error: &sqlx::Error) -> Option<u32> {
 }
 
 /// May the trouble go by itself?
-fn is_passing(error: &sqlx::Error) -> bool {
+pub(crate) fn is_passing(error: &sqlx::Error) -> bool {
     match error {
         // Busy, locked, I/O (a quota or a file size limit comes as one), full, cannot open (no room for the -shm file).
         sqlx::Error::Database(_) => matches!(code(error), Some(5 | 6 | 10 | 13 | 14)),

@@ -1,11 +1,13 @@
-//! The usage ledger: one record a delivered request, in SQLite.
+//! The usage ledger: one record a request, in SQLite, with the story of how it was decided beside it for a while.
 //!
 //! The proxy hands a record over and goes on: [`Ledger::record`] never waits. One [`Writer`] task takes the records from a
 //! bounded queue and writes them in batches. While the disk is full or the database is busy, records wait up to the bound;
 //! beyond it they are counted as lost. A record counts once however often it is handed over.
 
+mod explained;
 mod file;
 mod read;
+mod story;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -13,13 +15,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pool_core::UsageRecord;
+use pool_core::{Trail, UsageRecord};
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, watch};
 
+use crate::memory::Changes;
+
+pub use explained::{Found, Kept, Wanted, in_file};
 pub use file::OpenError;
-pub(crate) use file::reason;
-pub use read::{AccountTotals, ReadError, ServedRecord};
+pub(crate) use file::{is_passing, reason};
+pub use read::{AccountTotals, ReadError, Use};
 pub use write::Writer;
 
 /// Bounds of the ledger. The defaults are right for everything but tests.
@@ -36,6 +41,15 @@ pub struct Options {
     /// The pause after the first failed write; it doubles up to `max_pause`.
     pub first_pause: Duration,
     pub max_pause: Duration,
+    /// How long stories are kept. Records stay.
+    pub retention: Duration,
+}
+
+/// What the queue holds.
+#[derive(Debug)]
+struct Entry {
+    record: UsageRecord,
+    story: Option<Trail>,
 }
 
 impl Default for Options {
@@ -47,6 +61,7 @@ impl Default for Options {
             busy: Duration::from_secs(5),
             first_pause: Duration::from_millis(250),
             max_pause: Duration::from_secs(15),
+            retention: Duration::from_hours(30 * 24),
         }
     }
 }
@@ -69,7 +84,8 @@ pub struct Opened {
 #[derive(Clone, Debug)]
 pub struct Ledger {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<UsageRecord>,
+    queue: mpsc::Sender<Entry>,
+    memory: mpsc::Sender<Changes>,
 }
 
 #[derive(Debug)]
@@ -112,6 +128,8 @@ impl Ledger {
         };
         let ready = trouble.is_none();
         let (queue, records) = mpsc::channel(options.queue.max(1));
+        // One batch on its way and one being written: whoever brings more waits.
+        let (memory, changes) = mpsc::channel(1);
         let shared = Arc::new(Shared {
             pool,
             trouble: Mutex::new(trouble),
@@ -121,8 +139,14 @@ impl Ledger {
             closing: watch::Sender::new(false),
             closed: watch::Sender::new(false),
         });
-        let writer = Writer::new(Arc::clone(&shared), records, options, place.path.clone(), ready);
-        Ok(Opened { ledger: Self { shared, queue }, writer, path: place.path, fresh: place.fresh, note: place.note })
+        let writer = Writer::new(Arc::clone(&shared), records, changes, options, place.path.clone(), ready);
+        Ok(Opened {
+            ledger: Self { shared, queue, memory },
+            writer,
+            path: place.path,
+            fresh: place.fresh,
+            note: place.note,
+        })
     }
 
     /// The database that the ledger is in.
@@ -130,11 +154,24 @@ impl Ledger {
         self.shared.pool.clone()
     }
 
+    pub(crate) fn memory(&self) -> &mpsc::Sender<Changes> {
+        &self.memory
+    }
+
     /// Takes a record without waiting. `false`: the queue is full or the ledger is closed, and the record is lost (counted in
     /// [`Health::dropped`]).
     pub fn record(&self, record: UsageRecord) -> bool {
+        self.take(Entry { record, story: None })
+    }
+
+    /// The same with the story of how the request was decided, for [`Ledger::explained`].
+    pub fn keep(&self, record: UsageRecord, story: Trail) -> bool {
+        self.take(Entry { record, story: Some(story) })
+    }
+
+    fn take(&self, entry: Entry) -> bool {
         self.shared.waiting.fetch_add(1, Ordering::Relaxed);
-        let taken = !*self.shared.closing.borrow() && self.queue.try_send(record).is_ok();
+        let taken = !*self.shared.closing.borrow() && self.queue.try_send(entry).is_ok();
         if !taken {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);

@@ -7,10 +7,16 @@ use sqlx::sqlite::SqliteRow;
 use super::{Ledger, file};
 
 /// The ledger could not answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the usage ledger cannot be read: {reason}")]
 pub struct ReadError {
     reason: String,
+}
+
+impl ReadError {
+    pub(super) fn because(reason: String) -> Self {
+        Self { reason }
+    }
 }
 
 impl From<sqlx::Error> for ReadError {
@@ -30,15 +36,16 @@ pub struct AccountTotals {
     pub tokens: TokenCounts,
 }
 
-/// One request, as far as a replay needs to know it.
+/// What one request used, as far as its answer told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServedRecord {
+pub struct Use {
     /// When it came.
     pub at: UnixMs,
     pub provider: String,
     pub account: AccountId,
     pub model: Option<String>,
     pub session: Option<String>,
+    pub status: u16,
     /// `None`: the answer did not tell.
     pub tokens: Option<TokenCounts>,
     pub total_ms: u64,
@@ -46,15 +53,31 @@ pub struct ServedRecord {
 
 impl Ledger {
     /// What was served since a time, in the order of arrival; the latest `most` of it.
-    pub async fn served_since(&self, since: UnixMs, most: u32) -> Result<Vec<ServedRecord>, ReadError> {
-        const SERVED: &str = "SELECT at_ms, provider, account, model, session, total_ms, \
-             input, cache_read, cache_write_5m, cache_write_1h, output, reasoning \
-             FROM usage_records WHERE at_ms >= $1 AND status < 400 ORDER BY at_ms DESC, request_id DESC LIMIT $2";
+    pub async fn served_since(&self, since: UnixMs, most: u32) -> Result<Vec<Use>, ReadError> {
+        const SERVED: &str = "SELECT * FROM usage_records WHERE at_ms >= $1 AND status < 400 \
+             ORDER BY at_ms DESC, request_id DESC LIMIT $2";
         let rows = sqlx::query(SERVED).bind(since.0).bind(i64::from(most)).fetch_all(&self.shared.pool).await?;
-        rows.iter().rev().map(|row| Ok(served(row)?)).collect()
+        rows.iter().rev().map(|row| Ok(used(row)?)).collect()
     }
 
-    /// Totals of the records since a time, one entry an account, the busiest first.
+    /// Hands out what each request since a time has used, oldest first.
+    pub async fn each_since(&self, since: UnixMs, mut take: impl FnMut(Use)) -> Result<(), ReadError> {
+        const PAGE: i64 = if cfg!(test) { 2 } else { 10_000 };
+        const USES: &str = "SELECT * FROM usage_records \
+             WHERE at_ms >= $1 AND (at_ms, request_id) > ($1, $2) ORDER BY at_ms, request_id LIMIT $3";
+        let mut from = (since.0, String::new());
+        loop {
+            let query = sqlx::query(USES).bind(from.0).bind(&from.1).bind(PAGE);
+            let rows = query.fetch_all(&self.shared.pool).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            from = (last.try_get("at_ms")?, last.try_get("request_id")?);
+            for row in &rows {
+                take(used(row)?);
+            }
+        }
+    }
+
+    /// Totals of the records since a time, one entry an account, the busiest first. What no account has answered is in none.
     pub async fn totals_since(&self, since: UnixMs) -> Result<Vec<AccountTotals>, ReadError> {
         const TOTALS: &str = "SELECT account, MAX(provider) AS provider, COUNT(*) AS requests, \
              COUNT(*) - COUNT(input) AS untold, \
@@ -64,7 +87,7 @@ impl Ledger {
              CAST(COALESCE(SUM(cache_write_1h), 0) AS BIGINT) AS cache_write_1h, \
              CAST(COALESCE(SUM(output), 0) AS BIGINT) AS output, \
              CAST(COALESCE(SUM(reasoning), 0) AS BIGINT) AS reasoning \
-             FROM usage_records WHERE at_ms >= $1 GROUP BY account ORDER BY requests DESC, account";
+             FROM usage_records WHERE at_ms >= $1 AND account <> '' GROUP BY account ORDER BY requests DESC, account";
         let rows = sqlx::query(TOTALS).bind(since.0).fetch_all(&self.shared.pool).await?;
         rows.iter().map(|row| Ok(totals(row)?)).collect()
     }
@@ -74,6 +97,31 @@ impl Ledger {
         let row = sqlx::query("SELECT COUNT(*) AS records FROM usage_records").fetch_one(&self.shared.pool).await?;
         Ok(column(&row, "records")?)
     }
+}
+
+fn used(row: &SqliteRow) -> Result<Use, sqlx::Error> {
+    let told = row.try_get::<Option<i64>, _>("input")?.is_some();
+    Ok(Use {
+        at: UnixMs(row.try_get("at_ms")?),
+        provider: row.try_get("provider")?,
+        account: AccountId(row.try_get::<String, _>("account")?.into()),
+        model: row.try_get("model")?,
+        session: row.try_get("session")?,
+        status: u16::try_from(row.try_get::<i64, _>("status")?).unwrap_or(0),
+        tokens: told.then(|| tokens(row)).transpose()?,
+        total_ms: column(row, "total_ms")?,
+    })
+}
+
+pub(super) fn tokens(row: &SqliteRow) -> Result<TokenCounts, sqlx::Error> {
+    Ok(TokenCounts {
+        input: column(row, "input")?,
+        cache_read: column(row, "cache_read")?,
+        cache_write_5m: column(row, "cache_write_5m")?,
+        cache_write_1h: column(row, "cache_write_1h")?,
+        output: column(row, "output")?,
+        reasoning: column(row, "reasoning")?,
+    })
 }
 
 fn totals(row: &SqliteRow) -> Result<AccountTotals, sqlx::Error> {
@@ -86,30 +134,6 @@ fn totals(row: &SqliteRow) -> Result<AccountTotals, sqlx::Error> {
     })
 }
 
-fn served(row: &SqliteRow) -> Result<ServedRecord, sqlx::Error> {
-    let told = row.try_get::<Option<i64>, _>("input")?.is_some();
-    Ok(ServedRecord {
-        at: UnixMs(row.try_get("at_ms")?),
-        provider: row.try_get("provider")?,
-        account: AccountId(row.try_get::<String, _>("account")?.into()),
-        model: row.try_get("model")?,
-        session: row.try_get("session")?,
-        tokens: told.then(|| tokens(row)).transpose()?,
-        total_ms: column(row, "total_ms")?,
-    })
-}
-
-fn tokens(row: &SqliteRow) -> Result<TokenCounts, sqlx::Error> {
-    Ok(TokenCounts {
-        input: column(row, "input")?,
-        cache_read: column(row, "cache_read")?,
-        cache_write_5m: column(row, "cache_write_5m")?,
-        cache_write_1h: column(row, "cache_write_1h")?,
-        output: column(row, "output")?,
-        reasoning: column(row, "reasoning")?,
-    })
-}
-
-fn column(row: &SqliteRow, name: &str) -> Result<u64, sqlx::Error> {
+pub(super) fn column(row: &SqliteRow, name: &str) -> Result<u64, sqlx::Error> {
     Ok(u64::try_from(row.try_get::<i64, _>(name)?).unwrap_or(0))
 }

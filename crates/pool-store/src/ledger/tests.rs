@@ -42,6 +42,29 @@ async fn start(path: &Path, options: Options) -> (Ledger, JoinHandle<()>) {
     (opened.ledger, tokio::spawn(opened.writer.run()))
 }
 
+#[tokio::test]
+async fn what_each_request_used_is_handed_out_once_whatever_the_pages() {
+    let folder = TempDir::new().expect("a folder");
+    let (ledger, _) = start(&folder.path().join("proxy.db"), quick()).await;
+    let mut untold = record("r6", "acme-2", 300);
+    (untold.tokens, untold.status) = (None, 500);
+    // More than a page at one moment.
+    let same = ["r2", "r3", "r4", "r5"].map(|id| record(id, "acme-1", 200));
+    for record in [record("r1", "acme-1", 100), record("r7", "acme-1", 199), untold].into_iter().chain(same) {
+        assert!(ledger.record(record));
+    }
+    until("written", || ledger.health().queued == 0).await;
+    for (since, count) in [(0, 7), (200, 5), (201, 1), (301, 0)] {
+        let mut uses = Vec::new();
+        ledger.each_since(UnixMs(since), |one| uses.push(one)).await.expect("reads");
+        assert_eq!(uses.len(), count, "{since}");
+        assert!(uses.is_sorted_by_key(|one| one.at));
+        if let Some(last) = uses.last() {
+            assert_eq!((&*last.account.0, last.status, last.tokens), ("acme-2", 500, None));
+        }
+    }
+}
+
 /// Waits until `done`; the test hangs no longer than this.
 async fn until(what: &str, mut done: impl FnMut() -> bool) {
     for _ in 0..1000 {
@@ -249,6 +272,80 @@ async fn a_killed_process_loses_nothing_that_it_told() {
         assert!(opened.ledger.count().await.expect("counts") >= told, "round {round}: {told} were told");
     }
     assert!(told > 0, "the child wrote something");
+}
+
+fn story(name: &str) -> Trail {
+    let attempt = pool_core::trail::Attempt {
+        account: AccountId("acme-1".into()),
+        name: name.into(),
+        status: Some(200),
+        reason: String::new(),
+        at: UnixMs(5),
+        decision: None,
+    };
+    Trail { attempts: vec![attempt], ..Trail::default() }
+}
+
+#[tokio::test]
+async fn a_request_is_found_by_its_beginning_with_its_story() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("proxy.db");
+    let (ledger, _) = start(&path, quick()).await;
+    for (id, at) in [("01ab.1", 10), ("01ab.2", 20), ("01ab.10", 30), ("01ac", 40)] {
+        assert!(ledger.keep(record(id, "acme-1", at), story(id)));
+    }
+    let mut unserved = record("02", "", 50);
+    (unserved.ending, unserved.status, unserved.tokens) = (Ending::Failed, 429, None);
+    assert!(ledger.record(unserved.clone()));
+    until("written", || ledger.health().written == 5).await;
+
+    let of = |id: &str| Wanted::Id(id.into());
+    let several = |ids: &[&str]| Found::Several(ids.iter().map(|id| (*id).to_owned()).collect());
+    let told = |id: &str, at| Found::One(Box::new(Kept { record: record(id, "acme-1", at), trail: Some(story(id)) }));
+    let last = Found::One(Box::new(Kept { record: unserved, trail: None }));
+    let cases = [
+        (of("01ac"), told("01ac", 40)),
+        (of("01ab.1"), told("01ab.1", 10)),
+        (of("01ab.2"), told("01ab.2", 20)),
+        (of("01ab"), several(&["01ab.2", "01ab.10", "01ab.1"])),
+        (of("01ab.3"), Found::None),
+        (of("1ab"), Found::None),
+        (of("%"), Found::None),
+        (Wanted::Last, last),
+    ];
+    for (wanted, found) in &cases {
+        assert_eq!(ledger.explained(wanted).await.as_ref(), Ok(found), "{wanted:?}");
+        // Beside the server that writes it, and after its end.
+        assert_eq!(in_file(&path, wanted).await.as_ref(), Ok(found), "{wanted:?}");
+    }
+    let served = ledger.totals_since(UnixMs(0)).await.expect("sums");
+    assert_eq!(served.iter().map(|sum| sum.requests).sum::<u64>(), 4, "what nobody answered is nobody's");
+    ledger.close(DEADLINE).await;
+    for (wanted, found) in &cases {
+        assert_eq!(in_file(&path, wanted).await.as_ref(), Ok(found), "{wanted:?}");
+    }
+    assert!(in_file(&folder.path().join("absent.db"), &Wanted::Last).await.is_err());
+}
+
+#[tokio::test]
+async fn stories_go_when_they_are_old_and_records_stay() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("proxy.db");
+    let day = 24 * 3600 * 1000;
+    let (ledger, _) = start(&path, quick()).await;
+    for (id, at) in [("01", 0), ("02", 29 * day)] {
+        assert!(ledger.keep(record(id, "acme-1", at), story(id)));
+    }
+    until("written", || ledger.health().written == 2).await;
+    ledger.close(DEADLINE).await;
+    // The newest record tells the time; a writer looks for old stories when it begins.
+    let (ledger, _) = start(&path, quick()).await;
+    assert!(ledger.keep(record("03", "acme-1", 31 * day), story("03")));
+    until("written", || ledger.health().written == 1).await;
+    for (id, kept) in [("01", false), ("02", true), ("03", true)] {
+        let Ok(Found::One(found)) = ledger.explained(&Wanted::Id(id.into())).await else { panic!("no record of {id}") };
+        assert_eq!(found.trail.is_some(), kept, "{id}");
+    }
 }
 
 #[tokio::test]

@@ -5,25 +5,34 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use pool_core::UsageRecord;
 use pool_core::usage::Ending;
-use sqlx::{Sqlite, Transaction};
+use pool_core::{Span, UnixMs, UsageRecord};
+use sqlx::{Connection, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::{Options, Shared, file};
+use super::story::Packer;
+use super::{Entry, Options, Shared, file};
+use crate::memory::{self, Changes};
 
 /// Writes what the [`super::Ledger`] takes in.
 #[derive(Debug)]
 pub struct Writer {
     shared: Arc<Shared>,
-    records: mpsc::Receiver<UsageRecord>,
+    records: mpsc::Receiver<Entry>,
+    changes: mpsc::Receiver<Changes>,
+    /// Changes of the slow memory that are not written yet.
+    pending: Option<Changes>,
+    /// Why the slow memory cannot be written now.
+    memory_trouble: Option<String>,
     closing: watch::Receiver<bool>,
     options: Options,
     path: PathBuf,
     /// The file is there and its tables are up to date.
     ready: bool,
-    batch: Vec<UsageRecord>,
+    batch: Vec<Entry>,
+    /// When stories that are too old are looked for next.
+    sweep_at: Instant,
 }
 
 const INSERT: &str = "INSERT INTO usage_records (request_id, at_ms, provider, account, model, client, session, status, ending, \
@@ -34,13 +43,26 @@ const INSERT: &str = "INSERT INTO usage_records (request_id, at_ms, provider, ac
 impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
-        records: mpsc::Receiver<UsageRecord>,
+        records: mpsc::Receiver<Entry>,
+        changes: mpsc::Receiver<Changes>,
         options: Options,
         path: PathBuf,
         ready: bool,
     ) -> Self {
         let closing = shared.closing.subscribe();
-        Self { shared, records, closing, options, path, ready, batch: Vec::new() }
+        Self {
+            shared,
+            records,
+            changes,
+            pending: None,
+            memory_trouble: None,
+            closing,
+            options,
+            path,
+            ready,
+            batch: Vec::new(),
+            sweep_at: Instant::now(),
+        }
     }
 
     /// Runs until the ledger is closed or every handle to it is gone, and then writes what is left.
@@ -51,7 +73,10 @@ impl Writer {
             if !idle && !self.write_until_done().await {
                 break;
             }
+            self.remember().await;
             if !more {
+                // What came last may wait behind what was being written.
+                self.remember().await;
                 break;
             }
         }
@@ -60,11 +85,11 @@ impl Writer {
 
     /// Fills the batch. `false`: nothing will follow.
     async fn gather(&mut self) -> bool {
-        let Self { records, closing, batch, options, ready, .. } = self;
+        let Self { records, changes, pending, closing, batch, options, ready, .. } = self;
         let mut flush_at: Option<Instant> = None;
         while batch.len() < options.batch {
-            // A ledger that could not be opened yet is tried again without waiting for a record.
-            let idle = if *ready { Duration::from_hours(1) } else { options.max_pause };
+            // What could not be opened or written yet is tried again without waiting for a record.
+            let idle = if *ready && pending.is_none() { Duration::from_hours(1) } else { options.max_pause };
             let deadline = flush_at.unwrap_or_else(|| Instant::now() + idle);
             tokio::select! {
                 biased;
@@ -82,6 +107,10 @@ impl Writer {
                         let Ok(record) = records.try_recv() else { return false };
                         batch.push(record);
                     }
+                    return true;
+                }
+                Some(brought) = changes.recv(), if pending.is_none() => {
+                    *pending = Some(brought);
                     return true;
                 }
                 () = tokio::time::sleep_until(deadline) => return true,
@@ -121,7 +150,58 @@ impl Writer {
                 .map_err(|error| error.passing().unwrap_or_else(|error| error.to_string()))?;
             self.ready = true;
         }
-        insert_all(&self.shared.pool, &self.batch).await.map_err(|error| file::reason(&error))
+        self.write_batch().await.map_err(|error| file::reason(&error))
+    }
+
+    async fn write_batch(&mut self) -> Result<(), sqlx::Error> {
+        let mut connection = self.shared.pool.acquire().await?;
+        let written = self.write_batch_on(&mut connection).await;
+        if written.is_err() {
+            // Whatever state the failure has left it in, nobody else gets it.
+            connection.close_on_drop();
+        }
+        written
+    }
+
+    async fn write_batch_on(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let mut transaction = connection.begin().await?;
+        insert_all(&mut transaction, &self.batch).await?;
+        // The newest record tells the time.
+        let newest = self.batch.iter().map(|entry| entry.record.at).max();
+        let due = newest.filter(|_| self.sweep_at <= Instant::now());
+        let mut next_sweep = self.sweep_at;
+        if let Some(now) = due {
+            let before = now - Span::from_millis(u64::try_from(self.options.retention.as_millis()).unwrap_or(u64::MAX));
+            if !sweep(&mut transaction, before).await? {
+                next_sweep = Instant::now() + BETWEEN_SWEEPS;
+            }
+        }
+        transaction.commit().await?;
+        self.sweep_at = next_sweep;
+        Ok(())
+    }
+
+    /// Writes what has changed of the slow memory. It is tried once: if it fails it waits, and records go on being written.
+    async fn remember(&mut self) {
+        if self.pending.is_none() {
+            self.pending = self.changes.try_recv().ok();
+        }
+        let Some(changes) = self.pending.as_ref().filter(|_| self.ready) else { return };
+        match memory::write(&self.shared.pool, changes).await {
+            Ok(()) => {
+                self.pending = None;
+                if self.memory_trouble.take().is_some() {
+                    tracing::info!("pins and limits are written again");
+                }
+            }
+            Err(error) => {
+                let reason = file::reason(&error);
+                if self.memory_trouble.as_ref() != Some(&reason) {
+                    tracing::warn!(%reason, "pins and limits cannot be written; a restart now would forget the latest");
+                    self.memory_trouble = Some(reason);
+                }
+            }
+        }
     }
 
     fn settle(&mut self) {
@@ -143,13 +223,35 @@ impl Writer {
     }
 }
 
-async fn insert_all(pool: &sqlx::SqlitePool, batch: &[UsageRecord]) -> Result<(), sqlx::Error> {
-    let mut transaction = pool.begin().await?;
-    for record in batch {
-        insert(&mut transaction, record).await?;
+async fn insert_all(transaction: &mut Transaction<'_, Sqlite>, batch: &[Entry]) -> Result<(), sqlx::Error> {
+    const STORY: &str = "INSERT INTO explanations (request_id, at_ms, story) VALUES ($1, $2, $3) \
+         ON CONFLICT (request_id) DO NOTHING";
+    let mut packer = Packer::new();
+    for Entry { record, story } in batch {
+        insert(transaction, record).await?;
+        if let Some(packed) = story.clone().and_then(|story| packer.pack(story)) {
+            sqlx::query(STORY)
+                .bind(&record.request_id)
+                .bind(record.at.0)
+                .bind(packed)
+                .execute(&mut **transaction)
+                .await?;
+        }
     }
-    transaction.commit().await
+    Ok(())
 }
+
+/// Deletes some of the stories that are older. `false`: there are none left.
+async fn sweep(transaction: &mut Transaction<'_, Sqlite>, before: UnixMs) -> Result<bool, sqlx::Error> {
+    const SWEEP: &str = "DELETE FROM explanations WHERE request_id IN \
+         (SELECT request_id FROM explanations WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)";
+    let swept = sqlx::query(SWEEP).bind(before.0).bind(SWEPT_AT_ONCE).execute(&mut **transaction).await?;
+    Ok(swept.rows_affected() == SWEPT_AT_ONCE.unsigned_abs())
+}
+
+/// Few enough that nobody who waits for the writer notices.
+const SWEPT_AT_ONCE: i64 = 1000;
+const BETWEEN_SWEEPS: Duration = Duration::from_mins(1);
 
 async fn insert(transaction: &mut Transaction<'_, Sqlite>, record: &UsageRecord) -> Result<(), sqlx::Error> {
     let tokens = record.tokens.as_ref();

@@ -101,7 +101,7 @@ async fn each_rule_is_enforced() {
             401,
             "UNAUTHENTICATED",
         ),
-        ("no such path", of("oak").path("/openai/v1/files"), 404, "not_found"),
+        ("no such path", of("oak").path("/openai/v1/fine_tuning/jobs"), 404, "not_found"),
     ];
     for (name, ask, status, words) in cases {
         let seen = ask.send(&fake).await;

@@ -40,7 +40,7 @@ pub(super) fn remove(dir: &Path, registry: &Registry, wanted: &str, now: UnixMs)
 }
 
 /// A word for the shell.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=:@%+,".contains(&byte);
     if !word.is_empty() && word.bytes().all(plain) {
         return word.to_owned();

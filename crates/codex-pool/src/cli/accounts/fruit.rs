@@ -4,7 +4,9 @@ use http::{HeaderMap, StatusCode};
 use hyper::body::Bytes;
 use pool_core::quota::QuotaWindow;
 use pool_core::standing::Standing;
-use pool_core::{Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, Settings, UnixMs};
+use pool_core::{
+    Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, Span, TokenCounts, UnixMs,
+};
 use pool_providers::provider::{FileContent, FileFault, Login, Probed, Refreshed};
 use pool_providers::reply::{Failure, Reader, Reply};
 use pool_providers::request::{Bases, Body, Call, Head, Outbound, Serving};
@@ -47,12 +49,7 @@ impl Provider for Fruit {
             identity: value["user"].as_str().map(|user| (user.to_owned(), String::new())),
             plan: None,
             email: value["user"].as_str().map(|user| format!("{}…@example.com", &user[..1])),
-            settings: Settings {
-                name: value["name"].as_str().map(str::to_owned),
-                disabled: value["disabled"] == true,
-                priority: value["priority"].as_i64().unwrap_or(0) as i32,
-                share: value["share"].as_bool(),
-            },
+            settings: pool_providers::pool_keys(value.as_object().ok_or_else(|| fault("it is no object"))?)?,
             credentials: Credentials {
                 access: Secret::new(access),
                 refresh: token.map(Secret::new),
@@ -104,6 +101,10 @@ impl Provider for Fruit {
     fn reader(&self, _: &Route, _: &Demand, _: bool, _: UnixMs) -> Box<dyn Reader> {
         never()
     }
+    fn cache_life(&self, _demand: &Demand, _tokens: &TokenCounts) -> Span {
+        Span::ZERO
+    }
+
     fn speak_of_pool(&self, _: &mut HeaderMap, _: &Account, _: &Standing, _: UnixMs) {
         never()
     }

@@ -1,26 +1,43 @@
-//! The pool's own keys in a credential file (`name`, `disabled`, `priority`, `share`): edited at their place, everything else
+//! The pool's own keys in a credential file (`name`, `disabled`, `priority`, …): edited at their place, everything else
 //! stays as it was to the byte.
 
 use std::sync::LazyLock;
 
 use pool_core::scan::json::{Paths, find};
 use pool_core::scan::splice::apply;
+use serde_json::Value;
 
-const KEYS: [&str; 4] = ["name", "disabled", "priority", "share"];
+const KEYS: [&str; 9] =
+    ["name", "disabled", "priority", "share", "weight", "reserve", "max_in_flight", "models", "daily_spend_usd"];
 
 static PATHS: LazyLock<Paths> = LazyLock::new(|| Paths::new(&KEYS));
 
-/// `text` with `disabled` set, or taken out where that says the same. `None`: it is no JSON object.
-pub(super) fn with_disabled(text: &[u8], disabled: bool) -> Option<Vec<u8>> {
-    let found = find(text, &PATHS);
-    match (found.range(1), disabled) {
-        (Some(range), _) => apply(text, [(range, if disabled { &b"true"[..] } else { b"false" })]).ok(),
-        (None, true) => {
-            let place = found.root_start()?;
-            apply(text, [(place.at..place.at, place.member("disabled", b"true").as_slice())]).ok()
-        }
-        (None, false) => found.root_start().map(|_| text.to_vec()),
+fn path(key: &str) -> Option<usize> {
+    KEYS.iter().position(|known| *known == key)
+}
+
+/// What one of the keys says, if it is there.
+pub(super) fn value(text: &[u8], key: &str) -> Option<Value> {
+    serde_json::from_slice(find(text, &PATHS).raw(path(key)?)?).ok()
+}
+
+/// `text` with one of the keys set, or taken out. `None`: it is no JSON object, or the key is none of the pool's.
+pub(super) fn with(text: &[u8], key: &str, value: Option<&Value>) -> Option<Vec<u8>> {
+    let (found, path) = (find(text, &PATHS), path(key)?);
+    let place = found.root_start()?;
+    let value = value.map(ToString::to_string);
+    match (found.range(path), value) {
+        (Some(range), Some(value)) => apply(text, [(range, value.as_bytes())]).ok(),
+        (Some(_), None) => apply(text, [(found.key_range(path)?, &b""[..])]).ok(),
+        (None, Some(value)) => apply(text, [(place.at..place.at, &*place.member(key, value.as_bytes()))]).ok(),
+        (None, None) => Some(text.to_vec()),
     }
+}
+
+/// `text` with `disabled` set, or left out where that says the same.
+pub(super) fn with_disabled(text: &[u8], disabled: bool) -> Option<Vec<u8>> {
+    let absent = value(text, "disabled").is_none();
+    with(text, "disabled", (disabled || !absent).then_some(&Value::Bool(disabled)))
 }
 
 /// `new` with the pool keys of `old` that it does not have itself: a new login of an account keeps what was set for it.
@@ -70,6 +87,28 @@ mod tests {
         }
         assert_eq!(with_disabled(br#"{"a":1}"#, false).as_deref(), Some(&br#"{"a":1}"#[..]));
         assert_eq!(with_disabled(b"[1]", true), None);
+    }
+
+    #[test]
+    fn one_key_is_set_or_taken_out_and_nothing_else_changes() {
+        let set = |text: &str, key: &str, value: Value| {
+            let value = Some(value).filter(|value| !value.is_null());
+            let edited = with(text.as_bytes(), key, value.as_ref()).expect("an object");
+            serde_json::from_slice::<Value>(&edited).expect("valid JSON");
+            String::from_utf8(edited).expect("text")
+        };
+        for (before, key, value, after) in [
+            (r#"{"a": 1.50}"#, "weight", Value::from(2), r#"{"weight":2,"a": 1.50}"#),
+            (r#"{"a": 1.50, "weight" : 0.5 }"#, "weight", 2.5.into(), r#"{"a": 1.50, "weight" : 2.5 }"#),
+            (r#"{"a": 1.50, "weight" : 0.5 }"#, "weight", Value::Null, r#"{"a": 1.50 }"#),
+            (r#"{"weight":1,"a": 1.50}"#, "weight", Value::Null, r#"{"a": 1.50}"#),
+            (r#"{"a":{"weight":1}}"#, "weight", Value::Null, r#"{"a":{"weight":1}}"#),
+            (r#"{"models":["x"]}"#, "models", vec!["y", "z"].into(), r#"{"models":["y","z"]}"#),
+        ] {
+            assert_eq!(set(before, key, value), after, "{before}");
+        }
+        assert_eq!(with(b"{}", "no key of ours", None), None);
+        assert_eq!(with(b"[]", "weight", None), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use pool_server::status::{AccountStatus, State, StatusPage, render};
 use serde_json::{Value, json};
 
 use super::folder::{self, Entry};
-use super::select;
+use super::{select, wishes};
 use crate::cli::{Output, status, terminal};
 use crate::config::Inputs;
 use crate::problem::{Exit, Failure};
@@ -92,6 +92,9 @@ fn details(account: &Account, live: Option<&AccountStatus>, registry: &Registry)
         ("state", word(account, live).to_owned()),
     ];
     for (key, value) in rows {
+        let _ = writeln!(out, "{key:<9} {value}");
+    }
+    for (key, value) in wishes::told(account) {
         let _ = writeln!(out, "{key:<9} {value}");
     }
     if let Some(reason) = live.and_then(|live| live.reason.as_ref()) {

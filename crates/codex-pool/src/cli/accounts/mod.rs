@@ -8,6 +8,7 @@ mod list;
 mod login;
 mod select;
 mod test;
+mod wishes;
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -59,6 +60,14 @@ pub(crate) enum Command {
         /// Its name, id or file
         account: String,
     },
+    /// Say how an account is to be used: priority, weight, reserve, `max_in_flight`, models, share, `daily_spend_usd`
+    Set {
+        /// Its name, id or file
+        account: String,
+        /// key=value; nothing after the = for the default
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        wishes: Vec<String>,
+    },
     /// Move an account's file into the archive
     Remove {
         /// Its name, id or file
@@ -106,6 +115,7 @@ pub(super) fn run(inputs: &Inputs, registry: &Registry, command: Command) -> Res
         }
         Command::Pause { account } => change::set_disabled(dir, registry, &account, true),
         Command::Resume { account } => change::set_disabled(dir, registry, &account, false),
+        Command::Set { account, wishes } => wishes::set(dir, registry, &account, &wishes),
         Command::Remove { account } => change::remove(dir, registry, &account, now()),
         Command::Test { account, json } => test::run(server, registry, &account, json),
     }

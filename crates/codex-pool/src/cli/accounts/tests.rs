@@ -152,6 +152,48 @@ fn pausing_and_resuming_edit_one_word() {
 }
 
 #[test]
+fn wishes_are_written_into_the_file_and_taken_back() {
+    let key = r#"{"key": "made-up", "z" : 1.50}"#;
+    let world = world(&[("apple/work.json", r#"{"apple":"t","priority":3}"#), ("pear/key.json", key)]);
+    let set = |name: &str, words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        wishes::set(&world.dir, &world.registry, name, &words).map(|output| output.text)
+    };
+    let said = set("work", &["priority=5", "reserve=20%", "models=a-*, b", "weight=2"]).expect("set");
+    assert_eq!(
+        said,
+        "work: priority=5, reserve=0.2, models=a-*,b, weight=2. Undo: codex-pool accounts set apple/work.json priority=3 \
+         reserve= models= weight=\n"
+    );
+    assert_eq!(
+        world.text("apple/work.json"),
+        r#"{"weight":2,"models":["a-*","b"],"reserve":0.2,"apple":"t","priority":5}"#
+    );
+    set("work", &["priority=3", "reserve=", "models=", "weight="]).expect("undone");
+    assert_eq!(world.text("apple/work.json"), r#"{"apple":"t","priority":3}"#);
+    set("key", &["daily_spend_usd=$2.50", "max_in_flight=4", "share=no"]).expect("set");
+    assert_eq!(
+        world.text("pear/key.json"),
+        r#"{"share":false,"max_in_flight":4,"daily_spend_usd":2.5,"key": "made-up", "z" : 1.50}"#
+    );
+    for (name, word, told) in [
+        ("work", "priority", "priority is not key=value"),
+        ("work", "prio=3", "prio cannot be set"),
+        ("work", "priority=high", "priority cannot be high"),
+        ("work", "models=a,,b", "models cannot be a,,b"),
+        ("work", "reserve=120%", "`reserve` is not a share from 0 to 1"),
+        ("work", "weight=0", "`weight` is not a number from 0.01 to 100"),
+        ("work", "max_in_flight=0", "`max_in_flight` is not a whole number from 1"),
+        ("work", "daily_spend_usd=5", "work is a subscription"),
+        ("nobody", "priority=1", "there is no account nobody"),
+    ] {
+        let failure = set(name, &[word]).expect_err("refused").to_string();
+        assert!(failure.contains(told), "{word}: {failure}");
+    }
+    assert_eq!(world.text("apple/work.json"), r#"{"apple":"t","priority":3}"#, "what is refused changes nothing");
+}
+
+#[test]
 fn removing_archives_and_tells_the_way_back() {
     let world = world(&[("apple/work.json", ANNA), ("apple/bad.json", "{")]);
     let remove = |name: &str| change::remove(&world.dir, &world.registry, name, UnixMs(7)).map(|output| output.text);

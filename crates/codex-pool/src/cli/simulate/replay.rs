@@ -63,7 +63,7 @@ fn read(path: &Path, since: UnixMs) -> Result<Vec<Record>, Failure> {
         let opened = Ledger::open(path, ledger::Options::default()).await.map_err(|error| error.to_string())?;
         opened.ledger.served_since(since, MOST_RECORDS).await.map_err(|error| error.to_string())
     });
-    let record = |served: pool_store::ledger::ServedRecord| Record {
+    let record = |served: pool_store::ledger::Use| Record {
         at: served.at,
         provider: served.provider,
         account: served.account.0.to_string(),

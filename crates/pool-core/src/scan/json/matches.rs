@@ -31,11 +31,11 @@ struct Place {
     value: usize,
 }
 
-/// Where a new member can be put into an object: right behind its opening brace.
+/// Where a new member can be put into an object, or an element into a list: right behind the opening brace or bracket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InsertAt {
     pub at: usize,
-    /// The object has no members, so no comma may follow.
+    /// There is nothing in it yet, so no comma may follow.
     pub empty: bool,
 }
 
@@ -62,6 +62,11 @@ impl<'a> Matches<'a> {
     /// Raw JSON text, quotes included.
     pub fn raw(&self, path: usize) -> Option<&'a [u8]> {
         Some(&self.bytes[self.range(path)?])
+    }
+
+    /// Raw JSON text, or what of it stands in the buffer if the value does not end there.
+    pub fn beginning(&self, path: usize) -> Option<&'a [u8]> {
+        self.raw(path).or_else(|| Some(&self.bytes[(*self.begun.get(path)?)?.value..]))
     }
 
     /// The text of a string value, its escapes undone. See [`super::string`].
@@ -109,18 +114,28 @@ impl<'a> Matches<'a> {
         self.insert_at((*self.begun.get(path)?)?.value)
     }
 
+    /// Where an element can be put at the front of the list at this path, even if the list does not end in the buffer. `None`:
+    /// there is no such list, or its first byte is not in the buffer.
+    pub fn list_start(&self, path: usize) -> Option<InsertAt> {
+        self.after_opening((*self.begun.get(path)?)?.value, b'[', b']')
+    }
+
     /// Where a member can be put into the document itself (the last one of a row).
     pub fn root_start(&self) -> Option<InsertAt> {
         self.insert_at(self.root?)
     }
 
     fn insert_at(&self, brace: usize) -> Option<InsertAt> {
-        if self.bytes.get(brace) != Some(&b'{') {
+        self.after_opening(brace, b'{', b'}')
+    }
+
+    fn after_opening(&self, place: usize, opening: u8, closing: u8) -> Option<InsertAt> {
+        if self.bytes.get(place) != Some(&opening) {
             return None;
         }
-        let at = brace + 1;
+        let at = place + 1;
         let first = self.bytes[at..].iter().find(|byte| !is_blank(**byte))?;
-        Some(InsertAt { at, empty: *first == b'}' })
+        Some(InsertAt { at, empty: *first == closing })
     }
 
     fn place(&self, path: usize) -> Option<(Place, usize)> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pool_core::standing::{Ineligible, Refusal, RefusalWhy, Standing, StandingWindow};
 use pool_core::verdict::{Cause, Fault, Until};
-use pool_core::{AccountKind, Fraction, Judgement, Scope, Span, TokenCounts, UnixMs, Verdict};
+use pool_core::{AccountKind, Client, Fraction, Judgement, Scope, Span, TokenCounts, UnixMs, Verdict};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -505,6 +505,7 @@ fn every_failure_has_its_status_and_words() {
         (refused(RefusalWhy::NoAccounts), 403, "PERMISSION_DENIED", "pool/gemini/", None),
         (refused(RefusalWhy::NoneOfThisKind), 403, "PERMISSION_DENIED", "API key", None),
         (refused(RefusalWhy::NeedsPerson), 403, "PERMISSION_DENIED", "1 need attention, 1 paused", None),
+        (refused(RefusalWhy::Busy), 429, "RESOURCE_EXHAUSTED", "busy", Some("5s")),
         (
             refused(RefusalWhy::Trouble { until: later, cause: Cause::Throttled }),
             429,
@@ -565,8 +566,8 @@ fn only_public_streams_end_in_words() {
     assert_eq!(gemini().failure_event(route(STREAM), &failure, NOW), None);
     assert_eq!(gemini().failure_event(route(PLAIN), &failure, NOW), None);
 
-    assert_eq!(gemini().keep_alive(route(STREAM)), Some(&b"\r\n"[..]));
-    assert_eq!(gemini().keep_alive(route(PLAIN)), None);
+    assert_eq!(gemini().keep_alive(route(STREAM), Client::OwnCli), Some(&b"\r\n"[..]));
+    assert_eq!(gemini().keep_alive(route(PLAIN), Client::OwnCli), None);
 }
 
 fn answer(path: &str, standing: &Standing) -> Value {

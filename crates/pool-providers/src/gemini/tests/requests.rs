@@ -54,9 +54,13 @@ impl Request {
     }
 
     fn outbound(&self, kind: AccountKind, project: Option<&str>) -> Result<Outbound, Failure> {
+        self.outbound_as(kind, project, None)
+    }
+
+    fn outbound_as(&self, kind: AccountKind, project: Option<&str>, model: Option<&str>) -> Result<Outbound, Failure> {
         let credentials = credentials("made-up", project);
         let (account, bases) = (account(kind), Bases::default());
-        let serving = Serving { account: &account, credentials: &credentials, bases: &bases, carry: Carry::All };
+        let serving = Serving { account: &account, credentials: &credentials, bases: &bases, carry: Carry::All, model };
         gemini().outbound(self.route(), &self.head(), &self.body, &serving)
     }
 
@@ -98,7 +102,7 @@ fn all_calls_of_a_recorded_session_are_one_conversation() {
             assert_eq!(demand.session, demands[0].session);
             let model = demand.model.as_ref().expect("a model");
             assert_eq!(demand.families, [format!("model:{model}")]);
-            assert!(!demand.light && !demand.bound);
+            assert!(!demand.light && !demand.is_bound());
         }
         assert_ne!(demands[0].model, demands[1].model, "the classifier runs on a model of its own");
     }
@@ -115,7 +119,7 @@ fn programs_with_the_same_first_words_are_told_apart_and_their_turns_are_not() {
     assert_eq!(session(first), session(later));
     assert_ne!(session(first), session(other));
     assert_ne!(session(first), session(system));
-    for nothing in ["", "{}", r#"{"contents": []}"#, r#"{"contents": "x"}"#, "[1"] {
+    for nothing in ["", "{}", r#"{"contents": []}"#, "[1"] {
         assert_eq!(session(nothing), None, "{nothing}");
     }
 }
@@ -134,10 +138,10 @@ fn side_calls_are_light_and_cached_contents_bind() {
         (r#"{"cachedContent": null}"#, false),
         (r#"{"contents": [{"cachedContent": 1}]}"#, false),
     ] {
-        assert_eq!(Request::post("/v1beta/models/m:generateContent", body).demand().bound, bound, "{body}");
+        assert_eq!(Request::post("/v1beta/models/m:generateContent", body).demand().is_bound(), bound, "{body}");
     }
     let wrapped = r#"{"model": "m", "request": {"cachedContent": "projects/1/cachedContents/2"}}"#;
-    assert!(Request::post("/v1internal:generateContent", wrapped).demand().bound);
+    assert!(Request::post("/v1internal:generateContent", wrapped).demand().is_bound());
     assert_eq!(Request::post("/v1beta/models/m:embedContent", r#"{"contents": [{}]}"#).demand().session, None);
 }
 
@@ -260,4 +264,36 @@ fn what_cannot_be_carried_over_says_why() {
     long.body.bytes = Bytes::from_static(br#"{"model":"m","request":{"con"#);
     assert!(matches!(long.outbound(login, Some("p")), Err(Failure::BadRequest { status, .. }) if status == 413));
     assert!(matches!(long.outbound(login, None), Err(Failure::UpstreamDown { .. })));
+}
+
+#[test]
+fn an_alias_goes_out_as_the_model_behind_it_and_nothing_else_changes() {
+    const MODEL: &str = "gemini-3.8-flash";
+    let at = |target: &str| (target.to_owned(), target.replace("best", MODEL));
+    for (kind, (target, path), body, sent) in [
+        (AccountKind::ApiKey, at("/v1beta/models/best:generateContent"), r#"{ "contents":[]}"#, r#"{ "contents":[]}"#),
+        (
+            AccountKind::ApiKey,
+            at("/v1beta/models/best:countTokens"),
+            r#"{"generateContentRequest":{"model" : "models/best"}}"#,
+            r#"{"generateContentRequest":{"model" : "models/gemini-3.8-flash"}}"#,
+        ),
+        (
+            AccountKind::Subscription,
+            at("/v1internal:generateContent"),
+            r#"{"model" : "best", "project":"p", "request":{"contents":[]}}"#,
+            r#"{"model" : "gemini-3.8-flash", "project":"own", "request":{"contents":[]}}"#,
+        ),
+        (
+            AccountKind::ApiKey,
+            ("/v1internal:generateContent".to_owned(), "/v1beta/models/gemini-3.8-flash:generateContent".to_owned()),
+            r#"{"model":"best","project":"p","request":{"contents":[]}}"#,
+            r#"{"contents":[]}"#,
+        ),
+    ] {
+        let request = Request::post(&target, body);
+        let outbound = request.outbound_as(kind, Some("own"), Some(MODEL)).expect("can go out");
+        assert!(outbound.url.ends_with(&path), "{target}: {}", outbound.url);
+        assert_eq!(request.edited(&outbound), sent, "{target}");
+    }
 }

@@ -159,9 +159,8 @@ impl Class {
             | Who::Paused
             | Who::Forged => Unknown,
             Who::User | Who::Friend | Who::FriendsSession | Who::Another if self == Self::Operator => No,
-            Who::Another if self == Self::Oneself => Nothing,
-            // Nobody is known there whom it could be about.
-            Who::Local if self == Self::Oneself => Nothing,
+            // In a pool without users there is nobody whom it could be about.
+            Who::Another | Who::Local if self == Self::Oneself => Nothing,
             _ => In,
         }
     }
@@ -255,9 +254,8 @@ impl Worlds {
         let key = std::fs::read_to_string(&self.people.key_file).expect("the key file").trim().to_owned();
         let operator = self.operator.expose().to_owned();
         match who {
-            Who::Local => ask,
+            Who::Local | Who::LocalAmongUsers => ask,
             Who::Nobody => ask.from(&*afar),
-            Who::LocalAmongUsers => ask,
             Who::OperatorToken => ask.from(&*afar).bearer(TOKEN),
             Who::OperatorKey => ask.from(&*afar).with("x-api-key", &operator),
             Who::MachineKey => ask.bearer(&key),
@@ -317,6 +315,7 @@ async fn question(door: &Door, pool: &Pool, name: &str, user: &str, secret: &Sec
             }
             "code" => pool.app.door.make_link(Pool::now()).expect("random").expose().to_owned(),
             "invitation" => invitation(pool).await,
+            "request" => "last".to_owned(),
             _ => "x".to_owned(),
         };
         let _ = write!(path, "{before}{filled}{after}");
@@ -329,6 +328,9 @@ async fn question(door: &Door, pool: &Pool, name: &str, user: &str, secret: &Sec
         }
         _ => "{}".to_owned(),
     };
+    if door.path == "/api/explain" {
+        path.push_str("?provider=gemini");
+    }
     let mut ask = Ask { body, ..Ask::new(door.method.clone(), &path) };
     match door.when {
         Some(When::Dialect(Dialect::Codex)) => ask.path.push_str("?client_version=1"),
@@ -351,10 +353,11 @@ async fn invitation(pool: &Pool) -> String {
 }
 
 /// What a page says that was reached, and looked for what is not there.
-const REACHED: [&str; 5] = [
+const REACHED: [&str; 6] = [
     "no account is called",
     "nobody is called",
     "there is no open invitation",
+    "there is no request yet",
     "there is no set-up for that",
     "this code is unknown",
 ];
@@ -444,9 +447,9 @@ fn opening() -> String {
         let _ = writeln!(text, "- **{mark}**: {words}");
     }
     text.push_str("\n| | path | what | needs |");
-    CALLERS.iter().for_each(|(_, mark, _)| drop(write!(text, " {mark} |")));
-    text.push_str("\n|---|---|---|---|");
-    CALLERS.iter().for_each(|_| text.push_str("---|"));
-    text.push('\n');
+    for (_, mark, _) in CALLERS {
+        let _ = write!(text, " {mark} |");
+    }
+    let _ = writeln!(text, "\n|---|---|---|---|{}", "---|".repeat(CALLERS.len()));
     text
 }

@@ -165,7 +165,7 @@ impl Pool {
         let request = request.body(Full::new(Bytes::from(ask.body.clone()))).expect("a request");
         let answer = client.send_request(request).await.unwrap_or_else(|error| panic!("{ask:?}: {error}"));
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = answer.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        let body = answer.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         server.abort();
         connection.abort();
         Got { status, headers, body: String::from_utf8_lossy(&body).into_owned() }

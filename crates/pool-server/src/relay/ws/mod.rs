@@ -2,10 +2,11 @@
 //!
 //! - [`open`]: the client's handshake, answered once an account's own has succeeded; else 426, upon which clients fall back
 //!   to HTTP.
-//! - [`talk`]: messages both ways, turn by turn, as the provider's [`SocketTurns`] understand them.
+//! - [`talk`]: messages both ways, turn by turn, as the provider's [`SocketTurns`] understand them; [`queue`]: those that wait.
 //! - [`reach`], [`seek`]: where sockets can be had, and which account one is opened on.
 //! - [`moves`]: which account serves a turn, and what becomes of one that fails.
 //! - [`turn`]: a turn under way: its slot, its tries, its record.
+//! - [`tunnel`], [`pipe`]: sockets that nobody here reads: bytes both ways on one account.
 //! - [`handshake`], [`link`]: RFC 6455, as far as the library leaves it to us.
 //!
 //! One account a socket. A turn that fails before anything meaningful moves to another one behind the client's back if it
@@ -18,9 +19,12 @@ mod link;
 mod miss;
 mod moves;
 mod open;
+mod pipe;
+mod queue;
 mod reach;
 mod seek;
 mod talk;
+mod tunnel;
 mod turn;
 
 use std::future::Future;
@@ -31,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use open::upgrade;
+pub use tunnel::tunnel;
 
 /// Every open socket, for the order to stop.
 #[derive(Clone, Debug, Default)]

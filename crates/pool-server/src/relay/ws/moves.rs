@@ -31,17 +31,23 @@ impl Talk {
         let app = self.ground.app.clone();
         loop {
             let open = Some(&self.leg.account).filter(|open| turn.left.as_ref() != Some(open));
-            let lease = match self.ground.lease(&Ask::new(&turn.demand, Some(turn.session)).after(&turn.tried()), open)
-            {
+            let (tried, only) = (turn.tried(), turn.only.clone());
+            let ask = Ask::new(&turn.demand, Some(turn.session)).within(turn.parent).after(&tried).only(only.as_ref());
+            let leasing = self.ground.lease(&ask, open, turn.patience());
+            let lease = match listening(&mut self.client, &mut self.queue, leasing).await? {
                 Ok(lease) => lease,
-                Err(_) if !turn.stands_alone() => return self.start_over(&turn).await,
-                Err(NoLease::OverHttp) => return self.over_http(&turn).await,
-                Err(NoLease::Refused(_)) if turn.forgive() => {
+                Err(NoLease::OverHttp) if turn.stands_alone() => return self.over_http(&turn).await,
+                Err(NoLease::OverHttp) => return self.start_over(&turn).await,
+                Err(NoLease::Refused(_)) if turn.stands_alone() && turn.forgive() => {
                     let pause = tokio::time::sleep(PAUSE * turn.trail.transient.clamp(1, 8));
                     listening(&mut self.client, &mut self.queue, pause).await?;
                     continue;
                 }
-                Err(NoLease::Refused(refusal)) => return self.refuse(Failure::Refused(*refusal)).await,
+                Err(NoLease::Refused(refusal)) => match turn.refused(*refusal) {
+                    Ok(()) => continue,
+                    Err(_) if !turn.stands_alone() => return self.start_over(&turn).await,
+                    Err(refusal) => return self.refuse(turn, Failure::Refused(refusal)).await,
+                },
             };
             let here = lease.account.id == self.leg.account && !turn.has_left(&lease);
             if !here && !turn.stands_alone() {
@@ -60,7 +66,7 @@ impl Talk {
                     return self.over_http(&turn).await;
                 }
                 Err(miss) if turn.failed(&app, &miss.judgement) => {}
-                Err(miss) => return self.refuse(down(&miss)).await,
+                Err(miss) => return self.refuse(turn, down(&miss)).await,
             }
         }
     }
@@ -86,19 +92,19 @@ impl Talk {
     /// Sends what began the turn, as its account may have it.
     async fn send_turn(&mut self, turn: Turn, create: Utf8Bytes) -> Result<(), End> {
         let Some(lease) = &turn.lease else { return Ok(()) };
-        let message = self.fitted(create, lease, turn.carry);
+        let message = self.fitted(create, lease, turn.carry, turn.menu.model());
         self.turns.begin(&lease.account, &turn.demand, clock::now());
         self.progress = Instant::now();
         self.turn = Some(turn);
         self.send_up(Message::Text(message)).await
     }
 
-    /// The message without what only another account understands.
-    fn fitted(&self, create: Utf8Bytes, lease: &Lease, carry: Carry) -> Utf8Bytes {
+    /// The message without what only another account understands, and with the name of the model that it gets.
+    fn fitted(&self, create: Utf8Bytes, lease: &Lease, carry: Carry, model: Option<&str>) -> Utf8Bytes {
         let ground = &self.ground;
         let body = Body { bytes: create.clone().into(), whole: true };
         let bases = &ground.app.config.bases;
-        let serving = Serving { account: &lease.account, credentials: &lease.credentials, bases, carry };
+        let serving = Serving { account: &lease.account, credentials: &lease.credentials, bases, carry, model };
         let edits = provider(&ground.app.registry, ground.route)
             .and_then(|provider| provider.outbound(ground.route, &head(&ground.parts), &body, &serving))
             .map(|outbound| outbound.edits)
@@ -124,7 +130,7 @@ impl Talk {
                 app.pool.apply(Event::Stripped { session: turn.session });
                 self.send_turn(turn, create).await
             }
-            (Verdict::StripThenSame, _) => self.own_words(words).await,
+            (Verdict::StripThenSame, _) => self.own_words(turn, words).await,
             (Verdict::RefreshThenSame, _) if !turn.renewed => self.renew(turn, miss).await,
             _ => self.elsewhere(turn, miss, words).await,
         }
@@ -165,8 +171,8 @@ impl Talk {
         };
         match again {
             true => self.place(turn, create).await,
-            false if words.is_some() && miss.judgement.is_transient() => self.own_words(words).await,
-            false => self.refuse(down(&miss)).await,
+            false if words.is_some() && miss.judgement.is_transient() => self.own_words(turn, words).await,
+            false => self.refuse(turn, down(&miss)).await,
         }
     }
 
@@ -191,7 +197,7 @@ impl Talk {
         tracing::info!(
             request = self.ground.id,
             turn = self.count,
-            bound = turn.demand.bound,
+            binding = %turn.demand.binding,
             "a conversation starts over"
         );
         self.turns.end();
@@ -204,16 +210,21 @@ impl Talk {
         self.start_over(turn).await
     }
 
-    async fn refuse(&mut self, failure: Failure) -> Result<(), End> {
-        let why = if let Failure::Refused(refusal) = &failure { Some(&refusal.why) } else { None };
+    pub(super) async fn refuse(&mut self, turn: Turn, failure: Failure) -> Result<(), End> {
+        let refusal = if let Failure::Refused(refusal) = &failure { Some(refusal) } else { None };
+        let why = refusal.map(|refusal| &refusal.why);
         tracing::warn!(request = self.ground.id, turn = self.count, ?why, "no account could serve a turn");
         self.turns.end();
-        let words = self.turns.refuse(&self.ground.failure(&failure));
+        let reply = self.ground.failure(&failure);
+        turn.unserved(&self.ground, refusal, reply.status.as_u16());
+        let words = self.turns.refuse(&reply);
         self.say(words).await
     }
 
-    async fn own_words(&mut self, words: Option<Utf8Bytes>) -> Result<(), End> {
+    async fn own_words(&mut self, turn: Turn, words: Option<Utf8Bytes>) -> Result<(), End> {
         self.turns.end();
+        let status = turn.trail.attempts.last().and_then(|attempt| attempt.status).filter(|status| *status >= 400);
+        turn.unserved(&self.ground, None, status.unwrap_or(502));
         match words {
             Some(words) => self.send_down(Message::Text(words)).await,
             None => Ok(()),

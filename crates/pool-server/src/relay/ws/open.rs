@@ -8,9 +8,8 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use pool_core::pool::Event;
-use pool_core::retry::Trail;
 use pool_core::verdict::Verdict;
-use pool_core::{AccountId, Ask, Demand, Judgement, SessionKey};
+use pool_core::{AccountId, Ask, Demand, Judgement, SessionKey, Trail};
 use pool_providers::reply::{Failure, Reply};
 use pool_providers::request::{Body, Carry, Serving};
 use pool_providers::routes::Route;
@@ -27,10 +26,11 @@ use super::talk::Talk;
 use crate::admit::Caller;
 use crate::app::App;
 use crate::clock;
-use crate::people::Tenure;
 use crate::pool::Lease;
 use crate::relay::body::OutBody;
 use crate::relay::deliver::{self, ReplyBody};
+use crate::relay::estate::Estate;
+use crate::relay::menu::Menu;
 use crate::relay::path::{self, head, provider};
 use crate::relay::{attempt, headers};
 use crate::upstream::UpstreamError;
@@ -75,6 +75,18 @@ pub async fn upgrade(
     parts: http::request::Parts,
     caller: &Caller,
 ) -> Response<ReplyBody> {
+    let id = path::request_id();
+    let response = open(app, route, parts, caller, id.clone()).await;
+    deliver::marked(response, &id)
+}
+
+async fn open(
+    app: Arc<App>,
+    route: &'static Route,
+    parts: http::request::Parts,
+    caller: &Caller,
+    id: String,
+) -> Response<ReplyBody> {
     let turns = provider(&app.registry, route).ok().and_then(|provider| provider.socket(route));
     let Some(turns) = turns.filter(|_| app.config.websockets) else { return fall_back() };
     let accept = match handshake::accept(&parts.headers) {
@@ -89,7 +101,7 @@ pub async fn upgrade(
         route,
         parts: by_itself(parts),
         caller: caller.clone(),
-        id: uuid::Uuid::now_v7().simple().to_string(),
+        id,
         client: None,
         started: Instant::now(),
     };
@@ -118,14 +130,6 @@ fn fall_back() -> Response<ReplyBody> {
 }
 
 impl Ground {
-    /// How long whoever has opened it may stay.
-    pub fn tenure(&self) -> Option<Tenure> {
-        match &self.caller {
-            Caller::Person { credential, .. } => Some(self.app.people.tenure(credential)),
-            Caller::Local | Caller::Operator => None,
-        }
-    }
-
     async fn run(mut self, turns: Box<dyn SocketTurns>, accept: HeaderValue) -> Response<ReplyBody> {
         let agent = self.parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         let word = agent.and_then(|agent| agent.split_whitespace().next());
@@ -137,9 +141,6 @@ impl Ground {
             Err(reply) => return reply.map_or_else(fall_back, deliver::reply),
         };
         handshake::grant(&mut headers, accept);
-        if let Ok(id) = HeaderValue::from_str(&self.id) {
-            headers.insert("x-pool-request", id);
-        }
         let mut response = Response::new(ReplyBody::Full(None));
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = headers;
@@ -147,8 +148,7 @@ impl Ground {
         sockets.clone().spawn(async move {
             match client.await {
                 Ok(upgraded) => {
-                    let cap = self.app.config.socket_message_cap;
-                    let client = Link::new(upgraded, Role::Server, cap).await;
+                    let client = Link::new(upgraded, Role::Server, &self.app.config).await;
                     Talk::new(self, turns, client, leg, sockets).run().await;
                 }
                 Err(error) => tracing::debug!(request = self.id, %error, "a client left during its handshake"),
@@ -163,9 +163,28 @@ impl Ground {
         Ok(provider(&self.app.registry, self.route)?.demand(self.route, &head(&self.parts), &body))
     }
 
+    /// The models that the turn which a message begins may be served with.
+    pub fn menu(&self, message: &Bytes) -> Result<(Menu, Demand), Failure> {
+        let demand = self.demand(message)?;
+        Ok(Menu::new(&self.app, provider(&self.app.registry, self.route)?, demand))
+    }
+
+    /// The account on which what a message names lives, if it names anything that the pool knows.
+    pub fn owner(&self, message: &Bytes) -> Result<Option<AccountId>, Failure> {
+        let body = Body { bytes: message.clone(), whole: true };
+        let provider = provider(&self.app.registry, self.route)?;
+        let estate = Estate::read(&self.app.pool, provider, self.route, &head(&self.parts), &body, &self.caller)?;
+        Ok(estate.account)
+    }
+
     /// The conversation that a demand belongs to. A socket whose client names none is one of its own.
     pub fn session(&self, demand: &Demand) -> SessionKey {
         SessionKey::new(demand.provider, self.caller.scope(), demand.session.as_deref().unwrap_or(&self.id))
+    }
+
+    /// The conversation that a demand's is a part of.
+    pub fn parent(&self, demand: &Demand) -> Option<SessionKey> {
+        demand.parent.as_deref().map(|id| SessionKey::new(demand.provider, self.caller.scope(), id))
     }
 
     /// A failure in the client's dialect.
@@ -179,17 +198,24 @@ impl Ground {
     /// Finds an account whose handshake succeeds. `Err(Some)`: the reply that says why there is none; `Err(None)`: HTTP may do
     /// better.
     async fn choose(&self, demand: &Demand) -> Result<(Leg, HeaderMap), Option<Reply>> {
-        let session = Some(self.session(demand));
+        let (session, parent) = (Some(self.session(demand)), self.parent(demand));
         let (mut trail, mut tried, mut refused) = (Trail::default(), Vec::new(), 0);
         self.app.pool.count_request(demand.provider);
         let patience = self.app.config.timeouts.handshake * HANDSHAKES;
+        // A busy account is waited for as long as a handshake takes that does not succeed.
+        let deadline = self.started + self.app.config.timeouts.handshake;
         loop {
-            let mut lease = self.lease(&Ask::new(demand, session).after(&tried), None).map_err(|none| match none {
+            let ask = Ask::new(demand, session).within(parent).after(&tried);
+            let mut lease = self.lease(&ask, None, deadline).await.map_err(|none| match none {
                 NoLease::OverHttp => None,
                 NoLease::Refused(refusal) => {
+                    let whole = trail.refused(Some(&refusal), clock::now());
                     let reply = self.failure(&Failure::Refused(*refusal));
                     // What is not certain may be better over HTTP, and is told there.
-                    Some(reply).filter(|reply| reply.status.is_client_error())
+                    let certain = Some(reply).filter(|reply| reply.status.is_client_error());
+                    certain.inspect(|reply| {
+                        self.unserved(self.id.clone(), demand, whole, reply.status.as_u16(), self.started);
+                    })
                 }
             })?;
             match self.connect(&mut lease, demand, &mut trail).await {
@@ -254,7 +280,7 @@ impl Ground {
 
     fn note(&self, lease: &Lease, miss: &Miss, trail: &mut Trail) {
         let status = miss.status.map(|status| status.as_u16());
-        trail.record(&lease.account.id, status, &miss.judgement, clock::now());
+        trail.record(lease, status, &miss.judgement, clock::now());
         tracing::info!(
             request = self.id, account = %lease.account.name, status, reason = miss.judgement.reason,
             verdict = ?miss.judgement.verdict, "an attempt failed on a socket"
@@ -270,6 +296,7 @@ impl Ground {
             credentials: &lease.credentials,
             bases: &app.config.bases,
             carry: Carry::All,
+            model: None,
         };
         let nothing = Body { bytes: Bytes::new(), whole: true };
         let outbound = provider.outbound(self.route, &head(&self.parts), &nothing, &serving).map_err(unfit)?;
@@ -319,7 +346,7 @@ impl Ground {
         self.reach().granted(&lease.account.id);
         let mut told = headers::for_client(std::mem::take(response.headers_mut()));
         provider.speak_of_pool(&mut told, &lease.account, &app.pool.standing(demand), now);
-        let link = Link::new(upgraded, Role::Client, app.config.socket_message_cap).await;
+        let link = Link::new(upgraded, Role::Client, &app.config).await;
         Ok((Leg { link, account: lease.account.id.clone(), opened: Instant::now(), turns: 0 }, told))
     }
 

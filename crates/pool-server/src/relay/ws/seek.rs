@@ -19,17 +19,17 @@ pub enum NoLease {
 }
 
 impl Ground {
-    /// Leases an account that may have sockets. `open`: the one that needs none opened.
+    /// Leases an account that may have sockets. `open`: the one that needs none opened. A busy one is waited for until `deadline`.
     ///
     /// A conversation stays on its account, sockets or not: what is cached there is worth more than a socket. A new one goes to
     /// the best account that has them; but a paid key is no price for a socket either.
-    pub fn lease(&self, ask: &Ask<'_>, open: Option<&AccountId>) -> Result<Lease, NoLease> {
+    pub async fn lease(&self, ask: &Ask<'_>, open: Option<&AccountId>, deadline: Instant) -> Result<Lease, NoLease> {
         let pool = &self.app.pool;
         let shut = self.reach().shut(Instant::now());
         // Those that failed for want of a socket are still the ones to serve over HTTP.
         let (wanting, failed): (Vec<AccountId>, Vec<AccountId>) =
             ask.tried.iter().cloned().partition(|id| shut.contains(id));
-        let first = pool.lease(&ask.after(&failed)).map_err(NoLease::Refused)?;
+        let first = pool.lease_by(&ask.after(&failed), deadline).await.map_err(NoLease::Refused)?;
         let id = &first.account.id;
         if !shut.contains(id) || open == Some(id) {
             return Ok(first);

@@ -2,10 +2,10 @@
 //!
 //! One task a socket. While it waits for one side to take a message it takes none from the other: that is the back-pressure.
 //! Only the client is always listened to, so that its leaving is noticed; what it says meanwhile waits in a short queue.
+//!
+//! What happens seldom and holds much (the beginning of a turn, a move) is boxed: the task of an idle socket stays small.
 
-use std::collections::VecDeque;
 use std::future::Future;
-use std::time::Duration;
 
 use bytes::Bytes;
 use pool_core::Demand;
@@ -21,13 +21,9 @@ use super::Sockets;
 use super::link::{Came, Link, Over};
 use super::miss::Miss;
 use super::open::{Ground, Leg};
+use super::queue::Queue;
 use super::turn::Turn;
 use crate::clock;
-
-/// Messages of the client's that wait for the turn under way. With more it has to wait itself.
-const QUEUE: usize = 4;
-/// Between two pings on each side.
-const PING: Duration = Duration::from_secs(30);
 
 /// See the module's page.
 pub struct Talk {
@@ -40,11 +36,13 @@ pub struct Talk {
     pub(super) turn: Option<Turn>,
     /// Turns so far.
     pub(super) count: u32,
-    pub(super) queue: VecDeque<Message>,
+    pub(super) queue: Queue,
     /// Upstream's last message within a turn, or the beginning of the turn.
     pub(super) progress: Instant,
-    /// When the client is due a sign of life, as long as nothing of the turn has been shown.
+    /// When the client of a turn is due a sign of life.
     pub(super) sign: Instant,
+    /// When both sides are due a ping.
+    ping: Instant,
     pub(super) sockets: Sockets,
 }
 
@@ -83,6 +81,7 @@ impl End {
 impl Talk {
     pub fn new(ground: Ground, turns: Box<dyn SocketTurns>, client: Link, leg: Leg, sockets: Sockets) -> Self {
         let now = Instant::now();
+        let ping = now + ground.app.config.timeouts.ping;
         Self {
             ground,
             turns,
@@ -91,21 +90,17 @@ impl Talk {
             fallen: None,
             turn: None,
             count: 0,
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             progress: now,
             sign: now,
+            ping,
             sockets,
         }
     }
 
     pub async fn run(mut self) {
-        let tenure = self.ground.tenure();
-        let over = async {
-            match &tenure {
-                Some(tenure) => tenure.over().await,
-                None => std::future::pending().await,
-            }
-        };
+        let tenure = self.ground.app.people.tenure(&self.ground.caller);
+        let over = tenure.over();
         tokio::pin!(over);
         let end = loop {
             let stepped = tokio::select! {
@@ -135,29 +130,28 @@ impl Talk {
     /// One thing that happens.
     async fn step(&mut self) -> Result<(), End> {
         if let Some(over) = self.fallen.take() {
-            return self.lost(over).await;
+            return Box::pin(self.lost(over)).await;
         }
         if self.turn.is_none()
-            && let Some(message) = self.queue.pop_front()
+            && let Some(message) = self.queue.pop()
         {
             return self.asked(message).await;
         }
         let Sockets { stop, cut, .. } = self.sockets.clone();
         let timeouts = self.ground.app.config.timeouts;
         let idle = self.turn.is_none();
-        let unseen = self.turn.as_ref().is_some_and(|turn| !turn.shown);
         tokio::select! {
             biased;
             () = cut.cancelled() => Err(End::Stopping),
             () = stop.cancelled(), if idle => Err(End::Stopping),
-            came = self.client.next(), if self.queue.len() < QUEUE => self.heard_client(came).await,
+            came = self.client.next(), if self.queue.has_room() => self.heard_client(came).await,
             came = self.leg.link.next() => self.heard_upstream(came).await,
             () = tokio::time::sleep_until(self.leg.opened + timeouts.socket_life), if idle => Err(End::Retired),
             () = tokio::time::sleep_until(self.progress + timeouts.upstream_idle), if !idle => {
-                self.lost(Over::Broke("it says nothing".into())).await
+                Box::pin(self.lost(Over::Broke("it says nothing".into()))).await
             }
-            () = tokio::time::sleep_until(self.sign), if unseen => self.give_sign().await,
-            () = tokio::time::sleep(PING) => self.ping().await,
+            () = tokio::time::sleep_until(self.sign), if !idle => self.give_sign().await,
+            () = tokio::time::sleep_until(self.ping) => self.ping().await,
         }
     }
 
@@ -166,7 +160,7 @@ impl Talk {
         // Asides are for the turn under way; the next turn waits for its end.
         let waits = self.turn.is_some() && self.is_turn(&message);
         if waits || !self.queue.is_empty() {
-            self.queue.push_back(message);
+            self.queue.push(message);
             return Ok(());
         }
         self.asked(message).await
@@ -179,21 +173,24 @@ impl Talk {
     /// A message of the client's whose time has come.
     async fn asked(&mut self, message: Message) -> Result<(), End> {
         match message {
-            Message::Text(text) if self.turns.asked(text.as_bytes()) == Asked::Turn => self.begin(text).await,
+            Message::Text(text) if self.turns.asked(text.as_bytes()) == Asked::Turn => Box::pin(self.begin(text)).await,
             message => self.send_up(message).await,
         }
     }
 
     async fn begin(&mut self, create: Utf8Bytes) -> Result<(), End> {
         let app = self.ground.app.clone();
-        let Ok(demand) = self.ground.demand(create.as_ref()) else {
+        let Ok((menu, demand)) = self.ground.menu(create.as_ref()) else {
             return Err(End::Upstream(Over::Broke("nobody owns this route".into())));
         };
         app.pool.count_request(demand.provider);
         self.count += 1;
-        self.sign = Instant::now() + app.config.timeouts.hold;
-        let session = self.ground.session(&demand);
-        let turn = Turn::new(&app, self.count, &create, demand, session);
+        self.sign = Instant::now() + app.config.timeouts.keep_alive;
+        let mut turn = Turn::new(&self.ground, self.count, &create, (menu, demand));
+        match self.ground.owner(create.as_ref()) {
+            Ok(owner) => turn.only = owner,
+            Err(failure) => return self.refuse(turn, failure).await,
+        }
         self.place(turn, create).await
     }
 
@@ -201,7 +198,7 @@ impl Talk {
         let text = match came {
             Came::Text(text) => text,
             Came::Binary(bytes) => return self.send_down(Message::Binary(bytes)).await,
-            Came::Over(over) => return self.lost(over).await,
+            Came::Over(over) => return Box::pin(self.lost(over)).await,
         };
         self.progress = Instant::now();
         let heard = self.turns.hear(text.as_bytes(), clock::now());
@@ -212,12 +209,16 @@ impl Talk {
         let Some(turn) = &mut self.turn else {
             return match heard.fate {
                 Fate::Limits => self.show_limits().await,
+                Fate::Expired => Err(End::Retired),
                 Fate::Hold | Fate::Show => self.send_down(Message::Text(text)).await,
             };
         };
+        if heard.fate == Fate::Expired && !turn.shown {
+            return Box::pin(self.lost(Over::Broke("its time is up".into()))).await;
+        }
         if let Some(judgement) = &heard.failure {
             if !turn.shown && !matches!(judgement.verdict, Verdict::Fatal | Verdict::Deliver) {
-                return self.missed(Miss::of(judgement.clone(), heard.status), Some(text)).await;
+                return Box::pin(self.missed(Miss::of(judgement.clone(), heard.status), Some(text))).await;
             }
             turn.note(&app, judgement);
         }
@@ -229,7 +230,7 @@ impl Talk {
                 }
             }
             Fate::Limits => self.show_limits().await?,
-            Fate::Hold | Fate::Show => {
+            Fate::Hold | Fate::Show | Fate::Expired => {
                 if heard.failure.is_none() {
                     turn.serves(&app);
                 }
@@ -280,14 +281,18 @@ impl Talk {
         }
     }
 
-    /// Nothing meaningful has come for a while. Codex counts messages as life, not pings.
+    /// The client of a turn has heard nothing for a while. It counts messages as life, not pings.
     async fn give_sign(&mut self) -> Result<(), End> {
-        self.sign = Instant::now() + self.ground.app.config.timeouts.hold;
-        self.show_limits().await
+        let sign = self.turns.keep_alive();
+        self.say(sign).await
     }
 
     async fn ping(&mut self) -> Result<(), End> {
-        self.client.ping().await.map_err(End::Client)?;
+        self.ping = Instant::now() + self.ground.app.config.timeouts.ping;
+        // Whom nobody listens to cannot be heard to answer.
+        if self.queue.has_room() {
+            self.client.ping().await.map_err(End::Client)?;
+        }
         if let Err(over) = self.leg.link.ping().await {
             self.fallen = Some(over);
         }
@@ -295,6 +300,7 @@ impl Talk {
     }
 
     pub(super) async fn send_down(&mut self, message: Message) -> Result<(), End> {
+        self.sign = Instant::now() + self.ground.app.config.timeouts.keep_alive;
         self.client.send(message).await.map_err(End::Client)
     }
 
@@ -320,16 +326,12 @@ fn client_message(came: Came) -> Result<Message, End> {
 }
 
 /// Does some work and listens to the client meanwhile: if it leaves, the work is dropped.
-pub async fn listening<T>(
-    client: &mut Link,
-    queue: &mut VecDeque<Message>,
-    work: impl Future<Output = T>,
-) -> Result<T, End> {
+pub async fn listening<T>(client: &mut Link, queue: &mut Queue, work: impl Future<Output = T>) -> Result<T, End> {
     tokio::pin!(work);
     loop {
         tokio::select! {
             done = &mut work => return Ok(done),
-            came = client.next(), if queue.len() < QUEUE => queue.push_back(client_message(came)?),
+            came = client.next(), if queue.has_room() => queue.push(client_message(came)?),
         }
     }
 }

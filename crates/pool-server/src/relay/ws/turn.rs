@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use pool_core::pool::Event;
-use pool_core::retry::Trail;
+use pool_core::standing::Refusal;
 use pool_core::usage::{Ending, UsageRecord};
-use pool_core::verdict::Verdict;
-use pool_core::{AccountId, Demand, Judgement, SessionKey, UnixMs};
+use pool_core::verdict::{Fault, Verdict};
+use pool_core::{AccountId, Demand, Judgement, SessionKey, Span, Trail, UnixMs};
 use pool_providers::request::Carry;
 use pool_providers::socket::SocketTurns;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -15,6 +15,9 @@ use super::open::Ground;
 use crate::app::{App, Counted};
 use crate::clock;
 use crate::pool::Lease;
+use crate::pool::line::PATIENCE;
+use crate::relay::draw::draw;
+use crate::relay::menu::Menu;
 use crate::relay::receive::Held;
 
 /// What is kept back of an answer while its first meaningful message is awaited.
@@ -26,7 +29,12 @@ pub struct Turn {
     /// What began it, as long as it may have to be sent again. `None`: too large to be kept, or no longer needed.
     create: Option<(Utf8Bytes, Held)>,
     pub demand: Demand,
+    pub menu: Menu,
     pub session: SessionKey,
+    /// The conversation that this one is a part of.
+    pub parent: Option<SessionKey>,
+    /// It names what lives on this account.
+    pub only: Option<AccountId>,
     /// The account that it is on, with its slot.
     pub lease: Option<Lease>,
     pub carry: Carry,
@@ -54,13 +62,17 @@ pub struct Turn {
 }
 
 impl Turn {
-    pub fn new(app: &App, number: u32, create: &Utf8Bytes, demand: Demand, session: SessionKey) -> Self {
+    pub fn new(ground: &Ground, number: u32, create: &Utf8Bytes, (menu, demand): (Menu, Demand)) -> Self {
+        let app = &ground.app;
         let size = create.len();
         let held = (size <= app.config.replay_cap).then(|| app.replay.hold(size)).flatten();
         Self {
             create: held.map(|held| (create.clone(), held)),
+            session: ground.session(&demand),
+            parent: ground.parent(&demand),
             demand,
-            session,
+            menu,
+            only: None,
             lease: None,
             carry: Carry::All,
             renewed: false,
@@ -88,7 +100,7 @@ impl Turn {
 
     /// Can it go to another account as it is?
     pub fn stands_alone(&self) -> bool {
-        !self.demand.bound && self.create.is_some()
+        !self.demand.is_bound() && self.create.is_some()
     }
 
     pub fn tried(&self) -> Vec<AccountId> {
@@ -100,6 +112,18 @@ impl Turn {
             self.carry = Carry::Bare;
         }
         self.lease = Some(lease);
+    }
+
+    /// Until when a busy account is waited for.
+    pub fn patience(&self) -> tokio::time::Instant {
+        self.menu.patience(tokio::time::Instant::from_std(self.started) + PATIENCE)
+    }
+
+    /// No account takes the turn as it is now: `Ok` if it may be another model's, see [`Menu::refused`].
+    pub fn refused(&mut self, refusal: Refusal) -> Result<(), Refusal> {
+        let demand = self.menu.refused(refusal)?;
+        self.ask_for(demand);
+        Ok(())
     }
 
     /// The connection to this account is of no use any more.
@@ -120,7 +144,20 @@ impl Turn {
             let id = lease.account.id.clone();
             if transient { self.stumbled.push(id) } else { self.refused.push(id) }
         }
-        !exhausted && (!transient || app.pool.may_retry(self.demand.provider))
+        // The trouble of one model is not the next one's.
+        let next = if exhausted && judgement.fault == Fault::Model { self.menu.step() } else { None };
+        let more = !exhausted || next.is_some();
+        if let Some(demand) = next {
+            self.ask_for(demand);
+        }
+        more && (!transient || app.pool.may_retry(self.demand.provider))
+    }
+
+    /// Another model: all accounts may be asked anew.
+    fn ask_for(&mut self, demand: Demand) {
+        self.demand = demand;
+        self.refused.clear();
+        self.stumbled.clear();
     }
 
     /// Those that failed in passing may be asked again. `false`: there are none.
@@ -182,6 +219,9 @@ impl Turn {
     pub fn end(self, ground: &Ground, turns: &dyn SocketTurns, status: u16, ending: Ending) {
         let Some(lease) = self.lease else { return };
         let total = self.started.elapsed();
+        let tokens = turns.usage();
+        draw(&ground.app, &lease.account.id, &self.demand, Some(self.session), tokens, total);
+        let trail = self.trail.delivered(&lease, status, clock::now());
         let record = UsageRecord {
             request_id: format!("{}.{}", ground.id, self.number),
             at: self.at,
@@ -192,17 +232,46 @@ impl Turn {
             session: Some(self.session.short()),
             status,
             ending,
-            tokens: turns.usage(),
-            attempts: u32::try_from(self.trail.attempts.len() + 1).unwrap_or(u32::MAX),
+            tokens,
+            attempts: u32::try_from(trail.attempts.len()).unwrap_or(u32::MAX),
             first_byte_ms: millis(self.first_byte.unwrap_or(total)),
             total_ms: millis(total),
         };
         tracing::info!(
-            request = record.request_id, account = %lease.account.name, model = record.model, status, ending = ?ending,
+            request = record.request_id, account = %lease.account.name, model = record.model, asked = self.menu.alias(), status, ending = ?ending,
             tokens = record.tokens.map(|tokens| tokens.total()), attempts = record.attempts, ms = record.total_ms,
             "served a turn"
         );
-        ground.app.ledger.record(record);
+        ground.app.keep(record, trail);
+    }
+
+    /// Keeps the record of a turn that no account has answered.
+    pub fn unserved(self, ground: &Ground, refusal: Option<&Refusal>, status: u16) {
+        let trail = self.trail.refused(refusal, clock::now());
+        ground.unserved(format!("{}.{}", ground.id, self.number), &self.demand, trail, status, self.started.into());
+    }
+}
+
+impl Ground {
+    /// Keeps the record of what no account has answered.
+    pub fn unserved(&self, id: String, demand: &Demand, trail: Trail, status: u16, started: tokio::time::Instant) {
+        let total_ms = millis(started.elapsed());
+        let record = UsageRecord {
+            request_id: id,
+            at: clock::now() - Span::from_millis(total_ms),
+            provider: demand.provider.0.to_owned(),
+            account: AccountId::nobody(),
+            model: demand.model.clone(),
+            client: self.client.clone(),
+            session: Some(self.session(demand).short()),
+            status,
+            ending: Ending::Failed,
+            tokens: None,
+            attempts: u32::try_from(trail.attempts.len()).unwrap_or(u32::MAX),
+            first_byte_ms: total_ms,
+            total_ms,
+        };
+        self.app.keep(record, trail);
     }
 }
 
