@@ -210,7 +210,7 @@ def handed_out_file(pool: Pool, person: str, flags: argparse.Namespace, clients:
         home = Home(pathlib.Path(name), "codex", False)
         code = pool.ask("POST", f"/api/people/{person}/setup/codex")["code"]
         (home.path / ".codex").mkdir()
-        (home.path / ".codex/config.toml").write_text(modes.README_CONFIG.format(url=pool.url))
+        (home.path / ".codex/config.toml").write_text(modes.README_CONFIG.format(url=pool.url, patience_ms=300_000))
         fetched = home.shell(f"curl -fsSL {pool.url}/config/codex/{code} > $HOME/.codex/auth.json")
         works, shown = home.turn(clients, flags.timeout)
         print(f"{'codex, auth.json of /config':<40} {'ok' if works else 'FAILED'}", flush=True)

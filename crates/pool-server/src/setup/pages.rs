@@ -1,7 +1,7 @@
 //! What is asked of the set-up: scripts, credentials for codes, and the renewal of a login of ours.
 
 use http::{HeaderMap, Response, StatusCode, header};
-use pool_core::people::{Change, Directory, Grants, Role, User};
+use pool_core::people::{Change, Directory, Grants, Role, SecretHash, User};
 use pool_core::{Secret, Span, UnixMs};
 use pool_providers::Provider;
 use pool_providers::setup::{self, SetUp};
@@ -22,6 +22,9 @@ const LINE: Span = Span::from_hours(24);
 
 /// Lines that one person may have open.
 const MOST_LINES: usize = 20;
+
+/// The same with the credentials that work.
+const MOST_KEYS: usize = 50;
 
 /// How long a friend's credential works, if nothing says otherwise.
 const FRIENDS_KEY: Span = Span::from_hours(90 * 24);
@@ -57,9 +60,15 @@ pub async fn make_line(visit: Visit<Oneself>) -> Response<ReplyBody> {
     let Some(url) = address(&app.config, &visit.parts.headers) else { return no_address() };
     let now = clock::now();
     let theirs = |grants: &Grants| matches!(grants, Grants::SetUp { user: one } if *one == user.id);
-    if app.people.read(|people| people.codes(now).filter(|code| theirs(&code.grants)).count()) >= MOST_LINES {
-        let message =
-            format!("{} has {MOST_LINES} set-up lines open: use one, or wait until they have ended", user.name);
+    let (lines, keys) = app.people.read(|people| {
+        let lines = people.codes(now).filter(|code| theirs(&code.grants)).count();
+        (lines, people.credentials_of(&user.id).filter(|key| crate::people::ends(key, now).is_none()).count())
+    });
+    if lines >= MOST_LINES || lines + keys >= MOST_KEYS {
+        let message = format!(
+            "{} has {lines} set-up lines open and {keys} credentials that work: use a line, or revoke a credential",
+            user.name
+        );
         return problem(StatusCode::CONFLICT, &message);
     }
     match app.people.make_code(Grants::SetUp { user: user.id.clone() }, LINE).await {
@@ -149,6 +158,10 @@ async fn bring(visit: &Visit<()>, provider: &dyn Provider) -> Result<(Secret, St
         // Another kind of code is none of ours, and is not used up.
         let Grants::SetUp { user } = grants else { return Err(ChangeError::NoSuchCode) };
         let user = directory.user(user).filter(|user| !user.paused).ok_or(ChangeError::NoSuchCode)?;
+        let made = directory.code(SecretHash::of(visit.hole(1)), now).map(|code| code.created_at);
+        if was_shut_out(directory, user, made.unwrap_or(now), now) {
+            return Err(ChangeError::NoSuchCode);
+        }
         let issued = issue(&user.id, &label, stay(directory, user, now))?;
         Ok((vec![Change::Credential(issued.credential.clone())], (issued, user.id.0.to_string())))
     });
@@ -175,6 +188,13 @@ fn stay(directory: &Directory, user: &User, now: UnixMs) -> Option<Span> {
     }
     let ends: Option<Vec<UnixMs>> = ends.into_iter().collect();
     ends?.into_iter().max().map(|end| end.since(now))
+}
+
+/// Has nothing of this person's worked since something was revoked after that moment? Then an older line brings nothing back.
+fn was_shut_out(directory: &Directory, user: &User, moment: UnixMs, now: UnixMs) -> bool {
+    let mut keys = directory.credentials_of(&user.id);
+    let works = directory.credentials_of(&user.id).any(|key| crate::people::ends(key, now).is_none());
+    !works && keys.any(|key| key.revoked_at.is_some_and(|at| at >= moment))
 }
 
 fn answer(visit: &Visit<()>, access: Access<'_>) -> Response<ReplyBody> {

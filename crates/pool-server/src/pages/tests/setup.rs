@@ -90,6 +90,13 @@ async fn nobody_lengthens_their_stay_or_has_lines_without_end() {
     let got = pool.ask(Ask::post(&format!("/setup/claude/{}", made.code), "")).await;
     let (_, new) = pool.app.people.open(&got.body).expect("opens");
     assert!(own.expires_at.is_none() || new.expires_at <= own.expires_at, "{own:?} {new:?}");
+    // Whose every credential is revoked comes back by no line of before.
+    let (vera, key) = pool.somebody("Vera", Role::User).await;
+    let made = line(&pool, "me", key.expose(), "codex").await;
+    let (_, credential) = pool.app.people.open(key.expose()).expect("opens");
+    pool.app.people.revoke(&credential.id).await.expect("revoked");
+    let got = pool.ask(Ask::post(&format!("/setup/codex/{}", made.code), "")).await;
+    assert_eq!(got.status, StatusCode::NOT_FOUND, "{} {got:?}", vera.id);
     let ask = || Ask::post(&format!("/api/people/{}/setup/gemini", friend.id), "{}").bearer(secret.expose());
     let mut last = StatusCode::CREATED;
     for _ in 0..=20 {
