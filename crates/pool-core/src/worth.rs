@@ -106,7 +106,9 @@ fn worth(slot: &Slot, question: &Question<'_>) -> Score {
     let taken = live * run;
     let free = |view: View| view.left - taken;
     let pace = views.long.map_or(1.0, |long| free(long) / long.size / (long.ends_in.max(LAST) / long.span));
-    let room = views.short.map_or(UNKNOWN, |short| free(short) / short.size);
+    // Some plans have a long window only.
+    let limiting = views.short.or(views.long);
+    let room = limiting.map_or(UNKNOWN, |view| free(view) / view.size);
     let least = [views.long, views.short].into_iter().flatten().map(free).min_by(f64::total_cmp);
     let fit = fit(least.unwrap_or(UNKNOWN * Size::unknown(None).units - taken), live, run);
     let trust = trust(slot, question.now);
@@ -116,7 +118,7 @@ fn worth(slot: &Slot, question: &Question<'_>) -> Score {
         Some(least) if least <= 0.0 => least / run - 1.0,
         _ => weight * trust * pace.clamp(0.0, MOST_PACE) * room.max(0.0) * fit.powi(FIT),
     };
-    let headroom = views.short.map_or(Part::AssumedHeadroom, |_| Part::Headroom);
+    let headroom = limiting.map_or(Part::AssumedHeadroom, |_| Part::Headroom);
     let mut parts = vec![(headroom, room)];
     parts.extend(views.long.map(|_| (Part::Pace, pace)));
     parts.extend([(Part::Fit, fit), (Part::Live, live), (Part::InFlight, f64::from(slot.in_flight))]);

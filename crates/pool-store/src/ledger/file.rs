@@ -119,12 +119,22 @@ pub(super) fn read_only(path: &Path, busy: Duration) -> SqlitePool {
 pub(super) async fn prepare(path: &Path, pool: &SqlitePool) -> Result<(), OpenError> {
     create_private(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
     let path = path.to_owned();
-    match MIGRATIONS.run(pool).await {
+    match migrate(pool).await {
         Ok(()) => Ok(()),
         Err(MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_)) => Err(OpenError::Newer { path }),
         Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => Err(classify(path, error)),
         Err(other) => Err(classify(path, sqlx::Error::Migrate(Box::new(other)))),
     }
+}
+
+async fn migrate(pool: &SqlitePool) -> Result<(), MigrateError> {
+    let mut connection = pool.acquire().await.map_err(MigrateError::Execute)?;
+    let migrated = MIGRATIONS.run_direct(None, &mut *connection, false).await;
+    if migrated.is_err() {
+        // A migration that failed half way leaves its transaction open, and what is written there later is never committed.
+        connection.close_on_drop();
+    }
+    migrated
 }
 
 fn classify(path: PathBuf, error: sqlx::Error) -> OpenError {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pool_core::usage::Ending;
 use pool_core::{Span, UnixMs, UsageRecord};
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Connection, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -154,7 +154,17 @@ impl Writer {
     }
 
     async fn write_batch(&mut self) -> Result<(), sqlx::Error> {
-        let mut transaction = self.shared.pool.begin().await?;
+        let mut connection = self.shared.pool.acquire().await?;
+        let written = self.write_batch_on(&mut connection).await;
+        if written.is_err() {
+            // Whatever state the failure has left it in, nobody else gets it.
+            connection.close_on_drop();
+        }
+        written
+    }
+
+    async fn write_batch_on(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let mut transaction = connection.begin().await?;
         insert_all(&mut transaction, &self.batch).await?;
         // The newest record tells the time.
         let newest = self.batch.iter().map(|entry| entry.record.at).max();
