@@ -26,8 +26,8 @@ fn changed(pool: &LivePool) -> Vec<Note> {
 
 fn recall(pool: &LivePool, notes: Vec<(String, String)>) {
     let count = notes.len();
-    let owned: Vec<_> =
-        notes.iter().filter_map(|(name, text)| Some((key(name)?, serde_json::from_str(text).ok()?))).collect();
+    let read = |(name, text): (String, String)| Some((key(&name)?, serde_json::from_str(&text).ok()?));
+    let owned: Vec<_> = notes.into_iter().filter_map(read).collect();
     if owned.len() < count {
         tracing::warn!(
             count = count - owned.len(),
