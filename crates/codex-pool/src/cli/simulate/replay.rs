@@ -66,8 +66,8 @@ fn read(path: &Path, since: UnixMs) -> Result<(Vec<Record>, Snapshot), Failure> 
     let read = runtime.block_on(async {
         let opened = Ledger::open(path, ledger::Options::default()).await.map_err(|error| error.to_string())?;
         let served = opened.ledger.served_since(since, MOST_RECORDS).await.map_err(|error| error.to_string())?;
-        let sizes = sizes::put_away(&opened.ledger).await.map_err(|error| error.to_string())?;
-        Ok((served, sizes))
+        // What cannot be read was not learned, and the report says so.
+        Ok((served, sizes::put_away(&opened.ledger).await.unwrap_or_default()))
     });
     let record = |served: pool_store::ledger::Use| Record {
         at: served.at,

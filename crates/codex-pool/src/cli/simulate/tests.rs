@@ -105,8 +105,8 @@ fn wrong_input_is_told_with_its_place() {
 
 const FAR: &str = r#"{"session":"s","provider":"gemini","start":0,"steps":[{"gap":0,"new":1,"out":1,"secs":1}]}"#;
 
-/// Two accounts serve a conversation of ten requests each, one a minute, ending now;
-/// one answer does not tell its tokens. Of the `known` accounts it is learned how much a week holds.
+/// Two accounts serve a conversation of ten requests each, one a minute, ending now; one answer does not tell its tokens. Of
+/// the `known` accounts it is learned how much a week holds.
 fn fill_ledger(folder: &TempDir, known: &[&str]) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
     let record = |account: usize, count: u64| UsageRecord {
