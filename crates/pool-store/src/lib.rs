@@ -4,5 +4,5 @@
 pub mod ledger;
 pub mod memory;
 
-pub use ledger::{Health, Ledger, Opened, Options, Writer};
+pub use ledger::{Health, Ledger, Opened, Options, ReadError, Writer};
 pub use memory::{Changes, Note, Room, Sweep};
