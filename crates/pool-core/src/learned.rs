@@ -85,8 +85,9 @@ impl Learned {
     }
 
     /// Readings have come in. What one account teaches is the prior of others of its plan.
-    pub(crate) fn read(&mut self, slots: &mut Slots, id: &AccountId, windows: &[QuotaWindow], now: UnixMs) {
-        let Some(slot) = slots.get_mut(id) else { return };
+    /// True if that is worth putting away.
+    pub(crate) fn read(&mut self, slots: &mut Slots, id: &AccountId, windows: &[QuotaWindow], now: UnixMs) -> bool {
+        let Some(slot) = slots.get_mut(id) else { return false };
         let learned = sizes::read(&mut slot.meters, windows, now);
         let provider = slot.account.provider;
         let outlook = self.outlooks.entry(provider).or_default();
@@ -95,26 +96,17 @@ impl Learned {
         } else {
             outlook.priors.settle(slot.account.plan.as_deref(), &slot.windows, &mut slot.meters);
         }
-    }
-
-    /// What a restart must not lose.
-    pub(crate) fn snapshot(&self, slots: &Slots) -> Snapshot {
-        let here = slots.values().map(|slot| (slot.account.id.clone(), slot.meters.clone()));
-        let away = self.away.iter().map(|(id, meters)| (id.clone(), meters.clone()));
-        Snapshot { accounts: here.chain(away).filter(|(_, meters)| !meters.is_empty()).collect() }
+        learned
     }
 
     /// Takes in what was put away. What has been learned since then counts more.
     pub(crate) fn restore(&mut self, slots: &mut Slots, snapshot: Snapshot) {
-        for (id, mut meters) in snapshot.accounts.into_iter().take(MOST_AWAY) {
-            sizes::mend(&mut meters);
-            match slots.get_mut(&id) {
-                Some(slot) if slot.meters.is_empty() => slot.meters = meters,
-                Some(_) => {}
-                None => {
-                    self.away.insert(id, meters);
-                }
-            }
+        for (id, meters) in snapshot.accounts.into_iter().take(MOST_AWAY) {
+            let known = match slots.get_mut(&id) {
+                Some(slot) => &mut slot.meters,
+                None => self.away.entry(id).or_default(),
+            };
+            sizes::recall(known, meters);
         }
         for (provider, outlook) in &mut self.outlooks {
             outlook.reckon(slots, *provider);

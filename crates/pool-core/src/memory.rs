@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::AccountId;
 use crate::pool::{CLOCK_SLACK, Cooldown, Event, LONGEST, MAX_COOLDOWNS, MEMORY, Pool, Slot};
 use crate::quota::{self, Fraction, QuotaWindow};
+use crate::sizes::Snapshot;
 use crate::time::UnixMs;
 
 /// What is known of an account's limits. Every reading keeps the time when it was made, so ages stay honest.
@@ -21,15 +22,24 @@ pub struct AccountMemory {
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     accounts: BTreeSet<AccountId>,
+    /// A window of theirs has been measured.
+    sized: BTreeSet<AccountId>,
 }
 
 impl Memory {
+    pub(crate) fn sized(&mut self, id: AccountId) {
+        self.sized.insert(id);
+    }
+
     pub(crate) fn note(&mut self, event: &Event) {
         match event {
             Event::Read { id, .. } | Event::Penalised { id, .. } | Event::Served { id, .. } | Event::Cleared { id } => {
                 self.accounts.insert(id.clone());
             }
-            Event::Gone { id } => drop(self.accounts.remove(id)),
+            Event::Gone { id } => {
+                self.accounts.remove(id);
+                self.sized.remove(id);
+            }
             _ => {}
         }
     }
@@ -41,6 +51,13 @@ impl Pool {
         let changed = std::mem::take(&mut self.memory.accounts);
         let remember = |slot: &Slot| AccountMemory { windows: slot.windows.clone(), cooldowns: slot.cooldowns.clone() };
         changed.into_iter().filter_map(|id| self.slot(&id).map(remember).map(|memory| (id, memory))).collect()
+    }
+
+    /// What the windows have taught of accounts of which it has changed since this was last asked.
+    pub fn take_changed_sizes(&mut self) -> Snapshot {
+        let changed = std::mem::take(&mut self.memory.sized);
+        let meters = |id: AccountId| self.slot(&id).map(|slot| slot.meters.clone()).map(|meters| (id, meters));
+        Snapshot { accounts: changed.into_iter().filter_map(meters).collect() }
     }
 }
 

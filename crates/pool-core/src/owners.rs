@@ -3,7 +3,7 @@
 //! A stored response, an uploaded file, a batch, a cached content lives in one account and is its creator's alone. A later
 //! call that names it goes to that account, and only for the caller that it was created for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -78,18 +78,22 @@ pub struct Owners {
     map: HashMap<ObjectKey, Owned>,
     capacity: usize,
     idle: Span,
+    /// Those that changed since they were last put away. `None`: nobody puts them away.
+    changed: Option<HashSet<ObjectKey>>,
 }
 
+/// What is not used for so long is forgotten. Responses are stored for 30 days (OpenAI), files for as long as anybody wants them.
+pub const IDLE: Span = Span::from_hours(30 * 24);
+
 impl Default for Owners {
-    /// Responses are stored for 30 days (OpenAI), files for as long as anybody wants them.
     fn default() -> Self {
-        Self::new(200_000, Span::from_hours(30 * 24))
+        Self::new(200_000, IDLE)
     }
 }
 
 impl Owners {
     pub fn new(capacity: usize, idle: Span) -> Self {
-        Self { map: HashMap::new(), capacity: capacity.max(1), idle }
+        Self { map: HashMap::new(), capacity: capacity.max(1), idle, changed: None }
     }
 
     pub fn len(&self) -> usize {
@@ -126,18 +130,39 @@ impl Owners {
         self.put(if taken { object.of(owned.creator) } else { object }, owned, now);
     }
 
-    /// Everything, to be kept for a restart.
+    /// Everything that is known.
     pub fn iter(&self) -> impl Iterator<Item = (ObjectKey, &Owned)> {
         self.map.iter().map(|(key, owned)| (*key, owned))
     }
 
-    /// Takes up what [`Owners::iter`] gave out. What has been learned since counts more; what lies in the future of a clock
-    /// that was set back counts from now.
-    pub(crate) fn restore(&mut self, entries: Vec<(ObjectKey, Owned)>, now: UnixMs) {
+    /// From now on changes are noted, for [`Owners::take_changed`].
+    pub fn track(&mut self) {
+        self.changed.get_or_insert_default();
+    }
+
+    /// What changed since it was last taken, at most so many; `None` for what is forgotten. The rest comes with the next call.
+    pub fn take_changed(&mut self, most: usize) -> Vec<(ObjectKey, Option<Owned>)> {
+        let Some(changed) = &mut self.changed else { return Vec::new() };
+        let taken: Vec<ObjectKey> = changed.iter().take(most).copied().collect();
+        for key in &taken {
+            changed.remove(key);
+        }
+        taken.into_iter().map(|key| (key, self.map.get(&key).cloned())).collect()
+    }
+
+    /// Takes up what was put away, the last used first. What has been learned since counts more; what lies in the future of a
+    /// clock that was set back counts from now. What is idle or too much is to be forgotten where it was put away, too.
+    pub(crate) fn restore(&mut self, mut entries: Vec<(ObjectKey, Owned)>, now: UnixMs) {
+        entries.sort_unstable_by_key(|(_, owned)| std::cmp::Reverse(owned.used_at));
         for (key, owned) in entries {
-            if now.since(owned.used_at) < self.idle && !self.map.contains_key(&key) {
+            if self.map.contains_key(&key) {
+                continue;
+            }
+            if now.since(owned.used_at) < self.idle && self.map.len() < self.capacity {
                 let used_at = owned.used_at.min(now);
-                self.put(key, Owned { used_at, ..owned }, now);
+                self.map.insert(key, Owned { used_at, ..owned });
+            } else {
+                self.note(key);
             }
         }
     }
@@ -147,12 +172,21 @@ impl Owners {
             self.make_room(now);
         }
         self.map.insert(key, owned);
+        self.note(key);
+    }
+
+    /// Notes are bounded as well: if nobody takes them for long, some of the forgotten are put away for longer.
+    fn note(&mut self, key: ObjectKey) {
+        let most = self.capacity * 2;
+        if let Some(changed) = self.changed.as_mut().filter(|changed| changed.len() < most) {
+            changed.insert(key);
+        }
     }
 
     /// Drops what is idle; if that is not enough, the longest idle tenth.
     fn make_room(&mut self, now: UnixMs) {
         let idle = self.idle;
-        self.map.retain(|_, owned| now.since(owned.used_at) < idle);
+        self.retain(|owned| now.since(owned.used_at) < idle);
         if self.map.len() < self.capacity {
             return;
         }
@@ -160,7 +194,15 @@ impl Owners {
         let tenth = (self.capacity / 10).min(ages.len() - 1);
         let (_, cut, _) = ages.select_nth_unstable(tenth);
         let cut = *cut;
-        self.map.retain(|_, owned| owned.used_at > cut);
+        self.retain(|owned| owned.used_at > cut);
+    }
+
+    fn retain(&mut self, stays: impl Fn(&Owned) -> bool) {
+        let gone: Vec<ObjectKey> = self.map.iter().filter(|(_, owned)| !stays(owned)).map(|(key, _)| *key).collect();
+        for key in gone {
+            self.map.remove(&key);
+            self.note(key);
+        }
     }
 }
 
@@ -252,8 +294,7 @@ mod tests {
         let mut owners = Owners::new(10, Span::from_mins(1));
         owners.keep(object("file-1"), owned("a", "ann", 0));
         owners.keep(object("file-1"), owned("b", "bob", 30_000));
-        let text = serde_json::to_string(&owners.iter().collect::<Vec<_>>()).expect("plain data");
-        let entries: Vec<(ObjectKey, Owned)> = serde_json::from_str(&text).expect("plain data");
+        let entries: Vec<(ObjectKey, Owned)> = owners.iter().map(|(key, owned)| (key, owned.clone())).collect();
 
         let mut later = Owners::new(10, Span::from_mins(1));
         later.restore(entries.clone(), UnixMs(70_000));
@@ -265,5 +306,61 @@ mod tests {
         before.restore(entries, UnixMs(-5));
         assert_eq!(whose(&before, "file-1", "ann", 0), "c", "what is known by now counts more");
         assert_eq!(whose(&before, "file-1", "bob", 59_995), "unknown", "counted from the clock that was set back");
+    }
+
+    /// What is written down, as a store would have it that writes what it is told.
+    fn put_away(owners: &mut Owners, kept: &mut HashMap<ObjectKey, Owned>) {
+        loop {
+            let changed = owners.take_changed(3);
+            if changed.is_empty() {
+                return;
+            }
+            assert!(changed.len() <= 3);
+            for (key, owned) in changed {
+                match owned {
+                    Some(owned) => drop(kept.insert(key, owned)),
+                    None => drop(kept.remove(&key)),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_put_away_is_what_is_known() {
+        let (mut owners, mut kept) = (Owners::new(10, Span::from_mins(1)), HashMap::new());
+        owners.keep(object("before"), owned("a", "ann", 0));
+        assert_eq!(owners.take_changed(9), [], "nobody has asked for it");
+        let mut owners = Owners::new(10, Span::from_mins(1));
+        owners.track();
+        for number in 0..45 {
+            owners.keep(object(&number.to_string()), owned("a", "ann", number));
+            if number % 4 == 0 {
+                put_away(&mut owners, &mut kept);
+                assert_eq!(kept, owners.map, "after {number}");
+            }
+        }
+        owners.keep(object("late"), owned("b", "bob", 70_000));
+        put_away(&mut owners, &mut kept);
+        assert_eq!(kept, owners.map, "what was used again, and what was idle");
+        assert_eq!(owners.take_changed(9), [], "once is enough");
+        // Nobody takes them.
+        for number in 0..1000 {
+            owners.keep(object(&format!("b{number}")), owned("a", "ann", 70_000 + number));
+        }
+        assert!(owners.changed.as_ref().is_some_and(|changed| changed.len() <= 20));
+    }
+
+    #[test]
+    fn what_is_not_taken_up_is_deleted() {
+        let mut kept: HashMap<ObjectKey, Owned> =
+            (0..30).map(|number| (object(&number.to_string()), owned("a", "ann", number * 1000))).collect();
+        for (capacity, now, left) in [(100, 29_000, 30), (100, 70_000, 19), (10, 70_000, 10)] {
+            let mut owners = Owners::new(capacity, Span::from_mins(1));
+            owners.track();
+            owners.restore(kept.clone().into_iter().collect(), UnixMs(now));
+            put_away(&mut owners, &mut kept);
+            assert_eq!((kept.len(), owners.len()), (left, left), "{capacity} at {now}");
+            assert_eq!(whose(&owners, "29", "ann", now), "a", "the last used stay");
+        }
     }
 }

@@ -122,6 +122,8 @@ pub enum Event {
     Recalled { id: AccountId, memory: AccountMemory },
     /// The pins from before a restart, the last used first.
     Repinned { pins: Vec<(SessionKey, Pin)> },
+    /// What windows had taught of their sizes before a restart. What they have taught since counts more.
+    Resized { sizes: Snapshot },
 }
 
 /// An account handed to one attempt. The slot is taken until [`Pool::release`].
@@ -235,7 +237,9 @@ impl Pool {
             }),
             Event::Read { id, windows } => {
                 self.with(&id, |slot| slot.read(&windows, now));
-                self.learned.read(&mut self.slots, &id, &windows, now);
+                if self.learned.read(&mut self.slots, &id, &windows, now) {
+                    self.memory.sized(id);
+                }
             }
             Event::Penalised { id, penalty } => self.with(&id, |slot| slot.penalise(penalty, now)),
             Event::Served { id, families } => self.with(&id, |slot| {
@@ -257,6 +261,7 @@ impl Pool {
             Event::Unpinned { session } => self.pins.forget(session),
             Event::Recalled { id, memory } => self.with(&id, |slot| slot.recall(memory, now)),
             Event::Repinned { pins } => self.pins.restore(pins, now),
+            Event::Resized { sizes } => self.learned.restore(&mut self.slots, sizes),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
                 slot.windows.retain(|window| !window.is_exhausted(now));
@@ -301,16 +306,6 @@ impl Pool {
             decision: Arc::new(Decision::kept(pin, accounts.saturating_sub(1), now)),
             counted: true,
         })
-    }
-
-    /// What has been learned of the accounts' sizes, to be put away.
-    pub fn sizes(&self) -> Snapshot {
-        self.learned.snapshot(&self.slots)
-    }
-
-    /// Takes in what was put away before a restart.
-    pub fn restore_sizes(&mut self, snapshot: Snapshot) {
-        self.learned.restore(&mut self.slots, snapshot);
     }
 
     /// What [`Pool::lease`] would answer now. Takes no slot and sets no pin.

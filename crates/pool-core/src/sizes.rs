@@ -55,6 +55,9 @@ impl Size {
 pub struct Meter {
     pub window: String,
     pub scope: Scope,
+    /// How long the window is, as far as it was told.
+    #[serde(default)]
+    pub span: Option<Span>,
     /// Where the stretch that is being measured began.
     from: Option<Mark>,
     /// Drawn through us since then.
@@ -94,6 +97,7 @@ impl Meter {
         Self {
             window: window.name.clone(),
             scope: window.scope.clone(),
+            span: window.span,
             from: None,
             units: 0.0,
             moved: 0.0,
@@ -101,6 +105,12 @@ impl Meter {
             unread: 0.0,
             size: None,
         }
+    }
+
+    /// What this window alone has taught, without any prior. `None`: no stretch has ended yet.
+    pub fn taught(&self) -> Option<Size> {
+        let (units, evidence) = self.estimate().filter(|_| !self.stretches.is_empty())?;
+        Some(Size { units, confidence: evidence / (evidence + PRIOR) })
     }
 
     /// The window's size as far as it is known.
@@ -120,6 +130,7 @@ impl Meter {
     /// True if a stretch has ended.
     fn read(&mut self, window: &QuotaWindow, now: UnixMs) -> bool {
         self.unread = 0.0;
+        self.span = window.span.or(self.span);
         let used = window.used(now).get();
         let mark = Mark { used, resets_at: window.resets_at, at: now };
         let from = self.from.unwrap_or(mark);
@@ -285,8 +296,20 @@ pub struct Snapshot {
     pub accounts: Vec<(AccountId, Vec<Meter>)>,
 }
 
+/// Adds what was put away to what has been measured since, which counts more.
+pub(crate) fn recall(meters: &mut Vec<Meter>, mut away: Vec<Meter>) {
+    mend(&mut away);
+    for old in away {
+        match meters.iter().position(|meter| meter.window == old.window && meter.scope == old.scope) {
+            Some(index) if meters[index].stretches.is_empty() => meters[index].stretches = old.stretches,
+            None if meters.len() < MOST_METERS => meters.push(old),
+            _ => {}
+        }
+    }
+}
+
 /// What was put away may come from another version, or from a hand: what cannot be is dropped.
-pub(crate) fn mend(meters: &mut Vec<Meter>) {
+fn mend(meters: &mut Vec<Meter>) {
     meters.truncate(MOST_METERS);
     for meter in meters {
         let sound = |stretch: &Stretch| {
@@ -430,5 +453,29 @@ mod tests {
         let mut meters = vec![meter; 40];
         mend(&mut meters);
         assert_eq!((meters.len(), meters[0].stretches.clone()), (MOST_METERS, vec![stretch(5.0, 0.1)]));
+    }
+
+    #[test]
+    fn a_reading_that_comes_before_what_was_put_away_costs_nothing() {
+        let window = |name: &str, used| window(name, FIVE_HOURS, used, UnixMs(99), UnixMs(9));
+        let measured = |name: &str, units: f64| {
+            let mut meters = Vec::new();
+            read(&mut meters, &[window(name, 0.1)], UnixMs(9));
+            drew(&mut meters, &[], units);
+            read(&mut meters, &[window(name, 0.2)], UnixMs(9));
+            meters
+        };
+        let away = [measured("5h", 1e6), measured("week", 8e6)].concat();
+        let mut begun = Vec::new();
+        read(&mut begun, &[window("5h", 0.5)], UnixMs(9));
+        for (name, mut now, short) in
+            [("nothing", vec![], 10e6), ("begun", begun, 10e6), ("5h", measured("5h", 3e6), 30e6)]
+        {
+            let from = now.first().and_then(|meter: &Meter| meter.from);
+            recall(&mut now, away.clone());
+            let taught: Vec<f64> = now.iter().filter_map(Meter::taught).map(|size| size.units.round()).collect();
+            assert_eq!(taught, [short, 80e6], "{name}");
+            assert_eq!(now[0].from, from, "{name}: the stretch that is being measured goes on");
+        }
     }
 }

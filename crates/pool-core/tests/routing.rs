@@ -216,13 +216,14 @@ proptest! {
         for step in &steps {
             world.play(step);
         }
-        let put_away = world.pool.sizes();
+        let sizes = world.pool.take_changed_sizes();
         let mut again = World::new(0..ACCOUNTS);
-        again.pool.restore_sizes(put_away);
+        again.pool.apply(Event::Resized { sizes }, world.now);
         for slot in world.pool.slots() {
             let restored = again.pool.slot(&slot.account.id).expect("an account");
             for (before, after) in slot.meters.iter().zip(&restored.meters) {
                 prop_assert_eq!(&before.window, &after.window);
+                prop_assert_eq!(before.taught(), after.taught());
                 prop_assert!(after.size().is_some_and(|size| size.units.is_finite() && size.units > 0.0));
             }
         }

@@ -7,6 +7,8 @@
 //! Pins have a table. Everything else is a [`Kind`] of notes: one more kind is one more file and one line in [`KINDS`].
 
 mod accounts;
+mod owned;
+pub mod sizes;
 
 use std::time::Duration;
 
@@ -31,7 +33,7 @@ struct Kind {
 }
 
 /// Every kind there is.
-const KINDS: &[Kind] = &[accounts::KIND];
+const KINDS: &[Kind] = &[accounts::KIND, owned::KIND, sizes::KIND];
 
 /// How often what has changed is put away: so much a killed process forgets.
 const EVERY: Duration = Duration::from_secs(2);
@@ -47,6 +49,7 @@ pub async fn recall(pool: &LivePool, ledger: &Ledger) {
     let begun = Instant::now();
     let (capacity, idle) = pool.change(|pool| {
         pool.pins.track();
+        pool.owners.track();
         (pool.pins.capacity(), pool.pins.idle())
     });
     let recalling = async {
@@ -61,7 +64,9 @@ pub async fn recall(pool: &LivePool, ledger: &Ledger) {
     match tokio::time::timeout(PATIENCE, recalling).await {
         Ok(0) => {}
         Ok(pins) => tracing::info!(pins, ms = millis(begun.elapsed()), "conversations stay where they were"),
-        Err(_) => tracing::warn!("the database does not answer; conversations may change their accounts"),
+        Err(_) => tracing::warn!(
+            "the database does not answer; conversations may change their accounts, stored things may not be found"
+        ),
     }
 }
 
@@ -96,7 +101,8 @@ pub async fn put_away(pool: &LivePool, ledger: &Ledger, limit: Duration) {
     };
     if tokio::time::timeout(limit, putting).await.is_err() {
         tracing::warn!(
-            "not everything that the pool knows could be put away; some conversations may change their accounts"
+            "not everything that the pool knows could be put away; some conversations may change their accounts, and \
+             some stored things may not be found"
         );
     }
 }

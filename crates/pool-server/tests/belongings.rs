@@ -6,6 +6,7 @@ use pool_core::owners::Owned;
 use pool_core::pool::Event;
 use pool_core::verdict::{Cause, Penalty, Until};
 use pool_core::{AccountId, Scope, Span};
+use pool_server::Config;
 use pool_testkit::client::Seen;
 use pool_testkit::request::{CREDENTIAL, Request};
 use pool_testkit::socket_client::{Came, SocketClient, response_id};
@@ -429,6 +430,31 @@ async fn an_upload_larger_than_what_is_kept_for_replay_streams_once() {
     let id = file["id"].as_str().expect("an id");
     let read = good(&rig, &ask(Sdk::OpenAi, "GET", &format!("/v1/files/{id}/content"), &Value::Null)).await;
     assert!(read.body == content);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_created_before_a_restart_is_its_creators_after_it() {
+    for thing in &THINGS {
+        let rig = guarded(keys(thing.account)).await;
+        keep_out(&rig, "one", true);
+        let id = thing.id(&good(&rig, &(thing.create)()).await);
+        keep_out(&rig, "one", false);
+        let (fake, folder) = rig.stop().await;
+
+        let guard = |config: &mut Config| config.operator_token = Some(pool_core::Secret::new(TOKEN));
+        let rig = Rig::resume(fake, folder, guard).await;
+        // Whatever probes it begins with are behind it.
+        rig.settled().await;
+        let before = rig.fake.books().log.len();
+        let foreign = rig.send(&from_another(thing.read(&id))).await;
+        assert_eq!(foreign.status, Some(404), "{id}: {}", foreign.text());
+        assert_eq!(rig.fake.books().log.len(), before, "{id}: nothing of that went up");
+        good(&rig, &thing.read(&id)).await;
+        let log = rig.fake.books().log;
+        let asked: Vec<_> = log[before..].iter().filter_map(|entry| entry.account.as_deref()).collect();
+        assert_eq!(asked, ["two"], "{id}");
+        rig.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use pool_core::ask::Rights;
 use pool_core::eligible::eligible;
 use pool_core::pins::Pin;
 use pool_core::policy::Why;
+use pool_core::sizes::Size;
 use pool_core::{Ask, Binding, Client, Demand, ProviderId, SessionKey};
 use pool_testkit::request::Request;
 use pool_testkit::socket_client::{SocketClient, create};
@@ -93,6 +94,37 @@ async fn conversations_stay_where_they_are_and_limits_are_known_after_a_restart(
         assert_eq!(rig.send(&codex(conversation)).await.status, Some(200));
     }
     assert_eq!(served(&rig), before);
+    rig.stop().await;
+}
+
+/// What the account's windows have taught by themselves.
+fn taught(rig: &Rig, name: &str) -> BTreeMap<String, Size> {
+    rig.app.pool.read(|pool, _| {
+        let slot = pool.slots().find(|slot| slot.account.name == name).expect("an account");
+        slot.meters.iter().filter_map(|meter| Some((meter.window.clone(), meter.taught()?))).collect()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sizes_that_requests_have_taught_are_known_after_a_restart() {
+    let window = FakeWindow::five_hours().capacity(40_000.0);
+    let rig = Rig::start(World::new().account(FakeAccount::chatgpt("one").windows([window]))).await;
+    let mut asked = 0;
+    while taught(&rig, "one").is_empty() {
+        assert_eq!(rig.send(&codex(&format!("c{asked}"))).await.status, Some(200));
+        asked += 1;
+        assert!(asked < 30, "readings teach nothing");
+    }
+    let known = taught(&rig, "one");
+    let (_, size) = known.first_key_value().expect("a window");
+    assert!(size.units > 10_000.0 && size.units < 160_000.0 && size.confidence > 0.5, "{size:?}");
+    let (fake, folder) = rig.stop().await;
+    let rig = Rig::resume(fake, folder, |_| {}).await;
+    assert_eq!(taught(&rig, "one"), known);
+    rig.settled().await;
+    assert_eq!(taught(&rig, "one"), known, "a probe's reading does not stand in its way");
+    let kept = pool_server::memory::sizes::put_away(&rig.app.ledger).await.expect("readable");
+    assert_eq!(kept.accounts.len(), 1, "for whoever only looks");
     rig.stop().await;
 }
 

@@ -1,11 +1,13 @@
 //! The pool's own past as a trace: what the ledger's records say of conversations, made into steps.
 //!
-//! The ledger knows when a request came, how long it took, its conversation and its tokens. It does not know how big accounts
-//! are, nor what was used outside the pool, nor who waited or gave up; [`Gaps`] counts what it does not know of the requests.
+//! The ledger knows when a request came, how long it took, its conversation and its tokens. It does not know what was used
+//! outside the pool, nor who waited or gave up; [`Gaps`] counts what it does not know of the requests. How big accounts are the
+//! pool has learned of some, and of the others only what they have served is known ([`accounts`]).
 
 use std::collections::BTreeMap;
 
-use pool_core::{ProviderId, TokenCounts, UnixMs};
+use pool_core::sizes::{LONG, Meter, Snapshot};
+use pool_core::{ProviderId, Scope, Span, TokenCounts, UnixMs};
 
 use crate::pool_file::AccountSpec;
 use crate::trace::{Session, Step};
@@ -79,7 +81,7 @@ fn steps(records: &[&Record]) -> Vec<Step> {
         if record.tokens.is_some() {
             held = prompt + out;
         }
-        ended = Some(record.at + pool_core::Span(record.total_ms));
+        ended = Some(record.at + Span(record.total_ms));
     }
     steps
 }
@@ -93,21 +95,33 @@ pub fn cost(records: &[Record]) -> f64 {
     records.iter().filter_map(|record| record.tokens).map(|tokens| tokens.units()).sum()
 }
 
-/// Accounts of the sizes that the records prove: each holds at least what it has served in its busiest five hours and in its busiest
-/// seven days. The end of its week is not known: midway.
-pub fn least_accounts(records: &[Record], providers: &[ProviderId]) -> Vec<AccountSpec> {
+/// The accounts of a replay.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cast {
+    pub accounts: Vec<AccountSpec>,
+    /// Of so many a window's size was learned. The others count as big as what they have served.
+    pub learned: usize,
+}
+
+/// The accounts of these records. Of the windows whose size is not learned each holds what the account has served in its busiest
+/// five hours and in its busiest seven days. The end of its week is not known: midway.
+pub fn accounts(records: &[Record], providers: &[ProviderId], sizes: &Snapshot) -> Cast {
     let mut by_account: BTreeMap<(&str, ProviderId), Vec<(UnixMs, f64)>> = BTreeMap::new();
     for record in records {
         let Some(provider) = providers.iter().find(|id| id.0 == record.provider) else { continue };
         let units = record.tokens.map_or(0.0, |tokens| tokens.units());
         by_account.entry((&record.account, *provider)).or_default().push((record.at, units));
     }
-    let mut accounts = Vec::new();
+    let mut cast = Cast::default();
     for ((name, provider), draws) in &by_account {
-        let short = busiest(draws, SHORT.0);
+        let meters = sizes.accounts.iter().find(|(id, _)| *id.0 == **name).map_or(&[][..], |(_, meters)| meters);
+        let (short, week) = (taught(meters, |span| span < LONG), taught(meters, |span| span >= LONG));
+        cast.learned += usize::from(short.or(week).is_some());
+        let (least_short, least_week) = (busiest(draws, SHORT.0), busiest(draws, WEEK.0));
+        let short = short.unwrap_or(week.map_or(least_short, |week| least_short.min(week)));
         // No plan is known whose week is smaller than three of its short windows.
-        let weekly = busiest(draws, WEEK.0).max(3.0 * short).max(1.0);
-        accounts.push(AccountSpec {
+        let weekly = week.unwrap_or(least_week.max(3.0 * short)).max(1.0);
+        cast.accounts.push(AccountSpec {
             name: (*name).to_owned(),
             provider: *provider,
             plan: None,
@@ -116,7 +130,13 @@ pub fn least_accounts(records: &[Record], providers: &[ProviderId]) -> Vec<Accou
             phase_hours: 84.0,
         });
     }
-    accounts
+    cast
+}
+
+/// What the account's windows of such a length have taught; the smallest counts.
+fn taught(meters: &[Meter], is_such: impl Fn(Span) -> bool) -> Option<f64> {
+    let whole = meters.iter().filter(|meter| meter.scope == Scope::Account && meter.span.is_some_and(&is_such));
+    whole.filter_map(|meter| Some(meter.taught()?.units)).min_by(f64::total_cmp)
 }
 
 /// The most that was drawn within any time of this length.
@@ -135,6 +155,8 @@ fn busiest(draws: &[(UnixMs, f64)], length: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn record(at_secs: i64, session: Option<&str>, account: &str, prompt: [u64; 3], output: u64) -> Record {
@@ -172,12 +194,34 @@ mod tests {
         let hour = 3600;
         let records: Vec<Record> =
             [0, 1, 2, 30].map(|hours| record(hours * hour, Some("x"), "a", [1000, 0, 0], 1)).into();
-        let accounts = least_accounts(&records, &[ProviderId("apple")]);
-        assert_eq!(accounts.len(), 1);
-        let short = accounts[0].weekly_units / accounts[0].short_ratio;
-        assert!(
-            (short - 3.0 * 1005.0).abs() < 1e-6 && (accounts[0].weekly_units - 3.0 * short).abs() < 1e-6,
-            "{accounts:?}"
-        );
+        // By what is learned of the short window and of the week.
+        for (short, week, expected) in [
+            (None, None, (3015.0, 9045.0)),
+            (Some(9e3), None, (9e3, 27e3)),
+            (None, Some(1e6), (3015.0, 1e6)),
+            (None, Some(2e3), (2e3, 2e3)),
+            (Some(1e5), Some(1e6), (1e5, 1e6)),
+        ] {
+            let cast = accounts(&records, &[ProviderId("apple")], &sizes("a", short, week));
+            let [spec] = &cast.accounts[..] else { panic!("{cast:?}") };
+            let found = (spec.weekly_units / spec.short_ratio, spec.weekly_units);
+            assert!((found.0 - expected.0).abs() < 1e-6 && (found.1 - expected.1).abs() < 1e-6, "{found:?}");
+            assert_eq!(cast.learned, usize::from(short.or(week).is_some()));
+            let of_another = accounts(&records, &[ProviderId("apple")], &sizes("b", short, week));
+            assert_eq!(of_another, accounts(&records, &[ProviderId("apple")], &Snapshot::default()));
+        }
+    }
+
+    /// What an account has taught, as it was put away.
+    fn sizes(account: &str, short: Option<f64>, week: Option<f64>) -> Snapshot {
+        let meter = |name: &str, span: Span, units: Option<f64>| {
+            json!({
+                "window": name, "scope": "account", "span": span, "from": null, "units": 0.0, "moved": 0.0,
+                "stretches": units.map(|units| json!({ "units": units / 10.0, "moved": 0.1 })).into_iter().collect::<Vec<_>>(),
+            })
+        };
+        let meters = json!([meter("5h", SHORT, short), meter("7d", WEEK, week)]);
+        let meters = serde_json::from_value(meters).expect("meters");
+        Snapshot { accounts: vec![(pool_core::AccountId(account.into()), meters)] }
     }
 }

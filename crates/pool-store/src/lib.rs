@@ -6,5 +6,5 @@ pub mod ledger;
 pub mod memory;
 
 pub use directory::{DirectoryStore, StoreError};
-pub use ledger::{Health, Ledger, Opened, Options, Writer};
+pub use ledger::{Health, Ledger, Opened, Options, ReadError, Writer};
 pub use memory::{Changes, Note, Room, Sweep};

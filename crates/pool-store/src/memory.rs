@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqlitePool, Transaction};
 use tokio::sync::mpsc;
 
-use crate::ledger::{Ledger, is_passing, reason};
+use crate::ledger::{Ledger, ReadError, is_passing, reason};
 
 /// Something to be kept: the last text of a kind and name counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,14 +90,33 @@ impl Ledger {
 
     /// Every note of a kind: name and text. Never fails, as [`Ledger::recall_pins`].
     pub async fn recall_notes(&self, kind: &str) -> Vec<(String, String)> {
-        const NOTES: &str = "SELECT name, text FROM notes WHERE kind = $1 ORDER BY name";
-        match sqlx::query(NOTES).bind(kind).fetch_all(&self.database()).await {
-            Ok(rows) => {
-                rows.iter().filter_map(|row| Some((row.try_get("name").ok()?, row.try_get("text").ok()?))).collect()
-            }
+        match self.read_notes(kind).await {
+            Ok(notes) => notes,
             Err(error) => {
-                self.begin_anew("what was known of the accounts", DROP_NOTES, &error).await;
+                self.begin_anew("what was known of accounts, and whose what they keep is,", DROP_NOTES, &error).await;
                 Vec::new()
+            }
+        }
+    }
+
+    /// Every note of a kind, for whoever only looks.
+    pub async fn notes(&self, kind: &str) -> Result<Vec<(String, String)>, ReadError> {
+        Ok(self.read_notes(kind).await?)
+    }
+
+    /// In pages, since there may be hundreds of thousands.
+    async fn read_notes(&self, kind: &str) -> Result<Vec<(String, String)>, sqlx::Error> {
+        const PAGE: usize = if cfg!(test) { 2 } else { 10_000 };
+        const NOTES: &str = "SELECT name, text FROM notes WHERE kind = $1 AND name > $2 ORDER BY name LIMIT $3";
+        let (mut notes, mut from) = (Vec::new(), String::new());
+        loop {
+            let query = sqlx::query(NOTES).bind(kind).bind(&from).bind(i64::try_from(PAGE).unwrap_or(i64::MAX));
+            let rows = query.fetch_all(&self.database()).await?;
+            let Some(last) = rows.last() else { return Ok(notes) };
+            from = last.try_get("name")?;
+            notes.extend(rows.iter().filter_map(|row| Some((row.try_get("name").ok()?, row.try_get("text").ok()?))));
+            if rows.len() < PAGE {
+                return Ok(notes);
             }
         }
     }

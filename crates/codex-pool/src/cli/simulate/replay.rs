@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use pool_core::sizes::Snapshot;
 use pool_core::{ProviderId, Span, UnixMs};
+use pool_server::memory::sizes;
 use pool_sim::replay::{self, Gaps, Record};
 use pool_store::{Ledger, ledger};
 use serde_json::json;
@@ -27,20 +29,22 @@ pub(super) fn run(
     let settings = config::load_for_client(inputs)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let since = UnixMs(i64::try_from(now).unwrap_or(i64::MAX)) - span;
-    let records = read(&settings.server.db_path, since)?;
+    let (records, sizes) = read(&settings.server.db_path, since)?;
     if records.is_empty() {
         let what = format!("the ledger has no request of the last {span}");
         return Err(Problem::new(what, settings.server.db_path.display().to_string(), "").into());
     }
     let (sessions, gaps) = replay::sessions(&records, since);
-    let accounts = match &arguments.pool {
-        Some(path) => read_pool(path, &sessions, providers)?,
-        None => replay::least_accounts(&records, providers),
+    let (accounts, sizes) = if let Some(path) = &arguments.pool {
+        (read_pool(path, &sessions, providers)?, Sizes::Told)
+    } else {
+        let cast = replay::accounts(&records, providers, &sizes);
+        let sizes = Sizes::Learned { of: cast.learned, all: cast.accounts.len() };
+        (cast.accounts, sizes)
     };
     let options = arguments.options(span);
     let comparison = compare::play(&accounts, &sessions, &options, &arguments.policies())?;
-    let past =
-        Past { requests: records.len(), cost: replay::cost(&records), gaps, sizes_told: arguments.pool.is_some() };
+    let past = Past { requests: records.len(), cost: replay::cost(&records), gaps, sizes };
     if arguments.json {
         let mut json = comparison.json();
         json["replayed"] = past.json();
@@ -49,7 +53,7 @@ pub(super) fn run(
     Ok(Output::fine(past.told(&comparison) + "\n" + &tell::told(&comparison)))
 }
 
-fn read(path: &Path, since: UnixMs) -> Result<Vec<Record>, Failure> {
+fn read(path: &Path, since: UnixMs) -> Result<(Vec<Record>, Snapshot), Failure> {
     if !path.exists() {
         let mend = "Run it in the folder that the server runs in, or give --db-path FILE";
         return Err(Problem::new("there is no usage ledger", path.display().to_string(), mend).into());
@@ -59,9 +63,11 @@ fn read(path: &Path, since: UnixMs) -> Result<Vec<Record>, Failure> {
         .enable_all()
         .build()
         .map_err(|error| unreadable(error.to_string()))?;
-    let served = runtime.block_on(async {
+    let read = runtime.block_on(async {
         let opened = Ledger::open(path, ledger::Options::default()).await.map_err(|error| error.to_string())?;
-        opened.ledger.served_since(since, MOST_RECORDS).await.map_err(|error| error.to_string())
+        let served = opened.ledger.served_since(since, MOST_RECORDS).await.map_err(|error| error.to_string())?;
+        // What cannot be read was not learned, and the report says so.
+        Ok((served, sizes::put_away(&opened.ledger).await.unwrap_or_default()))
     });
     let record = |served: pool_store::ledger::Use| Record {
         at: served.at,
@@ -72,7 +78,8 @@ fn read(path: &Path, since: UnixMs) -> Result<Vec<Record>, Failure> {
         tokens: served.tokens,
         total_ms: served.total_ms,
     };
-    Ok(served.map_err(unreadable)?.into_iter().map(record).collect())
+    let (served, sizes) = read.map_err(unreadable)?;
+    Ok((served.into_iter().map(record).collect(), sizes))
 }
 
 /// What really happened, and what is not known of it.
@@ -81,7 +88,16 @@ struct Past {
     /// In fresh input tokens.
     cost: f64,
     gaps: Gaps,
-    sizes_told: bool,
+    sizes: Sizes,
+}
+
+/// Where the accounts' sizes are from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sizes {
+    /// A pool file.
+    Told,
+    /// Learned by the pool, `of` so many; else what the account has served.
+    Learned { of: usize, all: usize },
 }
 
 impl Past {
@@ -91,7 +107,16 @@ impl Past {
             "units": self.cost.round(),
             "without_conversation": self.gaps.alone,
             "without_tokens": self.gaps.untold,
-            "sizes": if self.sizes_told { "pool file" } else { "at least what was served" },
+            "sizes": match self.sizes {
+                Sizes::Told => "pool file",
+                Sizes::Learned { of: 0, .. } => "at least what was served",
+                Sizes::Learned { of, all } if of == all => "learned",
+                Sizes::Learned { .. } => "learned, else at least what was served",
+            },
+            "sizes_learned": match self.sizes {
+                Sizes::Told => None,
+                Sizes::Learned { of, .. } => Some(of),
+            },
         })
     }
 
@@ -108,10 +133,8 @@ impl Past {
         let mut line = |text: String| {
             let _ = write!(out, "{}", tell::wrapped(&format!("- {text}")));
         };
-        if !self.sizes_told {
-            line("how big the accounts are: each counts as big as its busiest five hours and its busiest seven days prove it to \
-                  be, so waiting is told too high; give --pool FILE to say better"
-                .into());
+        if let Some(text) = self.sizes.told() {
+            line(text);
         }
         line("what was used outside the pool, and requests that were refused: none".into());
         line("how long a cache stayed warm: five minutes".into());
@@ -122,6 +145,21 @@ impl Past {
             line(format!("the tokens of answers that did not tell them ({}): none", self.gaps.untold));
         }
         out
+    }
+}
+
+impl Sizes {
+    fn told(self) -> Option<String> {
+        let Self::Learned { of, all } = self else { return None };
+        let least =
+            "as big as its busiest five hours and its busiest seven days prove it to be, so waiting is told too high";
+        let learned = format!("as big as its readings have taught this pool ({of} of {all})");
+        let who = match of {
+            0 => format!("each counts {least}"),
+            _ if of == all => format!("each counts {learned}"),
+            _ => format!("an account counts {learned}, else {least}"),
+        };
+        Some(format!("how big the accounts are: {who}; give --pool FILE to say better"))
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Parser;
 use pool_core::usage::Ending;
 use pool_core::{AccountId, TokenCounts, UnixMs, UsageRecord};
-use pool_store::{Ledger, ledger};
-use serde_json::Value;
+use pool_store::{Changes, Ledger, Note, ledger};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
@@ -105,8 +105,9 @@ fn wrong_input_is_told_with_its_place() {
 
 const FAR: &str = r#"{"session":"s","provider":"gemini","start":0,"steps":[{"gap":0,"new":1,"out":1,"secs":1}]}"#;
 
-/// Two accounts serve a conversation of ten requests each, one a minute, ending now; one answer does not tell its tokens.
-fn fill_ledger(folder: &TempDir) {
+/// Two accounts serve a conversation of ten requests each, one a minute, ending now; one answer does not tell its tokens. Of
+/// the `known` accounts it is learned how much a week holds.
+fn fill_ledger(folder: &TempDir, known: &[&str]) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
     let record = |account: usize, count: u64| UsageRecord {
         request_id: format!("r{account}-{count}"),
@@ -135,6 +136,17 @@ fn fill_ledger(folder: &TempDir) {
         for account in 0..2 {
             assert!((0..10).all(|count| opened.ledger.record(record(account, count))));
         }
+        let meter = json!({
+            "window": "7d", "scope": "account", "span": 604_800_000, "from": null, "units": 0.0, "moved": 0.0,
+            "stretches": [{ "units": 50.0, "moved": 0.05 }],
+        });
+        let note = |(account, meters): (&str, Value)| Note {
+            kind: "sizes",
+            name: account.into(),
+            text: Some(meters.to_string()),
+        };
+        let known = known.iter().map(|account| note((account, json!([meter])))).collect();
+        opened.ledger.room().await.expect("open").put(Changes { notes: known, ..Changes::default() });
         assert_eq!(opened.ledger.close(Duration::from_mins(1)).await, 0);
         writer.await.expect("ends");
     });
@@ -143,7 +155,7 @@ fn fill_ledger(folder: &TempDir) {
 #[test]
 fn the_past_is_played_again_and_what_is_not_known_is_told() {
     let folder = TempDir::new().expect("a folder");
-    fill_ledger(&folder);
+    fill_ledger(&folder, &[]);
     let text = simulate(&folder, "--from-ledger 1d").expect("a report").text;
     for part in [
         "Replayed: 20 requests that cost ",
@@ -167,6 +179,27 @@ fn the_past_is_played_again_and_what_is_not_known_is_told() {
     assert_eq!(json["policies"][1]["extra_tokens_pct"], 0.0);
     let error = simulate(&folder, "--from-ledger 1s").expect_err("nothing is so new");
     assert!(error.contains("the ledger has no request of the last 1 s"), "{error}");
+}
+
+#[test]
+fn the_past_is_played_on_accounts_as_big_as_they_have_proved_to_be() {
+    for (known, told, json_says) in [
+        (&["claude-0"][..], "(1 of 2), else as big as its busiest", "learned, else at least what was served"),
+        (&["claude-0", "claude-1"], "each counts as big as its readings have taught this pool (2 of 2);", "learned"),
+        (&["claude-9"], "each counts as big as its busiest five hours", "at least what was served"),
+    ] {
+        let folder = TempDir::new().expect("a folder");
+        fill_ledger(&folder, known);
+        let text = simulate(&folder, "--from-ledger 1d").expect("a report").text;
+        let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(flat.contains(told), "no {told:?} in\n{text}");
+        let json = simulate(&folder, "--from-ledger 1d --json").expect("JSON").text;
+        let json: Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(json["replayed"]["sizes"], json_says);
+        // What was learned is less than one request takes: who comes next waits to the end, a few minutes later.
+        let hours = json["policies"][0]["blocked_hours"].as_f64().expect("hours");
+        assert_eq!(hours > 0.1, json_says.starts_with("learned"), "{known:?}: {hours}");
+    }
 }
 
 #[test]
