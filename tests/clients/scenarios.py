@@ -378,7 +378,7 @@ def main() -> int:
             print(f"\n== {name}: {'ok' if outcome.ok else 'FAILED'}")
             about = r"\blimits?\b|quota" if name == "all-limit" else None
             print(run.table(outcome.results, flags.show, about))
-            for result in outcome.results if usual else []:
+            for result in (result for result in outcome.results if result.name in usual):
                 print(f"    {result.name}: {result.seconds - usual[result.name]:+.1f} s compared with ok")
             for fault in outcome.faults:
                 print(f"    ! {fault}")

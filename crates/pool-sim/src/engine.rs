@@ -14,7 +14,7 @@ use crate::options::Options;
 use crate::outside;
 use crate::policies::Contestant;
 use crate::pool_file::AccountSpec;
-use crate::report::{Ledger, Outcome, rounded};
+use crate::report::{Ledger, Outcome, Served, rounded};
 use crate::talk::{Talk, cost_of, hours, secs, whole};
 use crate::trace::Session;
 use crate::warm_up;
@@ -128,6 +128,7 @@ impl<'a> Run<'a> {
                 warm_moves: 0,
                 refused_upstream: 0,
                 wasted_pct: 0.0,
+                served: Vec::new(),
                 ledger: Ledger::default(),
             },
             scenario,
@@ -301,6 +302,7 @@ impl<'a> Run<'a> {
         let least = cost_of(step, talk.context.tokens, if in_time { talk.context.tokens } else { 0 });
         let sums = &mut self.outcome;
         sums.steps += 1;
+        sums.served.push(Served { session: index, step: talk.step, account, tokens });
         sums.ledger.cost += tokens.units();
         sums.ledger.least_cost += least.units();
         if let Some(last) = talk.last.filter(|last| *last != account) {
@@ -314,6 +316,9 @@ impl<'a> Run<'a> {
         talk.running = Some((grant, account, tokens));
         let ends = now + secs(step.secs);
         self.at(ends, Happening::Ended(index));
+        if self.scenario.options.at_head {
+            self.read(account, now);
+        }
     }
 
     fn ended(&mut self, index: usize, now: UnixMs) {
@@ -333,7 +338,9 @@ impl<'a> Run<'a> {
         self.pool.apply(Event::Served { id: id.clone(), families: Vec::new() }, now);
         let drawn = Drawn { units, prefix: tokens.prefix(), warm: WARM };
         self.pool.apply(Event::Drew { id, session: Some(key), families: Vec::new(), drawn }, now);
-        self.read(account, now);
+        if !self.scenario.options.at_head {
+            self.read(account, now);
+        }
         self.pool.release(&grant);
         if let Some(next) = next {
             self.at(next, Happening::Ready(index));

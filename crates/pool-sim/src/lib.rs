@@ -23,5 +23,5 @@ pub use engine::{Scenario, run};
 pub use options::{Failure, Options};
 pub use policies::Contestant;
 pub use pool_file::AccountSpec;
-pub use report::Outcome;
+pub use report::{Outcome, Served};
 pub use trace::{Session, Step};

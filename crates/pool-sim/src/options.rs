@@ -10,6 +10,8 @@ pub struct Options {
     pub quantise: f64,
     /// So long after a reply the pool gets its reading.
     pub delay: Span,
+    /// A reply's reading is made at its head, before the reply itself is counted, as where headers tell it; else at its end.
+    pub at_head: bool,
     /// The share of each account's quota that somebody uses outside the pool.
     pub outside: f64,
     /// The pool has watched its accounts before the run, and so can know how big they are.
@@ -25,6 +27,7 @@ impl Default for Options {
         Self {
             quantise: 0.0,
             delay: Span::ZERO,
+            at_head: false,
             outside: 0.0,
             sizes_known: true,
             failures: Vec::new(),

@@ -1,5 +1,6 @@
 //! What came of a run.
 
+use pool_core::TokenCounts;
 use serde::Serialize;
 
 /// One policy's run, in the names that `simulate --json` prints.
@@ -24,6 +25,18 @@ pub struct Outcome {
     pub wasted_pct: f64,
     #[serde(skip)]
     pub ledger: Ledger,
+    /// Every step, in the order of their beginnings.
+    #[serde(skip)]
+    pub served: Vec<Served>,
+}
+
+/// A step and the account that served it, as their places in the scenario's lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    pub session: usize,
+    pub step: usize,
+    pub account: usize,
+    pub tokens: TokenCounts,
 }
 
 /// The sums that must agree: what steps cost, and what accounts have given.

@@ -87,6 +87,11 @@ fn what_the_pool_cannot_know_is_refused_upstream_and_served_elsewhere() {
     let options = Options { delay: Span::from_secs(30), ..Options::default() };
     let outcome = play("ours", &accounts(&[(1e6, 100.0)]), &both, &options);
     assert_eq!((outcome.refused_upstream, outcome.blocked_steps), (1, 2));
+    // A reading at the head of a reply leaves the reply itself out: only the provider's refusal tells of the last step.
+    let options = Options { at_head: true, ..Options::default() };
+    let outcome =
+        play("ours", &accounts(&[(1e6, 100.0)]), &[session("s", &[(0.0, 100_000.0, 0.0), (5.0, 1.0, 0.0)])], &options);
+    assert_eq!((outcome.refused_upstream, outcome.blocked_steps), (1, 1));
     let exact = play("ours", &accounts(&[(1e6, 100.0)]), &both, &Options::default());
     assert_eq!((exact.refused_upstream, exact.blocked_steps), (0, 2));
 }

@@ -58,17 +58,17 @@ fn options() -> impl Strategy<Value = Options> {
     });
     let failures = proptest::collection::vec(failure, 0..3);
     let whole = prop_oneof![Just(0.0), Just(1.0)];
-    (whole, 0..90_u64, prop_oneof![Just(0.0), 0.0..0.5_f64], any::<bool>(), failures, any::<u64>()).prop_map(
-        |(quantise, delay, outside, sizes_known, failures, seed)| Options {
+    (whole, 0..90_u64, any::<bool>(), prop_oneof![Just(0.0), 0.0..0.5_f64], any::<bool>(), failures, any::<u64>())
+        .prop_map(|(quantise, delay, at_head, outside, sizes_known, failures, seed)| Options {
             quantise,
             delay: Span::from_secs(delay),
+            at_head,
             outside,
             sizes_known,
             failures,
             length: Span::from_hours(HOURS),
             seed,
-        },
-    )
+        })
 }
 
 fn play(accounts: &[AccountSpec], sessions: &[Session], options: &Options, contestant: &Contestant) -> Outcome {

@@ -12,6 +12,7 @@ use crate::objects;
 use crate::state::{Account, State, Target, Window};
 use crate::talk::{self, Measured, Say, Tool};
 use crate::tokens::{self, Access};
+use crate::weight;
 use crate::world::Kind;
 
 const SUBSCRIPTIONS: [Kind; 2] = [Kind::ClaudeOAuth, Kind::ClaudeSetupToken];
@@ -169,7 +170,8 @@ fn message(state: &mut State, call: &Call, index: usize, fault: &Fault) -> Answe
     answer.headers(limit_headers(account, None)).credit(credit.account, credit.tokens)
 }
 
-/// Nothing is cached unless the request marks something for caching.
+/// Nothing is cached unless the request marks something for caching. A few tokens stand behind the mark, but not in a prompt
+/// that says how much it weighs.
 fn counts(measured: Measured, body: &[u8]) -> TokenCounts {
     let marked = |what: &str| memmem::find(body, what.as_bytes()).is_some();
     let fresh = measured.prompt - measured.cached;
@@ -177,7 +179,8 @@ fn counts(measured: Measured, body: &[u8]) -> TokenCounts {
     if !marked("\"cache_control\"") {
         return TokenCounts { input: measured.prompt, output, ..TokenCounts::default() };
     }
-    let written = fresh.saturating_sub(12);
+    let behind = if weight::is_told(body) { 0 } else { 12 };
+    let written = fresh.saturating_sub(behind);
     let hour = marked("\"ttl\":\"1h\"") || marked("\"ttl\": \"1h\"");
     TokenCounts {
         input: fresh - written,
@@ -286,7 +289,7 @@ fn count_tokens(state: &mut State, call: &Call, index: usize) -> Verdict {
     let (answer, fault) = match gated.and_then(|()| gate(state, index, Target::Probe, call.model(), refusal)) {
         Ok(fault) => {
             let pieces = talk::pieces(&[&call.json["tools"], &call.json["system"], &call.json["messages"]]);
-            let tokens: usize = pieces.iter().map(|piece| piece.len() / 4 + 1).sum();
+            let tokens: u64 = pieces.iter().map(|piece| weight::tokens(piece)).sum();
             (Answer::json(200, &json!({ "input_tokens": tokens })), fault)
         }
         Err(refused) => refused,

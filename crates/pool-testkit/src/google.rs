@@ -12,6 +12,7 @@ use crate::objects;
 use crate::state::{Account, State, Target, Window};
 use crate::talk;
 use crate::tokens::{self, Access};
+use crate::weight;
 use crate::world::Kind;
 use crate::{echo, socket};
 
@@ -139,7 +140,7 @@ fn count(state: &mut State, call: &Call, index: usize, request: &Value) -> Verdi
     let (answer, fault) = match gate(state, index, Target::Probe, call.model(), refusal) {
         Ok(fault) => {
             let pieces = talk::pieces(&[&request["systemInstruction"], &request["contents"]]);
-            let total: usize = pieces.iter().map(|piece| piece.len() / 4 + 1).sum();
+            let total: u64 = pieces.iter().map(|piece| weight::tokens(piece)).sum();
             (Answer::json(200, &json!({ "totalTokens": total })), fault)
         }
         Err(refused) => refused,

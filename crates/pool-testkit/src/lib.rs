@@ -49,6 +49,7 @@ mod talk;
 mod tests;
 mod tokens;
 mod upstream;
+pub mod weight;
 mod world;
 
 pub use account::AccountHandle;

@@ -11,6 +11,7 @@ use crate::books::{AccountBooks, Frame, Log, TokenCounts, Violation};
 use crate::faults::{self, Fault};
 use crate::objects::Objects;
 use crate::tokens::{self, Access, Tokens};
+use crate::weight;
 use crate::world::{FakeAccount, FakeWindow, Kind, Style, Unit, World};
 
 /// Which calls a fault is meant for.
@@ -273,7 +274,7 @@ impl PrefixCache {
             let mut hasher = DefaultHasher::new();
             (chain, piece).hash(&mut hasher);
             chain = hasher.finish();
-            total += piece.len() as u64 / 4 + 1;
+            total += weight::tokens(piece);
             if self.known.contains_key(&chain) {
                 cached = total;
                 continue;

@@ -7,6 +7,7 @@ use crate::books::TokenCounts;
 use crate::exchange::ABSURD;
 use crate::faults::Fault;
 use crate::state::State;
+use crate::weight;
 
 /// What an answer consists of.
 #[derive(Clone, Debug, PartialEq)]
@@ -159,7 +160,8 @@ pub(crate) struct Measured {
 pub(crate) fn measure(state: &mut State, account: usize, pieces: &[String], say: &Say, thinks: bool) -> Measured {
     let (prompt, cached) = state.accounts[account].prompt(pieces);
     let reasoning = if thinks { 16 + prompt % 83 } else { 0 };
-    Measured { prompt, cached, said: say.chars() as u64 / 4 + 7, reasoning }
+    let said = weight::answer(pieces).unwrap_or(say.chars() as u64 / 4 + 7);
+    Measured { prompt, cached, said, reasoning }
 }
 
 /// What the books take, and what the wire tells: the same but for absurd usage.

@@ -113,6 +113,7 @@ impl Arguments {
         Options {
             quantise: self.quantise,
             delay: self.delay,
+            at_head: false,
             outside: self.outside,
             sizes_known: self.sizes == "known",
             failures: self.fail.clone(),
