@@ -63,7 +63,7 @@ pub async fn recall(pool: &LivePool, ledger: &Ledger) {
     };
     match tokio::time::timeout(PATIENCE, recalling).await {
         Ok(0) => {}
-        Ok(pins) => tracing::info!(pins, ms = millis(begun.elapsed()), "conversations stay where they were"),
+        Ok(pins) => tracing::info!(pins, ms = clock::millis(begun.elapsed()), "conversations stay where they were"),
         Err(_) => tracing::warn!(
             "the database does not answer; conversations may change their accounts, stored things may not be found"
         ),
@@ -117,8 +117,4 @@ fn sweep(pool: &LivePool, now: UnixMs) -> Sweep {
     let (most_pins, idle) = pool.read(|pool, _| (pool.pins.capacity(), pool.pins.idle()));
     let notes_before = KINDS.iter().filter_map(|kind| Some((kind.name, now - kind.keep?))).collect();
     Sweep { pins_before: now - idle, most_pins, notes_before }
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

@@ -78,6 +78,12 @@ pub fn for_client(mut upstream: HeaderMap) -> HeaderMap {
     upstream
 }
 
+/// What the request's program calls itself: the user agent's first word, as `codex_exec/0.169.0`.
+pub fn client_name(headers: &HeaderMap) -> Option<String> {
+    let agent = headers.get(header::USER_AGENT)?.to_str().ok()?;
+    agent.split_whitespace().next().map(|word| word.chars().take(64).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{StatusCode, header};
+use http::StatusCode;
 use pool_core::pool::Event;
 use pool_core::quota::QuotaWindow;
 use pool_core::usage::{Ending, UsageRecord};
@@ -14,6 +14,7 @@ use pool_providers::reply::{News, Stage};
 use super::answer::{Answer, Broken};
 use super::draw::draw;
 use super::estate::Estate;
+use super::headers;
 use super::path::Errand;
 use crate::app::{App, Counted};
 use crate::clock;
@@ -113,8 +114,8 @@ impl Meter {
         }
         let total = self.started.elapsed();
         draw(&self.app, &self.account, &self.demand, self.session, self.record.tokens, total);
-        self.record.first_byte_ms = millis(self.first_byte.unwrap_or(total));
-        self.record.total_ms = millis(total);
+        self.record.first_byte_ms = clock::millis(self.first_byte.unwrap_or(total));
+        self.record.total_ms = clock::millis(total);
         tracing::info!(
             request = self.record.request_id, provider = self.record.provider, account = %lease.account.name,
             model = self.record.model, asked = self.alias, status = self.record.status, ending = ?ending, tokens = self.record.tokens.map(|tokens| tokens.total()),
@@ -139,7 +140,7 @@ impl Unserved {
     pub fn new(errand: &Errand, trail: Trail) -> Self {
         let mut record = record(errand, AccountId::nobody(), StatusCode::BAD_GATEWAY, &trail);
         record.ending = Ending::Failed;
-        record.total_ms = millis(errand.started.elapsed());
+        record.total_ms = clock::millis(errand.started.elapsed());
         record.first_byte_ms = record.total_ms;
         Self { app: errand.app.clone(), record, trail, light: errand.demand.light }
     }
@@ -164,8 +165,7 @@ impl Unserved {
 
 /// What is known of a request before its end.
 fn record(errand: &Errand, account: AccountId, status: StatusCode, trail: &Trail) -> UsageRecord {
-    let agent = errand.parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-    let client = agent.and_then(|agent| agent.split_whitespace().next()).map(|word| word.chars().take(64).collect());
+    let client = headers::client_name(&errand.parts.headers);
     UsageRecord {
         request_id: errand.id.clone(),
         at: errand.arrived,
@@ -200,10 +200,6 @@ fn ending(failed: bool, stage: Stage, stop: Stop) -> Ending {
         (Stop::End | Stop::Broken, _) => Ending::Incomplete,
         (Stop::ClientLeft, _) => Ending::Aborted,
     }
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

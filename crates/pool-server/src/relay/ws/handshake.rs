@@ -1,5 +1,6 @@
 //! The opening handshake of RFC 6455, §4, on both sides.
 
+use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -67,6 +68,17 @@ pub fn grant(headers: &mut HeaderMap, accept: HeaderValue) {
     headers.insert(header::CONNECTION, UPGRADE);
     headers.insert(header::UPGRADE, WEBSOCKET);
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+}
+
+/// Statuses of servers that do not know what to do with an upgrade.
+pub fn is_about_sockets(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::NOT_FOUND
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::UPGRADE_REQUIRED
+            | StatusCode::NOT_IMPLEMENTED
+    )
 }
 
 #[cfg(test)]

@@ -131,9 +131,7 @@ fn fall_back() -> Response<ReplyBody> {
 
 impl Ground {
     async fn run(mut self, turns: Box<dyn SocketTurns>, accept: HeaderValue) -> Response<ReplyBody> {
-        let agent = self.parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        let word = agent.and_then(|agent| agent.split_whitespace().next());
-        self.client = word.map(|word| word.chars().take(64).collect());
+        self.client = headers::client_name(&self.parts.headers);
         let Some(client) = self.parts.extensions.remove::<hyper::upgrade::OnUpgrade>() else { return fall_back() };
         let Ok(demand) = self.demand(&Bytes::new()) else { return fall_back() };
         let (leg, mut headers) = match self.choose(&demand).await {
@@ -355,7 +353,7 @@ impl Ground {
         let (told, body) = response.into_parts();
         let read = tokio::time::timeout(REFUSAL_PATIENCE, Limited::new(body, REFUSAL_CAP).collect()).await;
         let text = read.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        if told.status.is_success() || is_about_sockets(told.status) {
+        if told.status.is_success() || handshake::is_about_sockets(told.status) {
             let judgement = Judgement::fatal(format!("{}: no WebSocket here", told.status.as_u16()));
             return Miss { judgement, status: Some(told.status), socket: Socket::Refused(Refusal::NoSockets) };
         }
@@ -366,15 +364,4 @@ impl Ground {
         let socket = if judgement.is_transient() { Socket::Refused(Refusal::Broken) } else { Socket::Beside };
         Miss { judgement, status: Some(told.status), socket }
     }
-}
-
-/// Statuses of servers that do not know what to do with an upgrade.
-fn is_about_sockets(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::NOT_FOUND
-            | StatusCode::METHOD_NOT_ALLOWED
-            | StatusCode::UPGRADE_REQUIRED
-            | StatusCode::NOT_IMPLEMENTED
-    )
 }

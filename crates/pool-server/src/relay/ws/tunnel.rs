@@ -147,9 +147,7 @@ impl Passage {
         let (arrived, started) = (clock::now(), Instant::now());
         match read(&app, route, &parts, caller) {
             Ok((demand, session, estate)) => {
-                let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-                let word = agent.and_then(|agent| agent.split_whitespace().next());
-                let client = word.map(|word| word.chars().take(64).collect());
+                let client = headers::client_name(&parts.headers);
                 let (id, tenure) = (request_id(), app.people.tenure(caller));
                 Ok(Self { app, route, parts, demand, session, estate, id, client, tenure, arrived, started })
             }
@@ -289,7 +287,7 @@ impl Passage {
             let mut headers = headers::for_client(told.headers);
             headers.remove(header::CONTENT_LENGTH);
             miss.reply = Some(Box::new(Reply { status, headers, body: text }));
-            if is_about_sockets(status) && self.estate.account.is_none() {
+            if handshake::is_about_sockets(status) && self.estate.account.is_none() {
                 miss.judgement = Judgement::elsewhere(Fault::Account, miss.judgement.reason);
             }
         }
@@ -365,8 +363,8 @@ impl Passage {
             ending,
             tokens: None,
             attempts: u32::try_from(through.trail.attempts.len()).unwrap_or(u32::MAX),
-            first_byte_ms: millis(opened),
-            total_ms: millis(self.started.elapsed()),
+            first_byte_ms: clock::millis(opened),
+            total_ms: clock::millis(self.started.elapsed()),
         };
         tracing::info!(
             request = record.request_id, account = %through.lease.account.name, model = record.model, why = %end,
@@ -385,19 +383,4 @@ fn upgrading(headers: &mut HeaderMap) {
 fn is_granted(headers: &HeaderMap, accept: Option<&HeaderValue>) -> bool {
     let upgrade = headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
     upgrade && accept.is_some() && headers.get(header::SEC_WEBSOCKET_ACCEPT) == accept
-}
-
-/// Statuses of servers that do not know what to do with an upgrade.
-fn is_about_sockets(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::NOT_FOUND
-            | StatusCode::METHOD_NOT_ALLOWED
-            | StatusCode::UPGRADE_REQUIRED
-            | StatusCode::NOT_IMPLEMENTED
-    )
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

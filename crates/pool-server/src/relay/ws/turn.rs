@@ -234,8 +234,8 @@ impl Turn {
             ending,
             tokens,
             attempts: u32::try_from(trail.attempts.len()).unwrap_or(u32::MAX),
-            first_byte_ms: millis(self.first_byte.unwrap_or(total)),
-            total_ms: millis(total),
+            first_byte_ms: clock::millis(self.first_byte.unwrap_or(total)),
+            total_ms: clock::millis(total),
         };
         tracing::info!(
             request = record.request_id, account = %lease.account.name, model = record.model, asked = self.menu.alias(), status, ending = ?ending,
@@ -255,7 +255,7 @@ impl Turn {
 impl Ground {
     /// Keeps the record of what no account has answered.
     pub fn unserved(&self, id: String, demand: &Demand, trail: Trail, status: u16, started: tokio::time::Instant) {
-        let total_ms = millis(started.elapsed());
+        let total_ms = clock::millis(started.elapsed());
         let record = UsageRecord {
             request_id: id,
             at: clock::now() - Span::from_millis(total_ms),
@@ -273,8 +273,4 @@ impl Ground {
         };
         self.app.keep(record, trail);
     }
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
