@@ -1,7 +1,8 @@
 //! Who asks for an account, and for what.
 
-use crate::account::AccountId;
+use crate::account::{Account, AccountId, AccountKind};
 use crate::demand::{Demand, SessionKey};
+use crate::people::UserId;
 
 /// A request that needs an account.
 #[derive(Clone, Copy, Debug)]
@@ -22,12 +23,30 @@ pub struct Ask<'a> {
 pub struct Rights<'a> {
     /// The operator: what accounts keep in reserve is theirs.
     pub owner: bool,
+    /// Who it is, where the pool knows its people.
+    pub user: Option<&'a UserId>,
     /// `None`: every account.
     pub accounts: Option<&'a [AccountId]>,
+    /// A friend: what is not shared is not for them.
+    pub friend: Option<Sharing>,
+}
+
+/// What friends may use of the accounts that do not say so themselves (`share`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sharing {
+    /// Subscriptions. API keys are shared unless they say otherwise.
+    pub subscriptions: bool,
+}
+
+impl Sharing {
+    /// Is this account for friends too?
+    pub fn covers(self, account: &Account) -> bool {
+        account.settings.share.unwrap_or(self.subscriptions || account.kind == AccountKind::ApiKey)
+    }
 }
 
 impl Rights<'static> {
-    pub const OWNER: Self = Self { owner: true, accounts: None };
+    pub const OWNER: Self = Self { owner: true, user: None, accounts: None, friend: None };
 }
 
 /// An [`Ask`] that can be kept, to be asked again later.
@@ -39,13 +58,15 @@ pub struct Waiting {
     tried: Vec<AccountId>,
     only: Option<AccountId>,
     owner: bool,
+    user: Option<UserId>,
     accounts: Option<Vec<AccountId>>,
+    friend: Option<Sharing>,
 }
 
 impl Waiting {
     pub fn ask(&self) -> Ask<'_> {
-        let Self { demand, session, parent, tried, only, owner, accounts } = self;
-        let caller = Rights { owner: *owner, accounts: accounts.as_deref() };
+        let Self { demand, session, parent, tried, only, owner, user, accounts, friend } = self;
+        let caller = Rights { owner: *owner, user: user.as_ref(), accounts: accounts.as_deref(), friend: *friend };
         Ask { demand, session: *session, parent: *parent, tried, only: only.as_ref(), caller }
     }
 }
@@ -72,8 +93,16 @@ impl<'a> Ask<'a> {
             tried: tried.to_vec(),
             only: only.cloned(),
             owner: caller.owner,
+            user: caller.user.cloned(),
             accounts: caller.accounts.map(<[AccountId]>::to_vec),
+            friend: caller.friend,
         }
+    }
+
+    /// For somebody else than the owner.
+    #[must_use]
+    pub fn by(self, caller: Rights<'a>) -> Self {
+        Self { caller, ..self }
     }
 
     /// After failures on these.

@@ -51,6 +51,7 @@ fn may_serve(slot: &Slot, demand: &Demand, caller: Rights<'_>) -> Result<(), Ine
     match () {
         () if !demand.admits(slot.account.kind) => Err(Ineligible::Kind),
         () if caller.accounts.is_some_and(|own| !own.contains(&slot.account.id)) => Err(Ineligible::NotForCaller),
+        () if caller.friend.is_some_and(|sharing| !sharing.covers(&slot.account)) => Err(Ineligible::NotForCaller),
         () if settings.disabled => Err(Ineligible::Paused),
         () if !model_allowed => Err(Ineligible::ModelNotAllowed),
         () => Ok(()),

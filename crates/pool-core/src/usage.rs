@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::account::AccountId;
+use crate::people::UserId;
 use crate::time::{Span, UnixMs};
 
 /// Tokens by class. The classes do not overlap: their sum is all that was processed.
@@ -81,6 +82,8 @@ pub struct UsageRecord {
     /// The id in the `x-pool-request` reply header.
     pub request_id: String,
     pub at: UnixMs,
+    /// Whose request it was, where the pool knows its people.
+    pub user: Option<UserId>,
     pub provider: String,
     /// [`AccountId::nobody`]: no account's answer went to the client.
     pub account: AccountId,

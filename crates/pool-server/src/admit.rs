@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, Uri, header};
+use pool_core::ask::{Rights, Sharing};
 use pool_core::guard::Wait;
 use pool_core::people::{Closed, Credential, Directory, Role, SecretHash, User};
 use pool_core::{Secret, UnixMs};
@@ -44,6 +45,17 @@ impl Caller {
         match self {
             Self::Local | Self::Operator => Role::Operator,
             Self::Person { user, .. } => user.role,
+        }
+    }
+
+    /// What they may use of the pool. `sharing`: what friends may.
+    pub fn rights(&self, sharing: Sharing) -> Rights<'_> {
+        let user = self.user();
+        Rights {
+            owner: self.role() == Role::Operator,
+            user: user.map(|user| &user.id),
+            accounts: user.and_then(|user| user.accounts.as_deref()),
+            friend: (self.role() == Role::Friend).then_some(sharing),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use http::{HeaderMap, Method};
+use pool_core::ask::Sharing;
 use pool_core::people::Closed;
 use pool_core::{Trail, UsageRecord};
 use pool_providers::Registry;
@@ -93,6 +94,11 @@ impl App {
         let ip = peer.ip().to_canonical();
         let near = ip.is_loopback() || ip == self.config.listen.ip().to_canonical();
         near && !is_forwarded(head.headers) && admit::credentials(head).any(|key| self.door.is_machine_key(&key))
+    }
+
+    /// What friends may use of the accounts that do not say so themselves.
+    pub fn sharing(&self) -> Sharing {
+        Sharing { subscriptions: self.config.share_subscriptions.unwrap_or(true) }
     }
 
     /// Where a request comes from, as far as that can be believed.

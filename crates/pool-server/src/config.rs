@@ -43,6 +43,8 @@ pub struct Config {
     pub trusted_proxies: Vec<Block>,
     /// Set when a reverse proxy stands in front: then no visitor counts as local.
     pub public_url: Option<String>,
+    /// May friends use subscriptions whose files do not say? `None`: the operator has not said.
+    pub share_subscriptions: Option<bool>,
     /// Local requests need no credential.
     pub local_access: bool,
     /// Connections at one time.
@@ -154,6 +156,7 @@ impl Default for Config {
             admin_password: None,
             trusted_proxies: Vec::new(),
             public_url: None,
+            share_subscriptions: None,
             local_access: true,
             max_connections: 10_000,
             probe_every: Duration::from_mins(5),

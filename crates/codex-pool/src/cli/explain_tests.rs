@@ -27,6 +27,7 @@ fn registry() -> Registry {
 
 fn record() -> UsageRecord {
     UsageRecord {
+        user: None,
         request_id: "0193f2c4aa".into(),
         at: UnixMs(1_800_000_000_000),
         provider: "claude".into(),

@@ -128,6 +128,7 @@ fn resolve(inputs: &Inputs, listens: bool) -> Result<Settings, Vec<Problem>> {
         admin_password: access.admin_password,
         trusted_proxies: access.trusted_proxies,
         public_url: access.public_url,
+        share_subscriptions: None,
         local_access: access.locally_open,
         max_connections: limits.max_connections,
         probe_every: limits.probe_every,

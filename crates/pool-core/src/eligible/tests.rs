@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::account::{Account, Credentials, ProviderId, Settings};
+use crate::ask::Sharing;
 use crate::demand::Client;
 use crate::pool::{Event, Pool};
 use crate::price::MicroUsd;
@@ -15,7 +16,7 @@ use AccountKind::{ApiKey, Subscription};
 const PROVIDER: ProviderId = ProviderId("kiwi");
 /// Six in the morning, UTC.
 const NOW: UnixMs = UnixMs(20_000 * 86_400_000 + 6 * 3_600_000);
-const GUEST: Rights<'static> = Rights { owner: false, accounts: None };
+const GUEST: Rights<'static> = Rights { owner: false, ..Rights::OWNER };
 
 fn id(name: &str) -> AccountId {
     AccountId(name.into())
@@ -115,7 +116,22 @@ fn an_account_serves_the_models_and_the_callers_that_it_is_meant_for() {
     for (accounts, expected) in
         [(None, Ok(())), (Some(&own[..]), Ok(())), (Some(&other[..]), Err(Ineligible::NotForCaller))]
     {
-        assert_eq!(verdict(Settings::default(), vec![], None, Rights { owner: false, accounts }), expected);
+        assert_eq!(verdict(Settings::default(), vec![], None, Rights { accounts, ..GUEST }), expected);
+    }
+}
+
+#[test]
+fn friends_use_what_is_shared() {
+    for (share, subscriptions, expected) in [
+        (None, true, Ok(())),
+        (None, false, Err(Ineligible::NotForCaller)),
+        (Some(true), false, Ok(())),
+        (Some(false), true, Err(Ineligible::NotForCaller)),
+    ] {
+        let friend = Rights { friend: Some(Sharing { subscriptions }), ..GUEST };
+        let settings = Settings { share, ..Settings::default() };
+        assert_eq!(verdict(settings.clone(), vec![], None, friend), expected, "{share:?} {subscriptions}");
+        assert_eq!(verdict(settings, vec![], None, GUEST), Ok(()), "a user is no friend");
     }
 }
 

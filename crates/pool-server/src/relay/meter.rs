@@ -169,6 +169,7 @@ fn record(errand: &Errand, account: AccountId, status: StatusCode, trail: &Trail
     UsageRecord {
         request_id: errand.id.clone(),
         at: errand.arrived,
+        user: errand.caller.user().map(|user| user.id.clone()),
         provider: errand.demand.provider.0.to_owned(),
         account,
         model: errand.demand.model.clone(),

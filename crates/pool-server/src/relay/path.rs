@@ -38,6 +38,7 @@ pub struct Errand {
     pub route: &'static Route,
     pub parts: Arc<http::request::Parts>,
     pub received: Received,
+    pub caller: Caller,
     /// With the model that it may be served with now.
     pub demand: Demand,
     pub menu: Menu,
@@ -89,7 +90,22 @@ impl Errand {
         let estate = Estate::read(&app.pool, provider, route, &head(&parts), &received.seen, caller)?;
         let under_way = Arc::new(app.in_flight.enter());
         let (menu, demand) = Menu::new(&app, provider, demand);
-        Ok(Self { app, route, parts, received, demand, menu, session, parent, estate, id, arrived, started, under_way })
+        Ok(Self {
+            app,
+            route,
+            parts,
+            received,
+            caller: caller.clone(),
+            demand,
+            menu,
+            session,
+            parent,
+            estate,
+            id,
+            arrived,
+            started,
+            under_way,
+        })
     }
 
     /// Runs the request to the point where its answer can go out. `early` learns of a successful head that waits for its first
@@ -105,6 +121,7 @@ impl Errand {
             let tried: Vec<AccountId> = refused.iter().chain(&stumbled).cloned().collect();
             let only = self.estate.account.clone();
             let ask = Ask::new(&self.demand, self.session).within(self.parent).after(&tried).only(only.as_ref());
+            let ask = ask.by(self.caller.rights(self.app.sharing()));
             let mut lease = match self.app.pool.lease_by(&ask, self.menu.patience(deadline)).await {
                 Ok(lease) => lease,
                 Err(_) if !stumbled.is_empty() => {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use pool_core::people::UserId;
 use pool_core::usage::Ending;
 use pool_core::{AccountId, Trail, UnixMs, UsageRecord};
 use sqlx::sqlite::SqliteRow;
@@ -91,6 +92,7 @@ fn kept(row: &SqliteRow) -> Result<Kept, sqlx::Error> {
     let record = UsageRecord {
         request_id: row.try_get("request_id")?,
         at: UnixMs(number("at_ms")?),
+        user: row.try_get::<Option<String>, _>("user_id")?.map(|id| UserId(id.into())),
         provider: row.try_get("provider")?,
         account: AccountId(row.try_get::<String, _>("account")?.into()),
         model: row.try_get("model")?,

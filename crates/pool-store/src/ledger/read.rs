@@ -1,5 +1,6 @@
 //! Questions to the ledger.
 
+use pool_core::people::UserId;
 use pool_core::{AccountId, TokenCounts, UnixMs};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -41,6 +42,8 @@ pub struct AccountTotals {
 pub struct Use {
     /// When it came.
     pub at: UnixMs,
+    /// Whose request it was, where the pool knows its people.
+    pub user: Option<UserId>,
     pub provider: String,
     pub account: AccountId,
     pub model: Option<String>,
@@ -103,6 +106,7 @@ fn used(row: &SqliteRow) -> Result<Use, sqlx::Error> {
     let told = row.try_get::<Option<i64>, _>("input")?.is_some();
     Ok(Use {
         at: UnixMs(row.try_get("at_ms")?),
+        user: row.try_get::<Option<String>, _>("user_id")?.map(|id| UserId(id.into())),
         provider: row.try_get("provider")?,
         account: AccountId(row.try_get::<String, _>("account")?.into()),
         model: row.try_get("model")?,

@@ -21,6 +21,7 @@ fn quick() -> Options {
 
 fn record(id: &str, account: &str, at: i64) -> UsageRecord {
     UsageRecord {
+        user: None,
         request_id: id.into(),
         at: UnixMs(at),
         provider: "acme".into(),

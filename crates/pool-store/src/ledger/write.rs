@@ -36,8 +36,8 @@ pub struct Writer {
 }
 
 const INSERT: &str = "INSERT INTO usage_records (request_id, at_ms, provider, account, model, client, session, status, ending, \
-     input, cache_read, cache_write_5m, cache_write_1h, output, reasoning, attempts, first_byte_ms, total_ms) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
+     input, cache_read, cache_write_5m, cache_write_1h, output, reasoning, attempts, first_byte_ms, total_ms, user_id) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
      ON CONFLICT (request_id) DO NOTHING";
 
 impl Writer {
@@ -274,6 +274,7 @@ async fn insert(transaction: &mut Transaction<'_, Sqlite>, record: &UsageRecord)
         .bind(i64::from(record.attempts))
         .bind(number(record.first_byte_ms))
         .bind(number(record.total_ms))
+        .bind(record.user.as_ref().map(|user| &*user.0))
         .execute(&mut **transaction)
         .await?;
     Ok(())

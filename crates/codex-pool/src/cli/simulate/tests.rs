@@ -110,6 +110,7 @@ const FAR: &str = r#"{"session":"s","provider":"gemini","start":0,"steps":[{"gap
 fn fill_ledger(folder: &TempDir, known: &[&str]) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
     let record = |account: usize, count: u64| UsageRecord {
+        user: None,
         request_id: format!("r{account}-{count}"),
         at: UnixMs(i64::try_from(now).expect("a date") - 60_000 * (10 - i64::try_from(count).expect("small"))),
         provider: "claude".into(),

@@ -33,6 +33,7 @@ impl Talk {
             let open = Some(&self.leg.account).filter(|open| turn.left.as_ref() != Some(open));
             let (tried, only) = (turn.tried(), turn.only.clone());
             let ask = Ask::new(&turn.demand, Some(turn.session)).within(turn.parent).after(&tried).only(only.as_ref());
+            let ask = ask.by(self.ground.rights());
             let leasing = self.ground.lease(&ask, open, turn.patience());
             let lease = match listening(&mut self.client, &mut self.queue, leasing).await? {
                 Ok(lease) => lease,

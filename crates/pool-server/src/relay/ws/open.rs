@@ -203,7 +203,7 @@ impl Ground {
         // A busy account is waited for as long as a handshake takes that does not succeed.
         let deadline = self.started + self.app.config.timeouts.handshake;
         loop {
-            let ask = Ask::new(demand, session).within(parent).after(&tried);
+            let ask = Ask::new(demand, session).within(parent).after(&tried).by(self.rights());
             let mut lease = self.lease(&ask, None, deadline).await.map_err(|none| match none {
                 NoLease::OverHttp => None,
                 NoLease::Refused(refusal) => {

@@ -57,6 +57,7 @@ struct Passage {
     app: Arc<App>,
     route: &'static Route,
     parts: http::request::Parts,
+    caller: Caller,
     demand: Demand,
     session: Option<SessionKey>,
     estate: Estate,
@@ -149,7 +150,8 @@ impl Passage {
             Ok((demand, session, estate)) => {
                 let client = headers::client_name(&parts.headers);
                 let (id, tenure) = (request_id(), app.people.tenure(caller));
-                Ok(Self { app, route, parts, demand, session, estate, id, client, tenure, arrived, started })
+                let caller = caller.clone();
+                Ok(Self { app, route, parts, caller, demand, session, estate, id, client, tenure, arrived, started })
             }
             Err(failure) => Err(Box::new(deliver::failure(&app.registry, Some(route), &parts, &failure))),
         }
@@ -164,6 +166,7 @@ impl Passage {
         loop {
             let tried: Vec<AccountId> = refused.iter().chain(&stumbled).cloned().collect();
             let ask = Ask::new(&self.demand, self.session).after(&tried).only(self.estate.account.as_ref());
+            let ask = ask.by(self.caller.rights(self.app.sharing()));
             let mut lease = match self.app.pool.lease(&ask) {
                 Ok(lease) => lease,
                 Err(_) if !stumbled.is_empty() => {
@@ -354,6 +357,7 @@ impl Passage {
         let record = UsageRecord {
             request_id: self.id,
             at: self.arrived,
+            user: self.caller.user().map(|user| user.id.clone()),
             provider: self.demand.provider.0.to_owned(),
             account: through.lease.account.id.clone(),
             model: self.demand.model,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use pool_core::ask::Rights;
 use pool_core::pool::Event;
 use pool_core::standing::Refusal;
 use pool_core::usage::{Ending, UsageRecord};
@@ -225,6 +226,7 @@ impl Turn {
         let record = UsageRecord {
             request_id: format!("{}.{}", ground.id, self.number),
             at: self.at,
+            user: ground.caller.user().map(|user| user.id.clone()),
             provider: self.demand.provider.0.to_owned(),
             account: lease.account.id.clone(),
             model: self.demand.model.or_else(|| turns.model().map(str::to_owned)),
@@ -253,12 +255,18 @@ impl Turn {
 }
 
 impl Ground {
+    /// What the caller may use.
+    pub fn rights(&self) -> Rights<'_> {
+        self.caller.rights(self.app.sharing())
+    }
+
     /// Keeps the record of what no account has answered.
     pub fn unserved(&self, id: String, demand: &Demand, trail: Trail, status: u16, started: tokio::time::Instant) {
         let total_ms = clock::millis(started.elapsed());
         let record = UsageRecord {
             request_id: id,
             at: clock::now() - Span::from_millis(total_ms),
+            user: self.caller.user().map(|user| user.id.clone()),
             provider: demand.provider.0.to_owned(),
             account: AccountId::nobody(),
             model: demand.model.clone(),
