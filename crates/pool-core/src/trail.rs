@@ -14,7 +14,7 @@ use crate::time::UnixMs;
 use crate::verdict::Judgement;
 
 /// One try upstream.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Attempt {
     pub account: AccountId,
     /// What the account was called then.
@@ -31,7 +31,7 @@ pub struct Attempt {
 }
 
 /// See the module's page.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Trail {
     pub attempts: Vec<Attempt>,
     /// So many attempts from the middle of a long story are not kept.
@@ -46,7 +46,7 @@ pub struct Trail {
 }
 
 /// Why nobody could take a request, at one moment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Refused {
     pub at: UnixMs,
     pub why: RefusalWhy,

@@ -7,7 +7,7 @@ use crate::people::UserId;
 use crate::time::{Span, UnixMs};
 
 /// Tokens by class. The classes do not overlap: their sum is all that was processed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TokenCounts {
     /// Prompt tokens that came from no cache.
     pub input: u64,
@@ -63,7 +63,7 @@ impl TokenCounts {
 }
 
 /// How a delivered request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// The answer came to its own end.
@@ -77,7 +77,7 @@ pub enum Ending {
 }
 
 /// One delivered request. No prompt, no answer, no address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct UsageRecord {
     /// The id in the `x-pool-request` reply header.
     pub request_id: String,

@@ -25,4 +25,5 @@ pub mod status;
 pub mod upstream;
 
 pub use config::Config;
+pub use pages::openapi::document as openapi;
 pub use server::{Server, StartError};

@@ -10,7 +10,7 @@ pub use table::{Look, render, render_table};
 pub(crate) use table::{chars, harmless, pad, wrapped};
 
 /// The pool at one moment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct StatusPage {
     /// Of the running program.
     pub version: String,
@@ -23,7 +23,7 @@ pub struct StatusPage {
 }
 
 /// One account: who it is, whether it serves, what it has left.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AccountStatus {
     pub id: String,
     pub name: String,
@@ -45,8 +45,9 @@ pub struct AccountStatus {
 }
 
 /// Can the account serve now?
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = AccountState)]
 pub enum State {
     Ready,
     /// Out until a time.
@@ -60,7 +61,7 @@ pub enum State {
 }
 
 /// One quota window of an account.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct WindowStatus {
     pub name: String,
     /// The model family that it limits; `None`: every request.
@@ -74,7 +75,7 @@ pub struct WindowStatus {
 }
 
 /// A file in the pool folder that somebody should look at. Holds nothing of the file's content.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FaultyFile {
     /// Path below the pool folder.
     pub file: String,
@@ -85,7 +86,7 @@ pub struct FaultyFile {
 }
 
 /// How the usage ledger is doing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LedgerStatus {
     /// `None`: it is fine. Else why records cannot be written now.
     pub degraded: Option<String>,
@@ -98,7 +99,7 @@ pub struct LedgerStatus {
 }
 
 /// The answer to `POST /api/accounts/{id}/test`: what the provider said to one probe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TestResult {
     /// Nothing speaks against the account.
     pub ok: bool,

@@ -69,6 +69,8 @@ enum Command {
     Users(users::Command),
     /// Point a client on this machine at the pool, and back
     Setup(setup::Arguments),
+    /// Print the description of the server's API (OpenAPI 3.1)
+    Openapi,
     /// Play a trace of conversations, or this pool's own past, under our routing and others
     Simulate(Box<simulate::Arguments>),
 }
@@ -125,6 +127,7 @@ fn run(arguments: Arguments) -> Result<Output, Failure> {
         Command::Accounts(command) => accounts::run(&inputs, &registry, command),
         Command::Users(command) => users::run(&inputs, command),
         Command::Setup(arguments) => setup::run(&inputs, &registry, &arguments),
+        Command::Openapi => Ok(Output::json(pool_server::openapi(), Exit::Fine)),
         Command::Simulate(arguments) => simulate::run(&inputs, &registry, &arguments),
     }
 }

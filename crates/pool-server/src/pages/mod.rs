@@ -7,6 +7,7 @@
 mod accounts;
 mod explain;
 mod health;
+pub mod openapi;
 mod people;
 pub mod reply;
 mod session;
@@ -62,6 +63,7 @@ table! {
     GET    "/status"                         Operator  status::as_json,     "the same for programs";
     GET    "/api/status"                     Operator  status::as_json,     "the same for programs";
     GET    "/api/notices"                    Operator  status::notices,     "what the operator should know";
+    GET    "/api/openapi.json"               Anyone    openapi::show,       "this API, described";
     POST   "/api/accounts/{account}/test"    Operator  accounts::test,      "one small request on an account";
 
     GET    "/api/explain"                    Operator  explain::next,       "where the next request would go";
@@ -91,7 +93,6 @@ pub struct Page {
     pub path: &'static str,
     pub needs: Need,
     /// What it is for, in a few words.
-    #[cfg_attr(not(test), expect(dead_code, reason = "docs/ACCESS.md is made of it"))]
     pub about: &'static str,
 }
 

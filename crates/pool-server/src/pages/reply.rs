@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, Response, StatusCode, header};
 use pool_providers::reply::Reply;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::relay::deliver::{self, ReplyBody};
@@ -26,9 +26,21 @@ impl From<Fault> for Response<ReplyBody> {
     }
 }
 
+/// What our pages answer when they do not answer what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Problem {
+    pub error: ProblemText,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ProblemText {
+    /// What is wrong, where, and what mends it, for a person.
+    pub message: String,
+}
+
 /// An error on one of our own pages.
 pub fn problem(status: StatusCode, message: &str) -> Response<ReplyBody> {
-    json_page(status, &json!({ "error": { "message": message } }))
+    json_page(status, &Problem { error: ProblemText { message: message.to_owned() } })
 }
 
 pub fn json_page(status: StatusCode, body: &impl Serialize) -> Response<ReplyBody> {

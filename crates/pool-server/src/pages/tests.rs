@@ -1,6 +1,8 @@
 //! The table is sound, and everybody gets what it says and nothing else.
 
 mod access;
+mod openapi;
+mod schema;
 mod setup;
 mod signing;
 mod world;

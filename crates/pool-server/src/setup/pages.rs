@@ -30,14 +30,15 @@ const MOST_KEYS: usize = 50;
 const FRIENDS_KEY: Span = Span::from_hours(90 * 24);
 
 /// What somebody types to set a client up.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = SetUpLine)]
 pub struct Line {
     pub sh: String,
     pub powershell: String,
 }
 
 /// Answer of `POST /api/people/{user}/setup/{cli}`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MadeLine {
     /// Works once.
     pub code: String,

@@ -1,0 +1,95 @@
+//! One line a page: what it takes and what it answers with.
+
+use http::Method;
+use utoipa::ToSchema;
+
+use super::{Content, Operation, Shape};
+use crate::explain::ExplainPage;
+use crate::explain::answer::NextAsked;
+use crate::pages::people::{Removed, Revoked, Withdrawn};
+use crate::pages::session::{SignInLink, With};
+use crate::roster::{
+    AddKey, AddPerson, ChangePerson, Invite, NewInvitation, NewKey, NewPerson, Notice, Person, Roster, Whoami,
+};
+use crate::setup::MadeLine;
+use crate::status::{StatusPage, TestResult};
+
+/// The body is wrong, or contradicts what is there.
+const BAD_CHANGE: &[u16] = &[400, 404, 409, 415, 503];
+
+pub(super) fn all() -> Vec<Operation> {
+    let text = |path| Operation { gives: Content::Text, ..get(path) };
+    vec![
+        text("/healthz"),
+        text("/readyz").or(&[503]),
+        text("/"),
+        get("/status").gives::<StatusPage>(),
+        get("/api/status").gives::<StatusPage>(),
+        get("/api/notices").lists::<Notice>(),
+        get("/api/openapi.json").gives::<Document>(),
+        post("/api/accounts/{account}/test").gives::<TestResult>().or(&[404, 409]),
+        get("/api/explain").asks::<NextAsked>().gives::<ExplainPage>().or(&[400]),
+        get("/api/explain/{request}").gives::<ExplainPage>().or(&[400, 404, 409, 503]),
+        post("/api/session").takes::<With>().gives::<Whoami>().or(&[400, 401, 415, 429, 503]),
+        get("/api/session").gives::<Whoami>(),
+        Operation { status: 204, ..delete("/api/session") },
+        post("/api/sign-in").gives::<SignInLink>().or(&[503]),
+        get("/api/people").gives::<Roster>(),
+        post("/api/people").takes::<AddPerson>().makes::<NewPerson>().or(BAD_CHANGE),
+        get("/api/people/{user}").gives::<Person>(),
+        of(Method::PATCH, "/api/people/{user}").takes::<ChangePerson>().gives::<Person>().or(BAD_CHANGE),
+        delete("/api/people/{user}").gives::<Removed>().or(BAD_CHANGE),
+        post("/api/people/{user}/credentials").takes::<AddKey>().makes::<NewKey>().or(BAD_CHANGE),
+        delete("/api/people/{user}/credentials/{credential}").gives::<Revoked>().or(BAD_CHANGE),
+        post("/api/people/{user}/setup/{cli}").makes::<MadeLine>().or(&[404, 409, 503]),
+        post("/api/invitations").takes::<Invite>().makes::<NewInvitation>().or(BAD_CHANGE),
+        delete("/api/invitations/{invitation}").gives::<Withdrawn>().or(&[404, 503]),
+    ]
+}
+
+/// This document.
+#[derive(ToSchema)]
+#[schema(as = OpenApiDocument, value_type = Object)]
+struct Document(());
+
+fn of(method: Method, path: &'static str) -> Operation {
+    Operation { method, path, query: None, takes: None, status: 200, gives: Content::Nothing, faults: &[] }
+}
+
+fn get(path: &'static str) -> Operation {
+    of(Method::GET, path)
+}
+
+fn post(path: &'static str) -> Operation {
+    of(Method::POST, path)
+}
+
+fn delete(path: &'static str) -> Operation {
+    of(Method::DELETE, path)
+}
+
+impl Operation {
+    fn asks<T: ToSchema>(self) -> Self {
+        Self { query: Some(Shape::of::<T>()), ..self }
+    }
+
+    fn takes<T: ToSchema>(self) -> Self {
+        Self { takes: Some(Shape::of::<T>()), ..self }
+    }
+
+    fn gives<T: ToSchema>(self) -> Self {
+        Self { gives: Content::Json(Shape::of::<T>()), ..self }
+    }
+
+    fn makes<T: ToSchema>(self) -> Self {
+        Self { status: 201, ..self.gives::<T>() }
+    }
+
+    fn lists<T: ToSchema>(self) -> Self {
+        Self { gives: Content::List(Shape::of::<T>()), ..self }
+    }
+
+    fn or(self, faults: &'static [u16]) -> Self {
+        Self { faults, ..self }
+    }
+}

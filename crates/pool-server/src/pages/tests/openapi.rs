@@ -1,0 +1,120 @@
+//! The description of the API is of the pages that there are, and what they answer fits it.
+
+use std::collections::BTreeSet;
+
+use http::Method;
+use pool_core::people::Role;
+use serde_json::Value;
+
+use super::schema::{check, resolve};
+use super::world::{Ask, Got, Pool, TOKEN};
+use crate::pages::PAGES;
+use crate::pages::openapi::{document, written};
+
+const COPY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+
+/// Method and path of everything described.
+fn described() -> BTreeSet<(String, String)> {
+    let paths = document()["paths"].as_object().expect("paths");
+    let methods = |(path, item): (&String, &Value)| {
+        let item = item.as_object().expect("an item");
+        item.keys().map(|method| (method.to_uppercase(), path.clone())).collect::<Vec<_>>()
+    };
+    paths.iter().flat_map(methods).collect()
+}
+
+#[test]
+fn the_document_and_the_table_name_the_same_pages() {
+    let pages: BTreeSet<_> = PAGES.iter().map(|page| (page.method.as_str().to_owned(), page.path.to_owned())).collect();
+    let described = described();
+    let missing: Vec<_> = pages.iter().filter(|(_, path)| path.starts_with("/api/")).collect();
+    let missing: Vec<_> = missing.into_iter().filter(|page| !described.contains(page)).collect();
+    assert!(missing.is_empty(), "pages/openapi/operations.rs does not say what these take and answer: {missing:?}");
+    let written: BTreeSet<_> = written().into_iter().collect();
+    assert_eq!(written, described, "pages/openapi/operations.rs names what is no page");
+}
+
+#[test]
+fn the_document_is_whole() {
+    let text = serde_json::to_string(document()).expect("serialises");
+    let references = text.split(r#""$ref":""#).skip(1).filter_map(|rest| rest.split('"').next());
+    let lost: BTreeSet<_> = references.filter(|reference| resolve(document(), reference).is_none()).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+    let ids: Vec<&str> = text.split(r#""operationId":""#).skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{ids:?}");
+}
+
+#[test]
+fn the_committed_copy_is_up_to_date() {
+    let text = serde_json::to_string_pretty(document()).expect("serialises") + "\n";
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(COPY, &text).expect("writes");
+    }
+    let committed = std::fs::read_to_string(COPY).unwrap_or_default();
+    assert!(
+        committed == text,
+        "docs/openapi.json is not what the code says: UPDATE=1 cargo test -p pool-server openapi"
+    );
+}
+
+/// An answer as the document describes it.
+pub fn described_answer(method: &Method, path: &str, got: &Got) -> Result<(), String> {
+    let item = &document()["paths"][path][method.as_str().to_lowercase()];
+    let answer = &item["responses"][got.status.as_str()];
+    if answer.is_null() {
+        return Err(format!("{method} {path} answers {}, which is not described: {}", got.status, got.body));
+    }
+    let schema = &answer["content"]["application/json"]["schema"];
+    if schema.is_null() {
+        return Ok(());
+    }
+    let value = serde_json::from_str(&got.body).map_err(|error| format!("{method} {path}: {error}: {}", got.body))?;
+    check(document(), schema, &value).map_err(|wrong| format!("{method} {path} {}: {wrong}", got.status))
+}
+
+#[tokio::test]
+async fn what_is_answered_fits_the_document() {
+    let (pool, _) = Pool::with_people().await;
+    let (friend, key) = pool.somebody("Nadia", Role::Friend).await;
+    let (id, me) = (friend.id.to_string(), key.expose().to_owned());
+    let invited = pool.ask(Ask::post("/api/invitations", "{}").bearer(TOKEN)).await;
+    let invitation = serde_json::from_str::<Value>(&invited.body).expect("JSON")["id"].clone();
+    let invitation = invitation.as_str().expect("an id").to_owned();
+    let limits = r#"{"name":"Mira","role":"user","email":"mira@example.com","limits":{"requests_per_minute":5,
+        "budgets":[{"period":"day","amount":{"tokens":5}},{"period":"week","amount":{"window_share":0.5}}],"models":["a*"]}}"#;
+    for (method, pattern, path, body, bearer) in [
+        ("GET", "/status", "/status", "", TOKEN),
+        ("GET", "/api/status", "/api/status", "", TOKEN),
+        ("GET", "/api/notices", "/api/notices", "", TOKEN),
+        ("GET", "/api/openapi.json", "/api/openapi.json", "", &me),
+        ("GET", "/api/explain", "/api/explain?provider=gemini", "", TOKEN),
+        ("GET", "/api/explain", "/api/explain?provder=gemini", "", TOKEN),
+        ("GET", "/api/explain/{request}", "/api/explain/last", "", TOKEN),
+        ("GET", "/api/session", "/api/session", "", &me),
+        ("GET", "/api/session", "/api/session", "", "pool-wrong"),
+        ("POST", "/api/session", "/api/session", &format!(r#"{{"credential":"{me}"}}"#), ""),
+        ("POST", "/api/session", "/api/session", r#"{"code":"x","password":"y"}"#, ""),
+        ("POST", "/api/sign-in", "/api/sign-in", "", TOKEN),
+        ("GET", "/api/people", "/api/people", "", TOKEN),
+        ("GET", "/api/people", "/api/people", "", &me),
+        ("POST", "/api/people", "/api/people", limits, TOKEN),
+        ("POST", "/api/people", "/api/people", limits, TOKEN),
+        ("GET", "/api/people/{user}", "/api/people/me", "", &me),
+        ("GET", "/api/people/{user}", "/api/people/nobody", "", &me),
+        ("PATCH", "/api/people/{user}", &format!("/api/people/{id}"), r#"{"paused":false,"accounts":null}"#, TOKEN),
+        ("POST", "/api/people/{user}/credentials", "/api/people/me/credentials", r#"{"label":"x"}"#, &me),
+        ("DELETE", "/api/people/{user}/credentials/{credential}", "/api/people/me/credentials/none", "", &me),
+        ("POST", "/api/people/{user}/setup/{cli}", "/api/people/me/setup/gemini", "", &me),
+        ("POST", "/api/people/{user}/setup/{cli}", "/api/people/me/setup/none", "", &me),
+        ("POST", "/api/invitations", "/api/invitations", "{}", TOKEN),
+        ("DELETE", "/api/invitations/{invitation}", &format!("/api/invitations/{invitation}"), "", TOKEN),
+        ("DELETE", "/api/invitations/{invitation}", "/api/invitations/none", "", TOKEN),
+        ("POST", "/api/accounts/{account}/test", "/api/accounts/none/test", "", TOKEN),
+        ("DELETE", "/api/people/{user}", &format!("/api/people/{id}"), "", TOKEN),
+    ] {
+        let method: Method = method.parse().expect("a method");
+        let ask = Ask { body: body.to_owned(), ..Ask::new(method.clone(), path) }.from("203.0.113.9:50000");
+        let got = pool.ask(if bearer.is_empty() { ask } else { ask.bearer(bearer) }).await;
+        described_answer(&method, pattern, &got).unwrap_or_else(|wrong| panic!("{wrong}\n{}", got.body));
+    }
+}
