@@ -244,10 +244,9 @@ impl Connection {
     /// Several statements without values, as in a migration.
     pub(crate) async fn script(&mut self, text: &'static str) -> Result<(), sqlx::Error> {
         match self {
-            Self::Sqlite(connection) => drop(sqlx::raw_sql(text).execute(&mut **connection).await?),
-            Self::Postgres(connection) => drop(sqlx::raw_sql(text).execute(&mut **connection).await?),
+            Self::Sqlite(connection) => sqlx::raw_sql(text).execute(&mut **connection).await.map(|_| ()),
+            Self::Postgres(connection) => sqlx::raw_sql(text).execute(&mut **connection).await.map(|_| ()),
         }
-        Ok(())
     }
 
     /// Closed instead of given back, whenever it is dropped.
@@ -272,6 +271,22 @@ async fn in_time<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Resu
 }
 
 impl Transaction {
+    /// Everything that is read from here on is of one moment. On SQLite it is so in any case.
+    pub(crate) async fn stand_still(&mut self) -> Result<(), sqlx::Error> {
+        if matches!(self.connection, Connection::Postgres(_)) {
+            self.run(sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps others from writing these tables until the end. On SQLite nobody else writes in any case.
+    pub(crate) async fn lock(&mut self, tables: &[&str]) -> Result<(), sqlx::Error> {
+        if matches!(self.connection, Connection::Postgres(_)) {
+            self.run(built(format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", tables.join(", ")))).await?;
+        }
+        Ok(())
+    }
+
     pub(crate) async fn commit(mut self) -> Result<(), sqlx::Error> {
         self.run(sql("COMMIT")).await?;
         self.open = false;

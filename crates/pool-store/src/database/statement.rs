@@ -1,6 +1,7 @@
 //! A statement with its values, and a row of an answer: what both databases understand.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
@@ -41,7 +42,7 @@ pub(crate) fn rows(head: &str, rows: impl IntoIterator<Item = Vec<Value>>, tail:
         for value in row {
             values.push(value);
             text.push_str(comma);
-            text.push_str(&format!("${}", values.len()));
+            let _ = write!(text, "${}", values.len());
             comma = ", ";
         }
         text.push(')');
@@ -62,7 +63,7 @@ impl Statement {
         for value in self.values {
             let added = match value {
                 Value::Number(number) => arguments.add(number),
-                Value::Text(text) => arguments.add(text),
+                Value::Text(text) => arguments.add(text.map(clean)),
                 Value::Bytes(bytes) => arguments.add(bytes),
             };
             added.map_err(sqlx::Error::Encode)?;
@@ -78,8 +79,7 @@ impl Statement {
         for value in self.values {
             let added = match value {
                 Value::Number(number) => arguments.add(number),
-                // PostgreSQL refuses this one character, and a model's name may come with it.
-                Value::Text(text) => arguments.add(text.map(|text| text.replace('\0', "\u{FFFD}"))),
+                Value::Text(text) => arguments.add(text.map(clean)),
                 Value::Bytes(bytes) => arguments.add(bytes),
             };
             added.map_err(sqlx::Error::Encode)?;
@@ -89,6 +89,11 @@ impl Statement {
             Cow::Owned(text) => sqlx::query_with(AssertSqlSafe(text), arguments).persistent(false),
         })
     }
+}
+
+/// Without the one character that PostgreSQL refuses, and a model's name may come with.
+fn clean(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{FFFD}") } else { text }
 }
 
 impl From<i64> for Value {

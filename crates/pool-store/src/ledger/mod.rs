@@ -1,4 +1,5 @@
-//! The usage ledger: one record a request, with the story of how it was decided beside it for a while.
+//! The usage ledger: one record a request, with the story of how it was decided beside it, for a while; and for good, what
+//! they sum up to by hour and by day.
 //!
 //! The proxy hands a record over and goes on: [`Ledger::record`] never waits. One [`Writer`] task takes the records from a
 //! bounded queue and writes them in batches. While the disk is full or the database is busy, records wait up to the bound;
@@ -6,10 +7,12 @@
 
 mod explained;
 mod read;
+mod rollup;
 mod story;
+mod sweep;
 mod write;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,7 +40,7 @@ pub struct Options {
     /// The pause after the first failed write; it doubles up to `max_pause`.
     pub first_pause: Duration,
     pub max_pause: Duration,
-    /// How long stories are kept. Records stay.
+    /// How long records and their stories are kept. What they sum up to by hour and day stays.
     pub retention: Duration,
 }
 
@@ -93,6 +96,8 @@ struct Shared {
     waiting: AtomicU64,
     written: AtomicU64,
     dropped: AtomicU64,
+    /// Records are being lost: that was said, and is not said again.
+    overflowing: AtomicBool,
     closing: watch::Sender<bool>,
     closed: watch::Sender<bool>,
 }
@@ -132,6 +137,7 @@ impl Ledger {
             waiting: AtomicU64::new(0),
             written: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            overflowing: AtomicBool::new(false),
             closing: watch::Sender::new(false),
             closed: watch::Sender::new(false),
         });
@@ -171,6 +177,9 @@ impl Ledger {
         if !taken {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+            if !self.shared.overflowing.swap(true, Ordering::Relaxed) {
+                tracing::error!("usage records are being lost: the queue for the database is full");
+            }
         }
         taken
     }

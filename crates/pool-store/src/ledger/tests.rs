@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use pool_core::usage::Ending;
-use pool_core::{AccountId, TokenCounts, UnixMs};
+use pool_core::{AccountId, LatencyParts, TokenCounts, UnixMs};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -38,6 +38,7 @@ fn record(id: &str, account: &str, at: i64) -> UsageRecord {
         attempts: 1,
         first_byte_ms: 12,
         total_ms: 40,
+        parts: Some(LatencyParts { choose_us: 31, wait_ms: 0, connect_ms: 4, upstream_ms: 7 }),
     }
 }
 
@@ -336,7 +337,7 @@ async fn a_request_is_found_by_its_beginning_with_its_story() {
 }
 
 #[tokio::test]
-async fn stories_go_when_they_are_old_and_records_stay() {
+async fn what_is_old_goes_and_its_sums_stay() {
     for home in homes() {
         let day = 24 * 3600 * 1000;
         let (ledger, _) = start(&home.location, quick()).await;
@@ -345,16 +346,24 @@ async fn stories_go_when_they_are_old_and_records_stay() {
         }
         until("written", || ledger.health().written == 2).await;
         ledger.close(DEADLINE).await;
-        // The newest record tells the time; a writer looks for old stories when it begins.
+        // The newest record tells the time; a writer looks for old records when it begins.
         let (ledger, _) = start(&home.location, quick()).await;
         assert!(ledger.keep(record("03", "acme-1", 31 * day), story("03")));
         until("written", || ledger.health().written == 1).await;
         for (id, kept) in [("01", false), ("02", true), ("03", true)] {
-            let Ok(Found::One(found)) = ledger.explained(&Wanted::Id(id.into())).await else {
-                panic!("no record of {id}")
-            };
-            assert_eq!(found.trail.is_some(), kept, "{id}");
+            let found = ledger.explained(&Wanted::Id(id.into())).await.expect("reads");
+            assert_eq!(matches!(found, Found::One(found) if found.trail.is_some()), kept, "{id} in {}", home.name);
         }
+        assert_eq!(ledger.count().await, Ok(2));
+        let sums = ledger.database().all(sql("SELECT start_ms, requests FROM usage_days ORDER BY start_ms")).await;
+        let sums: Vec<(i64, i64)> = sums
+            .expect("rows")
+            .iter()
+            .map(|row| (row.get("start_ms").expect("one"), row.get("requests").expect("one")))
+            .collect();
+        assert_eq!(sums, [(0, 1), (29 * day, 1), (31 * day, 1)]);
+        let checked = ledger.check_sums().await.expect("checks");
+        assert_eq!((checked.agrees(), checked.since), (true, Some(UnixMs(day))));
     }
 }
 
@@ -380,7 +389,7 @@ async fn what_was_served_is_read_in_the_order_of_arrival() {
 #[tokio::test]
 async fn several_may_open_the_same_database_at_once() {
     for home in homes() {
-        let open = || Ledger::open(&home.location, quick());
+        let open = || Ledger::open(&home.location, Options::default());
         let (one, two, three) = tokio::join!(open(), open(), open());
         for opened in [one, two, three] {
             let opened = opened.expect("opens");
