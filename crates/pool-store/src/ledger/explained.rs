@@ -77,9 +77,15 @@ async fn find(database: &Database, wanted: &Wanted) -> Result<Found, ReadError> 
 }
 
 fn kept(row: &Row) -> Result<Kept, sqlx::Error> {
+    let story: Option<Vec<u8>> = row.get("story")?;
+    Ok(Kept { record: record(row)?, trail: story.and_then(|story| story::unpack(&story)) })
+}
+
+/// A row of `usage_records`.
+pub(super) fn record(row: &Row) -> Result<UsageRecord, sqlx::Error> {
     let number = |name: &str| row.get::<i64>(name);
     let told = row.get::<Option<i64>>("input")?.is_some();
-    let record = UsageRecord {
+    Ok(UsageRecord {
         request_id: row.get("request_id")?,
         at: UnixMs(number("at_ms")?),
         user: row.get::<Option<String>>("user_id")?.map(|id| UserId(id.into())),
@@ -95,9 +101,7 @@ fn kept(row: &Row) -> Result<Kept, sqlx::Error> {
         first_byte_ms: row.count("first_byte_ms")?,
         total_ms: row.count("total_ms")?,
         parts: parts(row)?,
-    };
-    let story: Option<Vec<u8>> = row.get("story")?;
-    Ok(Kept { record, trail: story.and_then(|story| story::unpack(&story)) })
+    })
 }
 
 fn parts(row: &Row) -> Result<Option<LatencyParts>, sqlx::Error> {

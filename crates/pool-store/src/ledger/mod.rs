@@ -7,8 +7,10 @@
 
 mod explained;
 mod read;
+mod records;
 mod rollup;
 mod story;
+mod sums;
 mod sweep;
 mod write;
 
@@ -24,6 +26,9 @@ use crate::memory::Changes;
 
 pub use explained::{Found, Kept, Wanted, look_up};
 pub use read::{AccountTotals, ReadError, Use};
+pub use records::{Cursor, Filter, LONGEST_PAGE, Order, Page};
+pub use rollup::Checked;
+pub use sums::{Asked, Dimension, Step, UsageSums, Used};
 pub use write::Writer;
 
 /// Bounds of the ledger. The defaults are right for everything but tests.

@@ -205,7 +205,10 @@ impl Writer {
         self.shared.waiting.fetch_sub(count, Ordering::Relaxed);
         if self.shared.overflowing.swap(false, Ordering::Relaxed) {
             let lost = self.shared.dropped.load(Ordering::Relaxed);
-            tracing::warn!(lost, "the queue for the database has room again; so many records were lost since the start");
+            tracing::warn!(
+                lost,
+                "the queue for the database has room again; so many records were lost since the start"
+            );
         }
         if self.shared.trouble().take().is_some() {
             tracing::info!(records = count, "usage is written again");
