@@ -74,20 +74,35 @@ pub struct Price {
 impl Price {
     /// What a request of these tokens costs.
     pub fn of(&self, tokens: &TokenCounts) -> MicroUsd {
-        let prompt = [tokens.input, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h];
-        let prompt = prompt.into_iter().fold(0, u64::saturating_add);
-        let rates = self.long.filter(|(above, _)| prompt > *above).map_or(self.rates, |(_, rates)| rates);
-        let classes = [
-            (tokens.input, rates.input),
-            (tokens.cache_read, rates.cache_read),
-            (tokens.cache_write_5m, rates.cache_write_5m),
-            (tokens.cache_write_1h, rates.cache_write_1h),
-            (tokens.output, rates.output),
-            (tokens.reasoning, rates.output),
-        ];
-        let total: u128 = classes.into_iter().map(|(tokens, rate)| u128::from(tokens) * u128::from(rate)).sum();
-        MicroUsd(u64::try_from((total + 500_000) / 1_000_000).unwrap_or(u64::MAX))
+        at(self.long.filter(|(above, _)| tokens.prompt() > *above).map_or(self.rates, |(_, rates)| rates), tokens)
     }
+
+    /// What several requests cost together, given the sum of their tokens, and of [`PROMPT_STEPS`] the last that all of their
+    /// prompts were above. Exact where the price changes at one of these steps.
+    pub fn of_sum(&self, tokens: &TokenCounts, prompt_above: u64) -> MicroUsd {
+        at(self.long.filter(|(above, _)| prompt_above >= *above).map_or(self.rates, |(_, rates)| rates), tokens)
+    }
+}
+
+/// The lengths of a prompt at which the prices of some models change. Sums of many requests are kept apart by them.
+pub const PROMPT_STEPS: [u64; 4] = [0, 100_000, 200_000, 272_000];
+
+/// The last of [`PROMPT_STEPS`] that a prompt is above.
+pub fn prompt_step(prompt: u64) -> u64 {
+    PROMPT_STEPS.into_iter().rev().find(|step| prompt > *step).unwrap_or(0)
+}
+
+fn at(rates: Rates, tokens: &TokenCounts) -> MicroUsd {
+    let classes = [
+        (tokens.input, rates.input),
+        (tokens.cache_read, rates.cache_read),
+        (tokens.cache_write_5m, rates.cache_write_5m),
+        (tokens.cache_write_1h, rates.cache_write_1h),
+        (tokens.output, rates.output),
+        (tokens.reasoning, rates.output),
+    ];
+    let total: u128 = classes.into_iter().map(|(tokens, rate)| u128::from(tokens) * u128::from(rate)).sum();
+    MicroUsd(u64::try_from((total + 500_000) / 1_000_000).unwrap_or(u64::MAX))
 }
 
 /// The prices of many models.
