@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use http::{HeaderMap, Method};
 use pool_core::ask::Sharing;
 use pool_core::people::Closed;
-use pool_core::{Trail, UsageRecord};
+use pool_core::{Account, Trail, UsageRecord};
 use pool_providers::Registry;
 use pool_providers::request::Head;
 use pool_providers::routes::Table;
@@ -17,6 +17,7 @@ use crate::admit::{self, Caller, Denied};
 use crate::clock;
 use crate::config::Config;
 use crate::door::{self, Door};
+use crate::events::{Events, Flight, Phase, Underway};
 use crate::network;
 use crate::people::People;
 use crate::pool::{Keeper, LivePool};
@@ -42,6 +43,8 @@ pub struct App {
     pub till: Till,
     pub replay: Arc<ReplayBudget>,
     pub in_flight: Gauge,
+    /// What happens, for those who watch.
+    pub events: Arc<Events>,
     pub sockets: Sockets,
     /// The order to stop has come: `/readyz` says so.
     pub draining: AtomicBool,
@@ -106,9 +109,16 @@ impl App {
         network::origin(&self.config.trusted_proxies, peer, headers)
     }
 
+    /// A request is under way. `flight` says whose and what, unless it is one that nobody would watch.
+    pub fn set_out(&self, flight: Option<Flight>) -> Counted {
+        let flight = flight.map(|flight| Underway::begin(self.events.clone(), flight));
+        Counted { flight, ..self.in_flight.enter() }
+    }
+
     /// Keeps the record of a request that has come to its end, with the story of how it was decided, and counts what it cost.
     pub fn keep(&self, record: UsageRecord, trail: Trail) {
         self.till.take(&record);
+        self.events.ended(&record, &trail);
         self.ledger.keep(record, trail);
     }
 }
@@ -119,12 +129,18 @@ pub struct Gauge(Arc<AtomicUsize>);
 
 /// One of what is counted, until dropped.
 #[derive(Debug)]
-pub struct Counted(Gauge);
+pub struct Counted {
+    flight: Option<Underway>,
+    _place: Place,
+}
+
+#[derive(Debug)]
+struct Place(Gauge);
 
 impl Gauge {
     pub fn enter(&self) -> Counted {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Counted(self.clone())
+        Counted { flight: None, _place: Place(self.clone()) }
     }
 
     pub fn count(&self) -> usize {
@@ -132,7 +148,37 @@ impl Gauge {
     }
 }
 
-impl Drop for Counted {
+impl Counted {
+    /// Tells those who watch what the request does now.
+    pub fn enter(&self, phase: Phase) {
+        if let Some(flight) = &self.flight {
+            flight.enter(phase);
+        }
+    }
+
+    /// … and which account it goes to.
+    pub fn give_to(&self, account: &Account) {
+        if let Some(flight) = &self.flight {
+            flight.give_to(account);
+        }
+    }
+
+    /// Tells them that the request waits, if it has to.
+    pub async fn waiting<T>(&self, wait: impl Future<Output = T>) -> T {
+        let mut wait = std::pin::pin!(wait);
+        let mut told = false;
+        std::future::poll_fn(|cx| {
+            let polled = wait.as_mut().poll(cx);
+            if polled.is_pending() && !std::mem::replace(&mut told, true) {
+                self.enter(Phase::Waiting);
+            }
+            polled
+        })
+        .await
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
     }

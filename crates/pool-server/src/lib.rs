@@ -8,6 +8,7 @@ pub mod config;
 mod dispatch;
 pub mod door;
 mod edge;
+pub mod events;
 pub mod explain;
 pub mod memory;
 pub mod network;

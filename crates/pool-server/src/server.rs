@@ -20,6 +20,7 @@ use crate::app::{App, Gauge};
 use crate::config::Config;
 use crate::door::{self, Door};
 use crate::edge;
+use crate::events;
 use crate::memory;
 use crate::notices;
 use crate::people::People;
@@ -131,6 +132,7 @@ impl Server {
             door,
             till,
             in_flight: Gauge::default(),
+            events: Arc::default(),
             sockets: Sockets::default(),
             draining: AtomicBool::new(false),
         });
@@ -151,6 +153,8 @@ impl Server {
         let Self { app, listener, ledger_writer } = self;
         let (pool, ledger) = (app.pool.clone(), app.ledger.clone());
         let remembering = AbortOnDropHandle::new(tokio::spawn(async move { memory::run(&pool, &ledger).await }));
+        let watched = app.clone();
+        let watching = AbortOnDropHandle::new(tokio::spawn(async move { events::watch::run(&watched).await }));
         let hurry = CancellationToken::new();
         let order = hurry.clone();
         let hurrying = tokio::spawn(async move {
@@ -168,7 +172,7 @@ impl Server {
             _ = app.keeper.shutdown(RENEWAL_END) => {}
             () = hurry.cancelled() => drop(app.keeper.shutdown(LAST_MOMENT).await),
         }
-        drop(remembering);
+        drop((remembering, watching));
         let limit = if hurry.is_cancelled() { LAST_MOMENT } else { LEDGER_CLOSE };
         memory::put_away(&app.pool, &app.ledger, limit).await;
         let lost = app.ledger.close(limit).await;

@@ -38,7 +38,9 @@ fn problems(file: &str, env: &[(&str, &str)], listen: Option<&str>) -> String {
 #[test]
 fn without_a_word_everything_has_its_default() {
     let settings = settings("", &[]);
-    let expected = Config { db_path: "./data/proxy.db".into(), ..Config::default() };
+    let told = settings.server.settings.clone();
+    assert!(told.settings.iter().all(|setting| !setting.said && setting.origin == "the default"), "{told:?}");
+    let expected = Config { db_path: "./data/proxy.db".into(), settings: told, ..Config::default() };
     assert_eq!(format!("{:?}", settings.server), format!("{expected:?}"));
     assert_eq!((settings.warnings, settings.file), (vec![], None));
 }

@@ -4,14 +4,20 @@
 //! `Visit<Operator>` can stand in an `Operator` row only. What no row names is looked up among the providers' rows
 //! (`dispatch.rs`), and is 404 if those do not name it either. `docs/ACCESS.md` is made from both tables.
 
-mod accounts;
+pub mod accounts;
 mod explain;
+mod filter;
 mod health;
+mod live;
 pub mod openapi;
+mod overview;
 mod people;
 pub mod reply;
+mod requests;
 mod session;
+pub mod settings;
 mod status;
+mod usage;
 mod visit;
 
 #[cfg(test)]
@@ -64,7 +70,19 @@ table! {
     GET    "/api/status"                     Operator  status::as_json,     "the same for programs";
     GET    "/api/notices"                    Operator  status::notices,     "what the operator should know";
     GET    "/api/openapi.json"               Anyone    openapi::show,       "this API, described";
+    GET    "/api/accounts"                   Anyone    accounts::list,      "accounts and what they have left, as far as the caller may know";
+    GET    "/api/accounts/{account}"         Operator  accounts::show,      "everything that is known of one";
+    GET    "/api/flights"                    Anyone    live::flights,       "requests under way; other people's for the operator only";
+    GET    "/api/events"                     Anyone    live::events,        "what happens, as it happens";
     POST   "/api/accounts/{account}/test"    Operator  accounts::test,      "one small request on an account";
+
+    GET    "/api/overview"                   Anyone    overview::show,      "what the pool has left, in one answer";
+    GET    "/api/requests"                   Anyone    requests::list,      "requests that were, page by page; other people's for the operator only";
+    GET    "/api/requests/{request}"         Operator  explain::request,    "one of them, and why it went where it went";
+    GET    "/api/usage"                      Anyone    usage::series,       "what was used, by hour or day; others' use for the operator only";
+    GET    "/api/usage/totals"               Anyone    usage::totals,       "the same, summed up";
+    GET    "/api/settings"                   Operator  settings::settings,  "every setting, and where its value comes from";
+    GET    "/api/health"                     Operator  settings::health,    "what is well and what is not, and what mends it";
 
     GET    "/api/explain"                    Operator  explain::next,       "where the next request would go";
     GET    "/api/explain/{request}"          Operator  explain::request,    "why one went where it went";

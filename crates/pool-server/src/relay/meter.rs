@@ -18,6 +18,7 @@ use super::headers;
 use super::path::Errand;
 use crate::app::{App, Counted};
 use crate::clock;
+use crate::events::Phase;
 use crate::pool::Lease;
 
 /// Keeps the book of one delivery, and its lease until the end.
@@ -25,7 +26,7 @@ use crate::pool::Lease;
 pub struct Meter {
     app: Arc<App>,
     lease: Option<Lease>,
-    _under_way: Arc<Counted>,
+    under_way: Arc<Counted>,
     demand: Demand,
     session: Option<SessionKey>,
     estate: Estate,
@@ -47,7 +48,7 @@ impl Meter {
         Self {
             app: errand.app.clone(),
             lease: Some(lease.share()),
-            _under_way: errand.under_way.clone(),
+            under_way: errand.under_way.clone(),
             demand: errand.demand.clone(),
             session: errand.session,
             estate: errand.estate.clone(),
@@ -62,7 +63,10 @@ impl Meter {
     }
 
     pub fn sent(&mut self) {
-        self.first_byte.get_or_insert_with(|| self.started.elapsed());
+        if self.first_byte.is_none() {
+            self.first_byte = Some(self.started.elapsed());
+            self.under_way.enter(Phase::Streaming);
+        }
     }
 
     pub fn read(&self, windows: Vec<QuotaWindow>) {

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use super::attempt::{self, Opened};
 use super::deliver::{self, ReplyBody};
 use super::estate::Estate;
+use super::headers;
 use super::menu::Menu;
 use super::meter::Unserved;
 use super::miss::Miss;
@@ -28,6 +29,7 @@ use super::receive::{self, Received};
 use crate::admit::Caller;
 use crate::app::{App, Counted};
 use crate::clock;
+use crate::events::{Flight, Phase};
 use crate::pool::Lease;
 use crate::pool::line::PATIENCE;
 
@@ -88,8 +90,12 @@ impl Errand {
         let key = |id: &str| SessionKey::new(demand.provider, caller.scope(), id);
         let (session, parent) = (demand.session.as_deref().map(key), demand.parent.as_deref().map(key));
         let estate = Estate::read(&app.pool, provider, route, &head(&parts), &received.seen, caller)?;
-        let under_way = Arc::new(app.in_flight.enter());
         let (menu, demand) = Menu::new(&app, provider, demand);
+        let flight = || {
+            let client = headers::client_name(&parts.headers);
+            Flight::new(id.clone(), caller, &demand, client, session.map(SessionKey::short))
+        };
+        let under_way = Arc::new(app.set_out((!demand.light).then(flight)));
         Ok(Self {
             app,
             route,
@@ -123,7 +129,8 @@ impl Errand {
             let ask = Ask::new(&self.demand, self.session).within(self.parent).after(&tried).only(only.as_ref());
             let ask = ask.by(self.caller.rights(self.app.sharing()));
             let asked = Instant::now();
-            let mut lease = match self.app.pool.lease_by(&ask, self.menu.patience(deadline)).await {
+            let leased = self.app.pool.lease_by(&ask, self.menu.patience(deadline));
+            let mut lease = match self.under_way.waiting(leased).await {
                 Ok(lease) => lease,
                 Err(_) if !stumbled.is_empty() => {
                     tokio::time::sleep(PAUSE * trail.transient.clamp(1, 8)).await;
@@ -140,6 +147,7 @@ impl Errand {
                 },
             };
             trail.parts.chose(asked.elapsed(), lease.waited);
+            self.under_way.give_to(&lease.account);
             let mut asking = Asking { errand: &self, trail: &mut trail, account: Some(Grant::clone(&lease)) };
             let tried = self.try_on(&mut lease, asking.trail, &early).await;
             asking.account = None;
@@ -150,6 +158,7 @@ impl Errand {
             };
             let account = lease.account.id.clone();
             drop(lease);
+            self.under_way.enter(Phase::Choosing);
             let transient = miss.judgement.is_transient();
             last = Some(miss);
             let exhausted = transient && trail.transient >= self.app.config.max_attempts;

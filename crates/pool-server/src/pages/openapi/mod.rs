@@ -36,6 +36,8 @@ enum Content {
     Text,
     Json(Shape),
     List(Shape),
+    /// Events with data of these types, by name.
+    Events(Vec<(&'static str, Shape)>),
 }
 
 /// The schema of a type, and of the types that it is made of.
@@ -123,6 +125,7 @@ impl Operation {
         let given = match &self.gives {
             Content::Nothing | Content::Text => Vec::new(),
             Content::Json(shape) | Content::List(shape) => vec![*shape],
+            Content::Events(events) => events.iter().map(|(_, shape)| *shape).collect(),
         };
         self.takes.into_iter().chain(given)
     }
@@ -172,6 +175,11 @@ impl Operation {
             Content::Json(shape) => json!({ "application/json": { "schema": shape.reference() } }),
             Content::List(shape) => {
                 json!({ "application/json": { "schema": { "type": "array", "items": shape.reference() } } })
+            }
+            Content::Events(events) => {
+                let data: Map<String, Value> =
+                    events.iter().map(|(name, shape)| ((*name).to_owned(), shape.reference())).collect();
+                json!({ "text/event-stream": { "schema": { "type": "string" }, "x-events": data } })
             }
         };
         responses.insert(self.status.to_string(), json!({ "description": page.about, "content": body }));

@@ -4,18 +4,27 @@ use http::Method;
 use utoipa::ToSchema;
 
 use super::{Content, Operation, Shape};
+use crate::events::view::{Gone, Notices, Snapshot};
+use crate::events::{Flight, Landed, Tick};
 use crate::explain::ExplainPage;
 use crate::explain::answer::NextAsked;
+use crate::pages::accounts;
+use crate::pages::live::Flights;
+use crate::pages::overview::Overview;
 use crate::pages::people::{Removed, Revoked, Withdrawn};
 use crate::pages::session::{SignInLink, With};
+use crate::pages::settings::{Report, Settings};
+use crate::pages::{requests, usage};
 use crate::roster::{
     AddKey, AddPerson, ChangePerson, Invite, NewInvitation, NewKey, NewPerson, Notice, Person, Roster, Whoami,
 };
 use crate::setup::MadeLine;
-use crate::status::{StatusPage, TestResult};
+use crate::status::{AccountView, StatusPage, TestResult};
 
 /// The body is wrong, or contradicts what is there.
 const BAD_CHANGE: &[u16] = &[400, 404, 409, 415, 503];
+/// A question to the ledger.
+const QUERIED: &[u16] = &[304, 400, 404, 409, 503];
 
 pub(super) fn all() -> Vec<Operation> {
     let text = |path| Operation { gives: Content::Text, ..get(path) };
@@ -27,7 +36,26 @@ pub(super) fn all() -> Vec<Operation> {
         get("/api/status").gives::<StatusPage>(),
         get("/api/notices").lists::<Notice>(),
         get("/api/openapi.json").gives::<Document>(),
+        get("/api/accounts").gives::<accounts::List>(),
+        get("/api/accounts/{account}").gives::<accounts::Detail>().or(&[404, 409]),
+        get("/api/flights").gives::<Flights>(),
+        get("/api/events").streams(vec![
+            ("snapshot", Shape::of::<Snapshot>()),
+            ("flight", Shape::of::<Flight>()),
+            ("ended", Shape::of::<Landed>()),
+            ("account", Shape::of::<AccountView>()),
+            ("account_gone", Shape::of::<Gone>()),
+            ("notices", Shape::of::<Notices>()),
+            ("usage", Shape::of::<Tick>()),
+        ]),
         post("/api/accounts/{account}/test").gives::<TestResult>().or(&[404, 409]),
+        get("/api/overview").gives::<Overview>(),
+        get("/api/requests").asks::<requests::Asked>().gives::<requests::Page>().or(QUERIED),
+        get("/api/requests/{request}").gives::<ExplainPage>().or(&[400, 404, 409, 503]),
+        get("/api/usage").asks::<usage::Asked>().gives::<usage::Report>().or(QUERIED),
+        get("/api/usage/totals").asks::<usage::Asked>().gives::<usage::Report>().or(QUERIED),
+        get("/api/settings").gives::<Settings>().or(&[304]),
+        get("/api/health").gives::<Report>(),
         get("/api/explain").asks::<NextAsked>().gives::<ExplainPage>().or(&[400]),
         get("/api/explain/{request}").gives::<ExplainPage>().or(&[400, 404, 409, 503]),
         post("/api/session").takes::<With>().gives::<Whoami>().or(&[400, 401, 415, 429, 503]),
@@ -83,6 +111,10 @@ impl Operation {
 
     fn makes<T: ToSchema>(self) -> Self {
         Self { status: 201, ..self.gives::<T>() }
+    }
+
+    fn streams(self, events: Vec<(&'static str, Shape)>) -> Self {
+        Self { gives: Content::Events(events), ..self }
     }
 
     fn lists<T: ToSchema>(self) -> Self {

@@ -3,7 +3,14 @@
 use std::collections::BTreeSet;
 
 use http::Method;
-use pool_core::people::Role;
+use pool_core::people::{Role, UserId};
+use pool_core::pool::Event;
+use pool_core::quota::{QuotaWindow, Scope, Source};
+use pool_core::usage::{Ending, LatencyParts};
+use pool_core::verdict::{Cause, Penalty, Until};
+use pool_core::{
+    AccountId, Ask as CoreAsk, Client, Demand, Fraction, ProviderId, Span, TokenCounts, Trail, UsageRecord,
+};
 use serde_json::Value;
 
 use super::schema::{check, resolve};
@@ -72,10 +79,64 @@ pub fn described_answer(method: &Method, path: &str, got: &Got) -> Result<(), St
     check(document(), schema, &value).map_err(|wrong| format!("{method} {path} {}: {wrong}", got.status))
 }
 
+/// An account that has something of everything, and requests that it served and refused.
+async fn populate(pool: &Pool, user: &UserId) {
+    let app = &pool.app;
+    let account = pool.account("claude-0123456789ab", "work");
+    let (id, now) = (account.id.clone(), Pool::now());
+    let window = |scope, name: &str| QuotaWindow {
+        name: name.into(),
+        scope,
+        used: Fraction::new(0.25).expect("a share"),
+        resets_at: Some(now + Span::from_hours(3)),
+        span: Some(Span::from_hours(5)),
+        source: Source::Headers,
+        seen_at: now,
+    };
+    let windows = vec![window(Scope::Account, "5h"), window(Scope::Family("opus".into()), "week")];
+    app.pool.apply(Event::Read { id: id.clone(), windows });
+    let demand = Demand { model: Some("claude-sonnet-5-5".into()), ..Demand::any(ProviderId("claude"), Client::Other) };
+    let lease = app.pool.lease(&CoreAsk::new(&demand, None)).expect("it can serve");
+    let mut story = Trail::default().delivered(&lease, 200, now);
+    drop(lease);
+    story.attempts[0].reason = "429 rate_limit_error".into();
+    let cause = Cause::Throttled;
+    let until = Until::At(now + Span::from_secs(60));
+    app.pool.apply(Event::Penalised { id: id.clone(), penalty: Penalty { scope: Scope::Account, cause, until } });
+    let refusal = app.pool.lease(&CoreAsk::new(&demand, None)).err().expect("it cools down");
+    for (number, trail) in [(1, story), (2, Trail::default().refused(Some(&refusal), now))] {
+        let served = number == 1;
+        let record = UsageRecord {
+            request_id: format!("{number:032x}"),
+            at: now,
+            user: Some(user.clone()),
+            provider: "claude".into(),
+            account: if served { id.clone() } else { AccountId::nobody() },
+            model: demand.model.clone(),
+            client: Some("sdk/1".into()),
+            session: Some("0123456789ab".into()),
+            status: if served { 200 } else { 429 },
+            ending: if served { Ending::Complete } else { Ending::Failed },
+            tokens: served.then(|| TokenCounts { input: 5, ..TokenCounts::default() }),
+            attempts: 1,
+            first_byte_ms: 1,
+            total_ms: 2,
+            parts: served.then(LatencyParts::default),
+        };
+        app.keep(record, trail);
+    }
+    let begun = std::time::Instant::now();
+    while app.ledger.health().written < 2 {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", app.ledger.health());
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
 #[tokio::test]
 async fn what_is_answered_fits_the_document() {
     let (pool, _) = Pool::with_people().await;
     let (friend, key) = pool.somebody("Nadia", Role::Friend).await;
+    populate(&pool, &friend.id).await;
     let (id, me) = (friend.id.to_string(), key.expose().to_owned());
     let invited = pool.ask(Ask::post("/api/invitations", "{}").bearer(TOKEN)).await;
     let invitation = serde_json::from_str::<Value>(&invited.body).expect("JSON")["id"].clone();
@@ -87,6 +148,29 @@ async fn what_is_answered_fits_the_document() {
         ("GET", "/api/status", "/api/status", "", TOKEN),
         ("GET", "/api/notices", "/api/notices", "", TOKEN),
         ("GET", "/api/openapi.json", "/api/openapi.json", "", &me),
+        ("GET", "/api/overview", "/api/overview", "", TOKEN),
+        ("GET", "/api/overview", "/api/overview", "", &me),
+        ("GET", "/api/accounts", "/api/accounts", "", TOKEN),
+        ("GET", "/api/accounts", "/api/accounts", "", &me),
+        ("GET", "/api/accounts/{account}", "/api/accounts/none", "", TOKEN),
+        ("GET", "/api/accounts/{account}", "/api/accounts/work", "", TOKEN),
+        ("GET", "/api/requests", "/api/requests", "", TOKEN),
+        ("GET", "/api/requests", "/api/requests", "", &me),
+        ("GET", "/api/requests/{request}", &format!("/api/requests/{:032x}", 1), "", TOKEN),
+        ("GET", "/api/requests/{request}", &format!("/api/requests/{:032x}", 2), "", TOKEN),
+        ("GET", "/api/flights", "/api/flights", "", &me),
+        ("GET", "/api/requests", "/api/requests?since=24h&status=4xx&limit=5", "", TOKEN),
+        ("GET", "/api/requests", "/api/requests?person=me&ending=failed", "", &me),
+        ("GET", "/api/requests", "/api/requests?person=Mira", "", &me),
+        ("GET", "/api/requests", "/api/requests?sinc=24h", "", TOKEN),
+        ("GET", "/api/requests/{request}", "/api/requests/last", "", TOKEN),
+        ("GET", "/api/usage", "/api/usage?by=model&bucket=hour", "", TOKEN),
+        ("GET", "/api/usage", "/api/usage?by=account", "", &me),
+        ("GET", "/api/usage", "/api/usage?bucket=hour&since=400d", "", TOKEN),
+        ("GET", "/api/usage/totals", "/api/usage/totals?by=person", "", &me),
+        ("GET", "/api/usage/totals", "/api/usage/totals?bucket=day", "", &me),
+        ("GET", "/api/settings", "/api/settings", "", TOKEN),
+        ("GET", "/api/health", "/api/health", "", TOKEN),
         ("GET", "/api/explain", "/api/explain?provider=gemini", "", TOKEN),
         ("GET", "/api/explain", "/api/explain?provder=gemini", "", TOKEN),
         ("GET", "/api/explain/{request}", "/api/explain/last", "", TOKEN),

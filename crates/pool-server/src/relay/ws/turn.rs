@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::open::Ground;
 use crate::app::{App, Counted};
 use crate::clock;
+use crate::events::{Flight, Phase};
 use crate::pool::Lease;
 use crate::pool::line::PATIENCE;
 use crate::relay::draw::draw;
@@ -59,7 +60,7 @@ pub struct Turn {
     at: UnixMs,
     started: Instant,
     first_byte: Option<Duration>,
-    _under_way: Counted,
+    under_way: Counted,
 }
 
 impl Turn {
@@ -67,9 +68,12 @@ impl Turn {
         let app = &ground.app;
         let size = create.len();
         let held = (size <= app.config.replay_cap).then(|| app.replay.hold(size)).flatten();
+        let session = ground.session(&demand);
+        let id = format!("{}.{number}", ground.id);
+        let flight = Flight::new(id, &ground.caller, &demand, ground.client.clone(), Some(session.short()));
         Self {
             create: held.map(|held| (create.clone(), held)),
-            session: ground.session(&demand),
+            session,
             parent: ground.parent(&demand),
             demand,
             menu,
@@ -90,7 +94,7 @@ impl Turn {
             at: clock::now(),
             started: Instant::now(),
             first_byte: None,
-            _under_way: app.in_flight.enter(),
+            under_way: app.set_out(Some(flight)),
         }
     }
 
@@ -112,6 +116,7 @@ impl Turn {
         if lease.bare {
             self.carry = Carry::Bare;
         }
+        self.under_way.give_to(&lease.account);
         self.lease = Some(lease);
     }
 
@@ -189,7 +194,10 @@ impl Turn {
         self.shown = true;
         self.create = None;
         self.held_bytes = 0;
-        self.first_byte.get_or_insert_with(|| self.started.elapsed());
+        if self.first_byte.is_none() {
+            self.first_byte = Some(self.started.elapsed());
+            self.under_way.enter(Phase::Streaming);
+        }
         std::mem::take(&mut self.held)
     }
 
