@@ -23,7 +23,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres, Sqlite, SqlitePool};
 
 pub use error::OpenError;
-pub(crate) use error::{is_passing, reason};
+pub(crate) use error::{is_locked, is_passing, reason};
 pub use postgres::{BadUrl, PostgresUrl};
 pub(crate) use statement::{Row, Statement, Value, built, rows, sql};
 
@@ -37,6 +37,11 @@ static POSTGRES_MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
     all.sort_by_key(|migration| migration.version);
     Migrator { migrations: Cow::Owned(all), ..Migrator::DEFAULT }
 });
+
+/// The newest of the migrations that this version knows.
+pub(crate) fn version() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
 
 /// A statement that takes longer is given up, and its connection with it: a server that is frozen, or a network that drops
 /// everything, must not hold its callers for ever.

@@ -22,7 +22,7 @@ fn quick() -> Options {
     }
 }
 
-pub(super) fn record(id: &str, account: &str, at: i64) -> UsageRecord {
+pub(crate) fn record(id: &str, account: &str, at: i64) -> UsageRecord {
     UsageRecord {
         user: None,
         request_id: id.into(),
