@@ -231,4 +231,6 @@ impl Shared {
 }
 
 #[cfg(test)]
+mod speed;
+#[cfg(test)]
 pub(crate) mod tests;
