@@ -55,6 +55,21 @@ impl PgServer {
         format!("postgres://tests:canary-of-a-password@{host}/{name}")
     }
 
+    /// The database of a pool in this folder, the same each time, if `CODEX_POOL_TEST_DATABASE=postgresql` asks for tests on a
+    /// server. `None`: the pool keeps its file.
+    pub fn database_of(folder: &Path) -> Option<String> {
+        if std::env::var_os("CODEX_POOL_TEST_DATABASE").is_none_or(|asked| asked != "postgresql") {
+            return None;
+        }
+        let note = folder.join("database");
+        if let Ok(address) = std::fs::read_to_string(&note) {
+            return Some(address);
+        }
+        let address = Self::shared()?.database();
+        std::fs::write(note, &address).expect("noted");
+        Some(address)
+    }
+
     fn start() -> io::Result<Self> {
         let programs = programs().ok_or_else(|| io::Error::other("no PostgreSQL in PATH or /usr/lib/postgresql"))?;
         // Not below TMPDIR, which may be too long for a socket's name.
