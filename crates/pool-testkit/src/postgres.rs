@@ -78,13 +78,13 @@ impl PgServer {
         // It refuses to run as root, so then it is somebody else who must get in.
         let user = if is_root()? { Some("postgres") } else { None };
         if let Some(user) = user {
-            checked(Command::new("chown").arg(user).arg(&folder).output()?)?;
+            checked(&Command::new("chown").arg(user).arg(&folder).output()?)?;
         }
         // A language whose order of letters is not that of their bytes: what relies on that is to be found.
         let data = folder.join("data").display().to_string();
         let language = ["--locale-provider=icu", "--icu-locale=en-US", "--locale=C.UTF-8", "--encoding=UTF8"];
         let init = ["--no-sync", "--auth=trust", "--username=tests", "--pgdata", &data];
-        checked(as_user(user, &programs.join("initdb")).args(init).args(language).current_dir(&folder).output()?)?;
+        checked(&as_user(user, &programs.join("initdb")).args(init).args(language).current_dir(&folder).output()?)?;
         let folder = temporary.keep();
         let keeper = Command::new("sh").args(["-c", KEEPER, "keeper"]).arg(&folder).stdin(Stdio::piped()).spawn()?;
         let mut server = as_user(user, &programs.join("postgres"));
@@ -123,7 +123,7 @@ fn as_user(user: Option<&str>, program: &Path) -> Command {
 }
 
 fn is_root() -> io::Result<bool> {
-    Ok(checked(Command::new("id").arg("-u").output()?)?.trim() == "0")
+    Ok(checked(&Command::new("id").arg("-u").output()?)?.trim() == "0")
 }
 
 /// Where `initdb` and `postgres` are: Debian keeps them out of `PATH`, a folder for each version.
@@ -136,7 +136,7 @@ fn programs() -> Option<PathBuf> {
     versions.into_iter().rev().chain(std::env::split_paths(&in_path)).find(has)
 }
 
-fn checked(output: Output) -> io::Result<String> {
+fn checked(output: &Output) -> io::Result<String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

@@ -105,7 +105,7 @@ pub(super) fn run(inputs: &Inputs, registry: &Registry, arguments: &Arguments) -
             Lines { csv: arguments.format == "csv", names: &names, prices: &server.prices },
         );
         match written.await {
-            Ok(count) => out.finish(count),
+            Ok(count) => Ok(out.finish(count)),
             // A reader that has gone (`| head`) is no failure.
             Err(Stopped::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Output::fine("")),
             Err(Stopped::Write(error)) => Err(Problem::new("the export ends early", error.to_string(), "").into()),
@@ -163,11 +163,9 @@ impl Out {
         Ok(Self { to: Box::new(BufWriter::new(opened)), file: Some(path.to_owned()), bar })
     }
 
-    fn finish(self, count: u64) -> Result<Output, Failure> {
+    fn finish(self, count: u64) -> Output {
         self.bar.finish_and_clear();
-        Ok(Output::fine(
-            self.file.map_or_else(String::new, |file| format!("{count} records are in {}.\n", shown(&file))),
-        ))
+        Output::fine(self.file.map_or_else(String::new, |file| format!("{count} records are in {}.\n", shown(&file))))
     }
 }
 
