@@ -5,6 +5,7 @@
 //! has to leave the rest of a pool that is nearly out to others ([`Fair::ahead`]). Nobody's limits are set here: those are
 //! [`crate::limits`].
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use crate::account::ProviderId;
@@ -151,9 +152,17 @@ pub struct InLine {
     pub waited: Span,
 }
 
-/// Places in line: the least is next.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+/// A place in line.
+#[derive(Clone, Copy, Debug)]
 pub struct Rank(u8, f64, f64);
+
+impl Rank {
+    /// The least is next.
+    pub fn total_cmp(&self, other: &Self) -> Ordering {
+        let Self(class, first, then) = self;
+        class.cmp(&other.0).then(first.total_cmp(&other.1)).then(then.total_cmp(&other.2))
+    }
+}
 
 impl InLine {
     pub fn is_overdue(&self) -> bool {

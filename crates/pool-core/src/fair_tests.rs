@@ -120,7 +120,7 @@ fn order(people: &[(&'static str, bool, f64, u64)], owner_was_last: bool) -> Vec
             (place.rank(owner_was_last), *name)
         })
         .collect();
-    line.sort_by(|(one, _), (other, _)| one.partial_cmp(other).expect("numbers"));
+    line.sort_by(|(one, _), (other, _)| one.total_cmp(other));
     line.into_iter().map(|(_, name)| name).collect()
 }
 
@@ -160,7 +160,7 @@ fn who_is_overdue_gets_one_of_the_next_slots() {
                 }
                 let best = (0..line.len()).min_by(|one, other| {
                     let rank = |at: usize| line[at].1.rank(owner_was_last);
-                    rank(*one).partial_cmp(&rank(*other)).expect("numbers")
+                    rank(*one).total_cmp(&rank(*other))
                 });
                 let (who, place) = line.remove(best.expect("somebody waits"));
                 owner_was_last = place.owner;

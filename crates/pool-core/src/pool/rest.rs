@@ -1,6 +1,6 @@
 //! The rest of a pool that is nearly out: it is for those who have used less.
 //!
-//! Nobody is held back while any account has enough. When all that could take a request are in the last tenth of a window, who
+//! Nobody is held back while any account has enough. When all that could take a request are in the last fifth of a window, who
 //! is ahead of the others ([`crate::fair`]) is told so as of a limit, and what is left goes to the others, until they have caught
 //! up, or have gone, or the window begins anew.
 
@@ -15,7 +15,7 @@ use crate::standing::{Ineligible, Refusal};
 use crate::time::{Span, UnixMs};
 
 /// The share of a window that is kept so.
-pub const LAST: f64 = 0.1;
+pub const LAST: f64 = 0.2;
 /// Shorter windows (an API key's minute) are over before anybody could catch up.
 const SHORT: Span = Span::from_hours(1);
 
@@ -24,7 +24,7 @@ impl Pool {
     pub(super) fn kept_for_others(&self, ask: &Ask<'_>, chosen: &AccountId, now: UnixMs) -> Option<Box<Refusal>> {
         let Ask { demand, caller, .. } = *ask;
         // Nearly always: the account has enough.
-        last_tenth(self.slots.get(chosen)?, demand, now)?;
+        last_fifth(self.slots.get(chosen)?, demand, now)?;
         if caller.owner || demand.light {
             return None;
         }
@@ -34,7 +34,7 @@ impl Pool {
             let why = match eligible(slot, demand, caller, now) {
                 Ok(()) | Err(Ineligible::Busy) => {
                     // Somewhere there is enough: the pool is not short.
-                    let QuotaWindow { name, span, resets_at, .. } = last_tenth(slot, demand, now)?;
+                    let QuotaWindow { name, span, resets_at, .. } = last_fifth(slot, demand, now)?;
                     let resets_at = Some(resets_at.map_or(until, |reset| reset.min(until)));
                     Ineligible::KeptForOthers { window: name.clone(), span: *span, resets_at }
                 }
@@ -46,8 +46,8 @@ impl Pool {
     }
 }
 
-/// The window of which no more is left than is kept for the owner, and a tenth; of several the last to begin anew.
-fn last_tenth<'a>(slot: &'a Slot, demand: &Demand, now: UnixMs) -> Option<&'a QuotaWindow> {
+/// The window of which no more is left than is kept for the owner, and a fifth; of several the last to begin anew.
+fn last_fifth<'a>(slot: &'a Slot, demand: &Demand, now: UnixMs) -> Option<&'a QuotaWindow> {
     let kept = Fraction::new(slot.account.settings.reserve.get() + LAST)?;
     let is_long = |window: &QuotaWindow| window.span.is_some_and(|span| span >= SHORT);
     let touched = slot.windows.iter().filter(|window| window.scope.touches(&demand.families));

@@ -88,15 +88,15 @@ fn resets_at(refused: Result<(), Box<Refusal>>) -> UnixMs {
 }
 
 #[test]
-fn the_last_tenth_is_for_those_who_have_used_less() {
+fn the_last_fifth_is_for_those_who_have_used_less() {
     let mut pool = pool(&[0.5, 0.5]);
     for _ in 0..9 {
         turn(&mut pool, "greedy", 1e6, NOW).expect("there is enough");
     }
     turn(&mut pool, "mira", 1e5, NOW).expect("there is enough");
-    read_all(&mut pool, 0.89, NOW);
+    read_all(&mut pool, 0.79, NOW);
     turn(&mut pool, "greedy", 1e6, NOW).expect("still");
-    read_all(&mut pool, 0.9, NOW);
+    read_all(&mut pool, 0.8, NOW);
     // Told as a limit, with the time when mira counts as gone: that is before the window begins anew.
     assert_eq!(resets_at(turn(&mut pool, "greedy", 1e6, NOW)), NOW + ACTIVE);
     turn(&mut pool, "mira", 1e5, NOW).expect("she has used less");
@@ -140,7 +140,7 @@ fn a_pool_is_short_when_all_that_could_serve_is_nearly_out() {
         assert_eq!(held(&mut pool), expected, "{span:?}");
     }
     // What is kept for the owner is nobody's rest.
-    for (reserve, used, expected) in [(0.3, 0.55, false), (0.3, 0.65, true)] {
+    for (reserve, used, expected) in [(0.3, 0.45, false), (0.3, 0.65, true)] {
         let mut pool = pool(&[]);
         seen(&mut pool, "a", Settings { reserve: Fraction::new(reserve).expect("a share"), ..Settings::default() });
         pool.apply(Event::Read { id: id("a"), windows: vec![window(used, Some(Span::from_hours(5)))] }, NOW);
