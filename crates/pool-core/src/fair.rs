@@ -20,7 +20,7 @@ pub const ACTIVE: Span = Span::from_mins(15);
 /// Who has used more than so many times an equal share is ahead. Those who use about the same must not be told in turn that they
 /// have had enough.
 pub const AHEAD: f64 = 1.5;
-/// Who has waited in line for so long, and was not served meanwhile, goes before those who have used less.
+/// Who has waited in line for so long and has nothing under way goes before those who have used less.
 pub const OVERDUE: Span = Span::from_secs(5);
 /// People whose use of one provider is known. Beyond it the one who asked longest ago is forgotten.
 const MOST: usize = 10_000;
@@ -108,6 +108,12 @@ impl Fair {
         known.map_or(0.0, |(recent, request)| recent.used(request, now))
     }
 
+    /// Has somebody nothing under way, as far as is known?
+    pub fn is_idle(&self, provider: ProviderId, user: Option<&UserId>) -> bool {
+        let shares = self.providers.get(&provider).zip(user);
+        shares.and_then(|(shares, user)| shares.people.get(user)).is_none_or(|recent| recent.under_way == 0)
+    }
+
     /// Has somebody used clearly more than an equal share among those who are about? If so, until when at most: then the last
     /// of the others counts as gone, unless they ask again.
     ///
@@ -148,6 +154,8 @@ pub struct InLine {
     pub owner: bool,
     /// See [`Fair::used`].
     pub used: f64,
+    /// Nothing of theirs is under way.
+    pub idle: bool,
     /// Since they have joined the line, or were last served in it.
     pub waited: Span,
 }
@@ -166,14 +174,15 @@ impl Rank {
 
 impl InLine {
     pub fn is_overdue(&self) -> bool {
-        self.waited >= OVERDUE
+        self.idle && self.waited >= OVERDUE
     }
 
     /// Whose turn it is: the owner's, then that of whoever is overdue and has waited longest, then that of whoever has used
-    /// least. After a turn of the owner's (`owner_was_last`) one who is overdue goes first: so nobody starves.
+    /// least. After a turn of the owner's (`owner_was_last`) one who is overdue goes first. So nobody starves: everybody gets at
+    /// least one request at a time, in turn.
     ///
     /// With `n` people overdue, each of them gets one of the next `2 n` slots that they can use (of the next `n` where the owner
-    /// does not wait): at most every other slot is the owner's, and who is served has waited least again.
+    /// does not wait): at most every other slot is the owner's, and who is served is not overdue any more.
     pub fn rank(&self, owner_was_last: bool) -> Rank {
         let class = match (self.owner, self.is_overdue()) {
             (true, _) => 1,

@@ -116,7 +116,7 @@ fn order(people: &[(&'static str, bool, f64, u64)], owner_was_last: bool) -> Vec
     let mut line: Vec<_> = people
         .iter()
         .map(|(name, owner, used, secs)| {
-            let place = InLine { owner: *owner, used: *used, waited: Span::from_secs(*secs) };
+            let place = InLine { owner: *owner, used: *used, idle: *name != "at work", waited: Span::from_secs(*secs) };
             (place.rank(owner_was_last), *name)
         })
         .collect();
@@ -132,6 +132,7 @@ fn the_owner_then_the_overdue_then_who_has_used_least() {
         (vec![("little", false, 1.0, 0), ("owner", true, 99.0, 0)], false, vec!["owner", "little"]),
         (vec![("busier", true, 9.0, 8), ("owner", true, 1.0, 0)], false, vec!["owner", "busier"]),
         (vec![("little", false, 1.0, 4), ("overdue", false, 99.0, 5)], false, vec!["overdue", "little"]),
+        (vec![("little", false, 1.0, 4), ("at work", false, 99.0, 9)], false, vec!["little", "at work"]),
         (vec![("overdue", false, 1.0, 6), ("longest", false, 99.0, 7)], false, vec!["longest", "overdue"]),
         (vec![("overdue", false, 1.0, 6), ("owner", true, 99.0, 0)], false, vec!["owner", "overdue"]),
         (vec![("overdue", false, 1.0, 6), ("owner", true, 99.0, 9)], true, vec!["overdue", "owner"]),
@@ -149,14 +150,14 @@ fn who_is_overdue_gets_one_of_the_next_slots() {
             let mut line: Vec<(usize, InLine)> = (0..n)
                 .map(|number| {
                     let used = [1.0, 1e6, 30.0][number % 3] * (number + 1) as f64;
-                    (number, InLine { owner: false, used, waited: Span(OVERDUE.0 + number as u64) })
+                    (number, InLine { owner: false, used, idle: true, waited: Span(OVERDUE.0 + number as u64) })
                 })
                 .collect();
             let (mut served, mut owner_was_last) = (vec![false; n], false);
             for slot in 0..n * if owner { 2 } else { 1 } {
-                line.push((n + slot, InLine { owner: false, used: 0.0, waited: Span::ZERO }));
+                line.push((n + slot, InLine { owner: false, used: 0.0, idle: true, waited: Span::ZERO }));
                 if owner {
-                    line.push((usize::MAX, InLine { owner: true, used: 0.0, waited: Span::ZERO }));
+                    line.push((usize::MAX, InLine { owner: true, used: 0.0, idle: true, waited: Span::ZERO }));
                 }
                 let best = (0..line.len()).min_by(|one, other| {
                     let rank = |at: usize| line[at].1.rank(owner_was_last);

@@ -137,9 +137,10 @@ impl Line {
         let mut order: Vec<(Rank, &Key)> = Vec::new();
         for (key, queue) in self.queues.iter().filter(|(key, _)| key.0 == provider) {
             let owner = queue.waiting.front().is_some_and(|waiter| waiter.ask.ask().caller.owner);
-            let used = pool.fair.used(provider, key.1.as_ref(), now);
+            let user = key.1.as_ref();
+            let (used, idle) = (pool.fair.used(provider, user, now), pool.fair.is_idle(provider, user));
             let waited = Span::from_millis(clock::millis(queue.since.elapsed()));
-            order.push((InLine { owner, used, waited }.rank(owner_was_last), key));
+            order.push((InLine { owner, used, idle, waited }.rank(owner_was_last), key));
         }
         order.sort_by(|(one, _), (other, _)| one.total_cmp(other));
         order.into_iter().map(|(_, key)| key.clone()).collect()
