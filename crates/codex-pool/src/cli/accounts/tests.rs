@@ -291,6 +291,28 @@ fn lists_tell_faults_and_that_nobody_serves() {
 }
 
 #[test]
+fn an_account_may_belong_to_somebody() {
+    let world = world(&[("apple/work.json", ANNA), ("pear/key.json", r#"{"key": "k"}"#)]);
+    let server = pool_server::Config {
+        pool_dir: world.dir.clone(),
+        listen: ([127, 0, 0, 1], 1).into(),
+        ..pool_server::Config::default()
+    };
+    let list = || list::list(&Inputs::default(), &server, &world.registry, false).expect("listed").text;
+    assert!(!list().contains("OWNER"), "{}", list());
+    let told = wishes::set(&world.dir, &world.registry, "work", &["owner=mira".to_owned()]).expect("set").text;
+    assert_eq!(told, "work: owner=mira. Undo: codex-pool accounts set apple/work.json owner=\n");
+    let listed = list();
+    let line = |start: &str| listed.lines().find(|line| line.starts_with(start)).expect("a line");
+    assert_eq!(line("NAME").find("OWNER"), line("work").find("mira"), "{listed}");
+    // A new login of the account is still hers.
+    world.add(&world.outside("new.json", r#"{"apple":"t9","user":"anna"}"#), None, false).expect("renewed");
+    assert!(world.text("apple/work.json").contains(r#""owner":"mira""#));
+    let shown = list::show(&Inputs::default(), &server, &world.registry, "work", false).expect("shown").text;
+    assert!(shown.contains("owner     mira"), "{shown}");
+}
+
+#[test]
 fn one_key_in_two_files_is_one_account() {
     let world = world(&[("pear/a.json", r#"{"key":"k1"}"#), ("pear/b.json", r#"{"key":"k2"}"#)]);
     let twins = || folder::duplicates(&folder::read(&world.dir, &world.registry).expect("reads"));
