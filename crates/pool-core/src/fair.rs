@@ -181,8 +181,8 @@ impl InLine {
     /// least. After a turn of the owner's (`owner_was_last`) one who is overdue goes first. So nobody starves: everybody gets at
     /// least one request at a time, in turn.
     ///
-    /// With `n` people overdue, each of them gets one of the next `2 n` slots that they can use (of the next `n` where the owner
-    /// does not wait): at most every other slot is the owner's, and who is served is not overdue any more.
+    /// With `n` people in line, whoever is overdue gets one of the next `2 n` slots that they can use (of the next `n` where the owner
+    /// does not wait): at most every other slot is the owner's, and whoever was served has waited less than they.
     pub fn rank(&self, owner_was_last: bool) -> Rank {
         let class = match (self.owner, self.is_overdue()) {
             (true, _) => 1,

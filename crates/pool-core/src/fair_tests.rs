@@ -150,11 +150,18 @@ fn who_is_overdue_gets_one_of_the_next_slots() {
             let mut line: Vec<(usize, InLine)> = (0..n)
                 .map(|number| {
                     let used = [1.0, 1e6, 30.0][number % 3] * (number + 1) as f64;
-                    (number, InLine { owner: false, used, idle: true, waited: Span(OVERDUE.0 + number as u64) })
+                    // Every other one is at work, and has waited longer: they will be in the way once.
+                    let (idle, longer) = (number % 2 == 0, (number % 2) as u64 * 1000);
+                    let waited = Span(OVERDUE.0 + number as u64 + longer);
+                    (number, InLine { owner: false, used, idle, waited })
                 })
                 .collect();
             let (mut served, mut owner_was_last) = (vec![false; n], false);
             for slot in 0..n * if owner { 2 } else { 1 } {
+                // Their work ends one after the other.
+                if let Some((_, place)) = line.iter_mut().find(|(who, place)| *who < n && !place.idle) {
+                    place.idle = true;
+                }
                 line.push((n + slot, InLine { owner: false, used: 0.0, idle: true, waited: Span::ZERO }));
                 if owner {
                     line.push((usize::MAX, InLine { owner: true, used: 0.0, idle: true, waited: Span::ZERO }));
@@ -171,7 +178,7 @@ fn who_is_overdue_gets_one_of_the_next_slots() {
                     line.push((who, InLine { waited: Span::ZERO, ..place }));
                 }
             }
-            assert!(served.iter().all(|served| *served), "{n} {owner} {served:?}");
+            assert!(served.iter().step_by(2).all(|served| *served), "{n} {owner} {served:?}");
         }
     }
 }

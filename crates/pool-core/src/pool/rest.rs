@@ -23,11 +23,11 @@ impl Pool {
     /// Must the caller leave what `chosen` and all others have to people who have used less?
     pub(super) fn kept_for_others(&self, ask: &Ask<'_>, chosen: &AccountId, now: UnixMs) -> Option<Box<Refusal>> {
         let Ask { demand, caller, .. } = *ask;
-        // Nearly always: the account has enough.
-        last_fifth(self.slots.get(chosen)?, demand, now)?;
         if caller.owner || demand.light {
             return None;
         }
+        // Nearly always: the account has enough.
+        last_fifth(self.slots.get(chosen)?, demand, now)?;
         let until = self.fair.ahead(demand.provider, caller.user, now)?;
         let mut unable = Vec::new();
         for slot in self.slots.values().filter(|slot| slot.account.provider == demand.provider) {
