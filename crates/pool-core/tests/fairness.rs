@@ -101,15 +101,12 @@ impl World {
         let (demand, user) = (Demand::any(KIWI, Client::OwnCli), UserId(format!("u-{person}").into()));
         let caller = Rights { owner: false, user: self.known.then_some(&user), ..Rights::OWNER };
         let session = SessionKey::new(KIWI, &user.0, &agent.to_string());
-        match self.pool.lease(&Ask::new(&demand, Some(session)).by(caller), now) {
-            Ok(grant) => {
-                self.agents[agent].1 = Step::End(Box::new(grant));
-                now + ANSWER
-            }
-            Err(_) => {
-                self.got[person].refused += 1;
-                now + AGAIN
-            }
+        if let Ok(grant) = self.pool.lease(&Ask::new(&demand, Some(session)).by(caller), now) {
+            self.agents[agent].1 = Step::End(Box::new(grant));
+            now + ANSWER
+        } else {
+            self.got[person].refused += 1;
+            now + AGAIN
         }
     }
 

@@ -17,7 +17,7 @@ use pool_server::pool::line::PATIENCE;
 use tokio::time::Instant;
 
 const KIWI: ProviderId = ProviderId("kiwi");
-const LASTS: Duration = Duration::from_secs(1800);
+const LASTS: Duration = Duration::from_mins(30);
 const AT_ONCE: u32 = 3;
 const AGENTS: u64 = 30;
 const MODEST: usize = 9;
@@ -99,7 +99,7 @@ async fn play(known: bool, greedy_owns: bool) -> Vec<Got> {
     for (person, got) in got.iter().enumerate() {
         let user = known.then(|| UserId(format!("u-{person}").into()));
         let (count, pause) =
-            if person == 0 { (AGENTS, Duration::from_millis(500)) } else { (1, Duration::from_secs(60)) };
+            if person == 0 { (AGENTS, Duration::from_millis(500)) } else { (1, Duration::from_mins(1)) };
         for number in 0..count {
             let seed = person as u64 * 1000 + number;
             let owner = person == 0 && greedy_owns;

@@ -183,6 +183,7 @@ fn wishes_are_written_into_the_file_and_taken_back() {
         ("work", "models=a,,b", "models cannot be a,,b"),
         ("work", "reserve=120%", "`reserve` is not a share from 0 to 1"),
         ("work", "weight=0", "`weight` is not a number from 0.01 to 100"),
+        ("work", "owner=<b>", "owner cannot be <b>"),
         ("work", "max_in_flight=0", "`max_in_flight` is not a whole number from 1"),
         ("work", "daily_spend_usd=5", "work is a subscription"),
         ("nobody", "priority=1", "there is no account nobody"),

@@ -22,7 +22,7 @@ const WISHES: [Wish; 9] = [
     ("models", "names with * for any letters, with commas between: claude-sonnet-*,claude-haiku-*", names),
     ("disabled", "true or false", flag),
     ("share", "true or false", flag),
-    ("owner", "the name or id of the user who brought it (codex-pool users list)", text),
+    ("owner", "the name or id of the user who brought it (codex-pool users list)", user),
     ("daily_spend_usd", "dollars a day (from midnight UTC) for an API key, as 5 or 2.50", dollars),
 ];
 
@@ -126,8 +126,10 @@ fn names(word: &str) -> Option<Value> {
     names.iter().all(|name| !name.is_empty()).then(|| json!(names))
 }
 
-fn text(word: &str) -> Option<Value> {
-    Some(word.into())
+/// As users are called.
+fn user(word: &str) -> Option<Value> {
+    let fits = |letter: char| letter.is_alphanumeric() || matches!(letter, ' ' | '.' | '_' | '-' | '@');
+    (word.chars().count() <= 64 && word.chars().all(fits)).then(|| word.into())
 }
 
 fn flag(word: &str) -> Option<Value> {
