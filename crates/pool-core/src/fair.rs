@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use crate::account::ProviderId;
 use crate::ask::Rights;
 use crate::people::UserId;
+use crate::pool::CLOCK_SLACK;
 use crate::time::{Span, UnixMs};
 
 /// What was drawn so long ago counts half.
@@ -52,7 +53,11 @@ struct Recent {
 }
 
 impl Recent {
+    /// What was drawn in the future, before the clock was set back, is not believed.
     fn drawn(&self, now: UnixMs) -> f64 {
+        if self.at > now + CLOCK_SLACK {
+            return 0.0;
+        }
         self.units * 0.5f64.powf(now.since(self.at).0 as f64 / HALF_LIFE.0 as f64)
     }
 
@@ -60,9 +65,14 @@ impl Recent {
         self.drawn(now) + f64::from(self.under_way) * request.unwrap_or(1.0)
     }
 
-    /// Until when they count as somebody who may want more. A clock that was set back does not prolong it.
+    /// Until when they count as somebody who may want more.
     fn active_until(&self, now: UnixMs) -> UnixMs {
-        if self.under_way > 0 { now + ACTIVE } else { self.asked.min(now) + ACTIVE }
+        match () {
+            () if self.under_way > 0 => now + ACTIVE,
+            // Before the clock was set back.
+            () if self.asked > now + CLOCK_SLACK => now,
+            () => self.asked.min(now) + ACTIVE,
+        }
     }
 }
 
@@ -121,9 +131,8 @@ impl Fair {
     pub fn ahead(&self, provider: ProviderId, user: Option<&UserId>, now: UnixMs) -> Option<UnixMs> {
         let (shares, user) = self.providers.get(&provider).zip(user)?;
         let theirs = shares.people.get(user)?.used(shares.request, now);
-        let about = |(other, recent): &(&UserId, &Recent)| {
-            *other != user && !recent.owner && recent.active_until(now) > now && recent.asked <= now
-        };
+        let about =
+            |(other, recent): &(&UserId, &Recent)| *other != user && !recent.owner && recent.active_until(now) > now;
         let (mut others, mut total, mut until) = (0u32, theirs, None);
         for (_, recent) in shares.people.iter().filter(about) {
             others += 1;

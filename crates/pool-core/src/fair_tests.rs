@@ -55,8 +55,12 @@ fn use_is_what_was_drawn_lately_and_what_is_under_way() {
 fn a_clock_that_was_set_back_keeps_nobody_out_for_longer() {
     let fair = drawn(&[("greedy", 900.0), ("mira", 100.0)]);
     let back = NOW - Span::from_hours(24);
-    assert!(near(fair.used(KIWI, Some(&user("greedy")), back), 900.0));
+    assert!(near(fair.used(KIWI, Some(&user("greedy")), back), 0.0));
     assert_eq!(fair.ahead(KIWI, Some(&user("greedy")), back), None, "who asks in the future is not about");
+    // A clock that is put right by a second is no such thing.
+    let a_little = NOW - Span::from_secs(1);
+    assert!(near(fair.used(KIWI, Some(&user("greedy")), a_little), 900.0));
+    assert_eq!(fair.ahead(KIWI, Some(&user("greedy")), a_little), Some(a_little + ACTIVE));
 }
 
 #[test]
