@@ -6,6 +6,7 @@
 //! beyond it they are counted as lost. A record counts once however often it is handed over.
 
 mod explained;
+mod portions;
 mod read;
 mod records;
 mod rollup;
@@ -25,6 +26,7 @@ use crate::database::{self, Database, Location, OpenError};
 use crate::memory::Changes;
 
 pub use explained::{Found, Kept, Wanted, look_up};
+pub use portions::Portion;
 pub use read::{AccountTotals, ReadError, Use};
 pub use records::{Cursor, Filter, LONGEST_PAGE, Order, Page};
 pub use rollup::Checked;
