@@ -4,6 +4,7 @@ mod access;
 mod events;
 mod openapi;
 mod schema;
+mod contributions;
 mod setup;
 mod signing;
 mod world;

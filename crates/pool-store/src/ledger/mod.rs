@@ -6,6 +6,7 @@
 //! beyond it they are counted as lost. A record counts once however often it is handed over.
 
 mod explained;
+mod portions;
 mod read;
 mod records;
 mod rollup;
@@ -25,6 +26,7 @@ use crate::database::{self, Database, Location, OpenError};
 use crate::memory::Changes;
 
 pub use explained::{Found, Kept, Wanted, look_up};
+pub use portions::Portion;
 pub use read::{AccountTotals, ReadError, Use};
 pub use records::{Cursor, Filter, LONGEST_PAGE, Order, Page};
 pub use rollup::Checked;
@@ -136,16 +138,7 @@ impl Ledger {
         let (queue, records) = mpsc::channel(options.queue.max(1));
         // One batch on its way and one being written: whoever brings more waits.
         let (memory, changes) = mpsc::channel(1);
-        let shared = Arc::new(Shared {
-            database,
-            trouble: Mutex::new(trouble),
-            waiting: AtomicU64::new(0),
-            written: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            overflowing: AtomicBool::new(false),
-            closing: watch::Sender::new(false),
-            closed: watch::Sender::new(false),
-        });
+        let shared = Arc::new(Shared::new(database, trouble));
         let writer = Writer::new(Arc::clone(&shared), records, changes, options, found.location.clone(), ready);
         Ok(Opened {
             ledger: Self { shared, queue, memory },
@@ -154,6 +147,14 @@ impl Ledger {
             fresh: found.fresh,
             note: found.note,
         })
+    }
+
+    /// A ledger that is only read: nothing is made, brought up to date or written.
+    pub fn read_only(location: impl Into<Location>) -> Result<Self, OpenError> {
+        let found = database::find(location.into())?;
+        let shared = Shared::new(Database::read_only(&found.location, Duration::from_secs(5)), None);
+        shared.closing.send_replace(true);
+        Ok(Self { shared: Arc::new(shared), queue: mpsc::channel(1).0, memory: mpsc::channel(1).0 })
     }
 
     /// The database that the ledger is in.
@@ -212,6 +213,19 @@ impl Ledger {
 }
 
 impl Shared {
+    fn new(database: Database, trouble: Option<String>) -> Self {
+        Self {
+            database,
+            trouble: Mutex::new(trouble),
+            waiting: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            overflowing: AtomicBool::new(false),
+            closing: watch::Sender::new(false),
+            closed: watch::Sender::new(false),
+        }
+    }
+
     fn trouble(&self) -> std::sync::MutexGuard<'_, Option<String>> {
         // Nothing that holds this lock can leave it half changed.
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
@@ -219,4 +233,6 @@ impl Shared {
 }
 
 #[cfg(test)]
-mod tests;
+mod speed;
+#[cfg(test)]
+pub(crate) mod tests;

@@ -185,6 +185,7 @@ impl Ledger {
     /// Compares the sums with the records that are still there. Nothing is changed; it takes a while for millions of records.
     pub async fn check_sums(&self) -> Result<Checked, ReadError> {
         let mut transaction = self.shared.database.begin().await?;
+        transaction.be_patient();
         // One moment for both questions: on PostgreSQL others write meanwhile.
         transaction.stand_still().await?;
         Ok(check(&mut transaction).await?)
@@ -194,6 +195,7 @@ impl Ledger {
     pub async fn rebuild_sums(&self) -> Result<Checked, ReadError> {
         let columns = format!("start_ms, {}, {}", KEYS.join(", "), SUMS.join(", "));
         let mut transaction = self.shared.database.begin().await?;
+        transaction.be_patient();
         transaction.lock(&["usage_records", "usage_hours", "usage_days"]).await?;
         let found = check(&mut transaction).await?;
         let since = found.since.map_or(i64::MIN, |since| since.0);

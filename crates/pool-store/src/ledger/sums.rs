@@ -115,7 +115,8 @@ impl UsageSums {
         let used = tokens(row)?;
         let (requests, untold) = (row.count("requests")?, row.count("untold")?);
         match prices.find(&row.get::<String>("model")?) {
-            Some(price) => self.cost = self.cost.plus(price.of_sum(&used, row.count("prompt_above")?)),
+            // All of their prompts were above this, and not above the next step.
+            Some(price) => self.cost = self.cost.plus(price.of_many(&used, row.count("prompt_above")? + 1)),
             None => self.unpriced += requests.saturating_sub(untold),
         }
         self.requests += requests;

@@ -40,7 +40,9 @@ fn records() -> Vec<UsageRecord> {
 async fn filled(home: &crate::rig::Home) -> Ledger {
     let opened = Ledger::open(&home.location, Options::default()).await.expect("opens");
     let writer = tokio::spawn(opened.writer.run());
-    records().into_iter().for_each(|record| assert!(opened.ledger.record(record)));
+    for record in records() {
+        assert!(opened.ledger.record(record));
+    }
     assert_eq!(opened.ledger.close(Duration::from_secs(30)).await, 0);
     writer.await.expect("ends");
     Ledger::open(&home.location, Options::default()).await.expect("opens").ledger
