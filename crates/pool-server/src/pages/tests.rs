@@ -1,10 +1,10 @@
 //! The table is sound, and everybody gets what it says and nothing else.
 
 mod access;
+mod contributions;
 mod events;
 mod openapi;
 mod schema;
-mod contributions;
 mod setup;
 mod signing;
 mod world;
