@@ -217,7 +217,9 @@ impl Talk {
         tracing::warn!(request = self.ground.id, turn = self.count, ?why, "no account could serve a turn");
         self.turns.end();
         let reply = self.ground.failure(&failure);
-        turn.unserved(&self.ground, refusal, reply.status.as_u16());
+        if self.ground.is_worth_a_record(refusal) {
+            turn.unserved(&self.ground, refusal, reply.status.as_u16());
+        }
         let words = self.turns.refuse(&reply);
         self.say(words).await
     }
