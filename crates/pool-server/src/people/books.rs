@@ -4,7 +4,7 @@
 //! ([`Stay`]). What it has taken is counted with its record, and taken up from the ledger at the start, so that limits and ledger
 //! never differ. The operator has a book and no limits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -140,13 +140,13 @@ impl People {
     pub async fn take_up(&self, ledger: &Ledger, prices: &Prices) {
         let now = clock::now();
         let since = [Period::Week, Period::Month].map(|period| period.around(now).0);
-        let known: HashMap<UserId, ()> = self.read(|people| people.users().map(|user| (user.id.clone(), ())).collect());
+        let known: HashSet<UserId> = self.read(|people| people.users().map(|user| user.id.clone()).collect());
         if known.is_empty() {
             return;
         }
         let count = |used: pool_store::ledger::Use| {
             let (Some(user), Some(tokens)) = (used.user, used.tokens) else { return };
-            if known.contains_key(&user) {
+            if known.contains(&user) {
                 let taken = Taken::of(&tokens, prices.cost(used.model.as_deref(), Some(&tokens)));
                 self.books.books.lock().entry(user).or_default().book.take(taken, used.at);
             }
