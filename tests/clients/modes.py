@@ -28,6 +28,8 @@ class Setting:
     direct: bool = False
     # How long Codex waits for an event; this is what it does by itself.
     codex_patience_ms: int = 300_000
+    # How often SDKs try again by themselves.
+    sdk_retries: int = 0
 
 
 @dataclasses.dataclass
@@ -198,7 +200,12 @@ def gemini_gca_env(setting: Setting) -> dict[str, str]:
 def sdk(script: str, secret: str) -> Callable[[Setting], Prepared]:
     def prepare(setting: Setting) -> Prepared:
         source = pathlib.Path(__file__).resolve().parent / "sdk" / script
-        env = {"POOL_URL": setting.url, "POOL_KEY": setting.secrets[secret], "POOL_WAIT": str(KEPT_WAIT)}
+        env = {
+            "POOL_URL": setting.url,
+            "POOL_KEY": setting.secrets[secret],
+            "POOL_WAIT": str(KEPT_WAIT),
+            "POOL_RETRIES": str(setting.sdk_retries),
+        }
         if script.endswith(".py"):
             return Prepared([str(setting.clients / "py/bin/python"), str(source)], env)
         # Node looks for packages beside the script.

@@ -175,12 +175,10 @@ impl<'a> Share<'a> {
     fn of(slot: &'a Slot, demand: &Demand, caller: Rights<'_>, now: UnixMs) -> Self {
         let state = eligible(slot, demand, caller, now);
         let out = match &state {
-            Err(Ineligible::Cooling {
-                cause: Cause::QuotaSpent | Cause::OutOfCredit,
-                until,
-                scope: Scope::Account,
-            })
-            | Err(Ineligible::SpendCap { until }) => Some(*until),
+            Err(
+                Ineligible::Cooling { cause: Cause::QuotaSpent | Cause::OutOfCredit, until, scope: Scope::Account }
+                | Ineligible::SpendCap { until },
+            ) => Some(*until),
             _ => None,
         };
         let kept = if caller.owner { Fraction::ZERO } else { slot.account.settings.reserve };

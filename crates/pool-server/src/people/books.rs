@@ -207,10 +207,10 @@ impl App {
 
     /// The pool as one account, as it stands for this caller: what clients are told of limits.
     pub fn standing(&self, caller: &Caller, demand: &Demand) -> Standing {
+        let caller = self.people.current(caller);
         let rights = caller.rights(self.sharing());
         let standing = self.pool.standing(demand, rights);
-        let now_known = self.people.current(caller);
-        let limits = now_known.limits().filter(|limits| !limits.budgets.is_empty());
+        let limits = caller.limits().filter(|limits| !limits.budgets.is_empty());
         let (Some(user), Some(limits)) = (caller.user(), limits) else { return standing };
         let capacity = self.capacity(limits, rights);
         let books = self.people.books.books.lock();
@@ -222,5 +222,88 @@ impl App {
     /// What shares of a window are shares of.
     fn capacity(&self, limits: &Limits, rights: Rights<'_>) -> Option<f64> {
         if limits.need_capacity() { self.pool.read(|pool, _| pool.capacity(rights)) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pool_core::usage::Ending;
+    use pool_core::{AccountId, Client, ProviderId, TokenCounts};
+
+    use super::*;
+
+    fn demand() -> Demand {
+        Demand { model: Some("kiwi-1".into()), ..Demand::any(ProviderId("kiwi"), Client::OwnCli) }
+    }
+
+    fn record(user: &UserId, tokens: u64) -> UsageRecord {
+        UsageRecord {
+            request_id: "r".into(),
+            at: clock::now(),
+            user: Some(user.clone()),
+            provider: "kiwi".into(),
+            account: AccountId("a".into()),
+            model: Some("kiwi-1".into()),
+            client: None,
+            session: None,
+            status: 200,
+            ending: Ending::Complete,
+            tokens: Some(TokenCounts { input: tokens, ..TokenCounts::default() }),
+            attempts: 1,
+            first_byte_ms: 1,
+            total_ms: 1,
+        }
+    }
+
+    fn somebody(name: &str) -> UserId {
+        UserId(name.into())
+    }
+
+    #[test]
+    fn a_place_is_given_back_when_it_is_dropped_and_a_light_request_takes_none() {
+        let (books, mira) = (Arc::new(Books::default()), somebody("mira"));
+        let limits = Limits { streams: Some(1), ..Limits::default() };
+        let begin = |demand: &Demand| books.begin(&mira, &limits, demand, None);
+        let first = begin(&demand()).expect("may");
+        assert!(first.is_some() && begin(&demand()).is_err());
+        let light = Demand { light: true, ..demand() };
+        assert!(begin(&light).expect("may").is_none());
+        drop(first);
+        assert!(begin(&demand()).is_ok());
+    }
+
+    #[test]
+    fn no_more_than_so_many_wait() {
+        let (books, mira) = (Arc::new(Books::default()), somebody("mira"));
+        books.begin(&mira, &Limits::default(), &demand(), None).expect("may");
+        let mut waiting: Vec<_> = (0..MOST_WAITING).filter_map(|_| books.wait(&mira)).collect();
+        assert_eq!(waiting.len(), MOST_WAITING);
+        assert!(books.wait(&mira).is_none());
+        waiting.pop();
+        assert!(books.wait(&mira).is_some());
+    }
+
+    #[test]
+    fn what_is_on_record_counts_for_those_who_are_known() {
+        let (books, mira, gone) = (Arc::new(Books::default()), somebody("mira"), somebody("gone"));
+        let prices = Prices::default();
+        for user in [&mira, &gone] {
+            books.begin(user, &Limits::default(), &demand(), None).expect("may");
+        }
+        books.keep(|user| *user == mira);
+        for user in [&mira, &gone, &mira] {
+            books.take(&record(user, 5), &prices);
+        }
+        let books = books.books.lock();
+        let taken =
+            books.values().map(|entry| entry.book.taken(Period::Month, clock::now()).tokens).collect::<Vec<_>>();
+        assert_eq!(taken, [10]);
+    }
+
+    #[test]
+    fn of_many_refusals_few_are_noted() {
+        let (books, mira) = (Arc::new(Books::default()), somebody("mira"));
+        books.begin(&mira, &Limits::default(), &demand(), None).expect("may");
+        assert!(books.note(&mira) && !books.note(&mira));
     }
 }

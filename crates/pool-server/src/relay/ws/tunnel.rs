@@ -178,7 +178,10 @@ impl Passage {
     async fn begin(&mut self) -> Result<Through, Box<Reply>> {
         match self.app.enter(&self.caller, &self.demand).await {
             Ok(stay) => self.stay = stay,
-            Err(over) => return Err(self.end(Some(Refusal::over(&self.demand, over)), None)),
+            Err(limit) => {
+                tracing::info!(request = self.id, %limit, "somebody's own limit is reached");
+                return Err(self.told(&Failure::Refused(Refusal::over(&self.demand, limit))));
+            }
         }
         self.choose().await
     }
@@ -341,8 +344,13 @@ impl Passage {
             _ => Failure::UpstreamDown { message: "no account could be tried".into(), retry_after: RETRY_SOON },
         };
         tracing::warn!(request = self.id, ?failure, "no account could open a tunnel");
+        self.told(&failure)
+    }
+
+    /// A failure in the client's dialect.
+    fn told(&self, failure: &Failure) -> Box<Reply> {
         Box::new(match provider(&self.app.registry, self.route) {
-            Ok(provider) => provider.failure(Some(self.route), &head(&self.parts), &failure, clock::now()),
+            Ok(provider) => provider.failure(Some(self.route), &head(&self.parts), failure, clock::now()),
             Err(_) => Reply::empty(StatusCode::BAD_GATEWAY),
         })
     }
