@@ -241,3 +241,28 @@ async fn the_clients_screens_show_the_pool_as_it_stands_for_who_asks() {
     let (_, _, short, week) = shown(&nadia).await;
     assert!(near(short, 50.0) && week == Some(100.0), "{short:?} {week:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn codex_shows_ones_own_limit_beside_the_pool() {
+    let rig = Rig::start(World::new().account(FakeAccount::chatgpt("anna").used("5h", 0.3))).await;
+    let mira = limited(&rig, "Mira", budget(1_000_000_000)).await;
+    let status = async || {
+        let mut usage = as_somebody((CODEX.request)("one"), &mira);
+        (usage.method, usage.path, usage.body) = ("GET", "/backend-api/wham/usage".into(), Vec::new());
+        let limit = rig.send(&usage).await.json()["rate_limit"].clone();
+        let bar = |name: &str| {
+            let window = &limit[name];
+            (window["used_percent"].as_u64(), window["limit_window_seconds"].as_u64().map(|secs| secs / 86_400))
+        };
+        (bar("primary_window"), bar("secondary_window"), limit["limit_reached"].as_bool())
+    };
+    let served = ask(&rig, &CODEX, &mira).await;
+    assert_eq!(served.header("x-codex-primary-used-percent"), Some("30"));
+    rig.record_of(&served).await;
+    let (short, long, reached) = status().await;
+    assert_eq!((short, reached), ((Some(30), Some(0)), Some(false)), "the pool's: {long:?}");
+    change(&rig, &mira.credential.user, budget(1)).await;
+    let (short, month, reached) = status().await;
+    assert_eq!((short, month.0, reached), ((Some(30), Some(0)), Some(100), Some(true)));
+    assert!(month.1.is_some_and(|days| days >= 28), "{month:?}");
+}
