@@ -21,7 +21,6 @@ use super::People;
 use crate::admit::Caller;
 use crate::app::App;
 use crate::clock;
-use crate::pool::line::PATIENCE;
 
 /// See the module's page.
 #[derive(Debug, Default)]
@@ -166,9 +165,8 @@ impl People {
 
 impl App {
     /// Lets a request of this caller's begin, or says which of their own limits it meets. What ends with time or with another
-    /// request of theirs is waited for, as a busy account is. A light request begins nothing.
-    pub async fn enter(&self, caller: &Caller, demand: &Demand) -> Result<Option<Stay>, Over> {
-        let deadline = Instant::now() + PATIENCE;
+    /// request of theirs is waited for until `deadline`. A light request begins nothing.
+    pub async fn enter(&self, caller: &Caller, demand: &Demand, deadline: Instant) -> Result<Option<Stay>, Over> {
         let (nothing, mut waiting) = (Limits::default(), None);
         loop {
             let ended = self.people.books.ended.notified();

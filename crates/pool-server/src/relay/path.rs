@@ -120,11 +120,12 @@ impl Errand {
         let mut last: Option<Miss> = None;
         // Accounts that refused, and accounts that failed in passing and may be asked once more.
         let (mut refused, mut stumbled) = (Vec::new(), Vec::<AccountId>::new());
-        self.stay = match self.app.enter(&self.caller, &self.demand).await {
+        // All that it waits for, it waits for until then.
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        self.stay = match self.app.enter(&self.caller, &self.demand, deadline).await {
             Ok(stay) => stay.map(Arc::new),
             Err(over) => return Err(self.turned_away(over)),
         };
-        let deadline = tokio::time::Instant::now() + PATIENCE;
         self.app.pool.count_request(self.demand.provider);
         loop {
             let tried: Vec<AccountId> = refused.iter().chain(&stumbled).cloned().collect();

@@ -193,7 +193,7 @@ impl Talk {
             Ok(owner) => turn.only = owner,
             Err(failure) => return self.refuse(turn, failure).await,
         }
-        let entering = app.enter(&self.ground.caller, &turn.demand);
+        let entering = app.enter(&self.ground.caller, &turn.demand, turn.deadline());
         match listening(&mut self.client, &mut self.queue, entering).await? {
             Ok(stay) => turn.stay = stay,
             Err(over) => {

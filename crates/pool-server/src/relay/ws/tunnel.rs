@@ -32,6 +32,7 @@ use crate::clock;
 use crate::people::Tenure;
 use crate::people::books::Stay;
 use crate::pool::Lease;
+use crate::pool::line::PATIENCE;
 use crate::relay::body::OutBody;
 use crate::relay::deliver::{self, ReplyBody};
 use crate::relay::estate::Estate;
@@ -176,7 +177,8 @@ impl Passage {
 
     /// Puts it into the book of who asks, and finds an account. `Err`: the reply that says why not.
     async fn begin(&mut self) -> Result<Through, Box<Reply>> {
-        match self.app.enter(&self.caller, &self.demand).await {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        match self.app.enter(&self.caller, &self.demand, deadline).await {
             Ok(stay) => self.stay = stay,
             Err(limit) => {
                 tracing::info!(request = self.id, %limit, "somebody's own limit is reached");

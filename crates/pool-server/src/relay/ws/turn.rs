@@ -119,9 +119,14 @@ impl Turn {
         self.lease = Some(lease);
     }
 
+    /// Until when it waits, whatever for.
+    pub fn deadline(&self) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.started) + PATIENCE
+    }
+
     /// Until when a busy account is waited for.
     pub fn patience(&self) -> tokio::time::Instant {
-        self.menu.patience(tokio::time::Instant::from_std(self.started) + PATIENCE)
+        self.menu.patience(self.deadline())
     }
 
     /// No account takes the turn as it is now: `Ok` if it may be another model's, see [`Menu::refused`].
@@ -225,7 +230,8 @@ impl Turn {
         let Some(lease) = self.lease else { return };
         let total = self.started.elapsed();
         let tokens = turns.usage();
-        draw(&ground.app, &lease.account.id, &self.demand, Some(self.session), tokens, total);
+        let whose = (&lease.account.id, ground.caller.user().map(|user| &user.id));
+        draw(&ground.app, whose, &self.demand, Some(self.session), tokens, total);
         let trail = self.trail.delivered(&lease, status, clock::now());
         let record = UsageRecord {
             request_id: format!("{}.{}", ground.id, self.number),
