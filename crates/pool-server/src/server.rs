@@ -114,6 +114,7 @@ impl Server {
         let people = People::start(DirectoryStore::beside(&opened.ledger), opened.fresh).await?;
         guard(&config, people.is_empty())?;
         let answered = Answered::recall(Answers::beside(&opened.ledger)).await;
+        friends::import(&config, &people, &answered).await;
         if let Err(error) = friends::open(&config, &people).await {
             tracing::warn!("{error}; friends mode cannot begin yet");
         }

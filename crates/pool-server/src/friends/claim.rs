@@ -76,13 +76,11 @@ pub async fn invitation(visit: Visit<()>) -> Response<ReplyBody> {
         let Grants::Invitation { name, .. } = &code.grants else { return None };
         Some((name.clone(), code.expires_at))
     });
-    match found {
-        Some((name, ends)) => front::joining(&visit, StatusCode::OK, name.as_deref(), Some(ends), None),
-        None => {
-            let refused = unknown(&visit);
-            front::notice(&visit, refused.status(), "This invitation does not work", &refused.words())
-        }
+    if let Some((name, ends)) = found {
+        return front::joining(&visit, StatusCode::OK, name.as_deref(), Some(ends), None);
     }
+    let refused = unknown(&visit);
+    front::notice(&visit, refused.status(), "This invitation does not work", &refused.words())
 }
 
 /// `POST /join/{code}`: uses the invitation up.

@@ -165,10 +165,10 @@ line that undoes it.</p>
 pub fn set_up(app: &App, client: &str, line: &Line) -> Markup {
     let title = app.registry.named(client).and_then(Provider::set_up).map_or(client, |set_up| set_up.client);
     html!(
-        r#"<h3>{}</h3>
+        "<h3>{}</h3>
 <pre>{}</pre>
 <details><summary>In PowerShell</summary><pre>{}</pre></details>
-"#,
+",
         title,
         line.sh,
         line.powershell
@@ -181,7 +181,7 @@ pub async fn sign_in(visit: Visit<()>) -> Page {
 }
 
 fn sign_in_page(app: &App, status: StatusCode, wrong: Option<&str>) -> Page {
-    let password = app.config.admin_password.is_some().then(|| " or the operator's password");
+    let password = app.config.admin_password.is_some().then_some(" or the operator's password");
     let body = html!(
         r#"<h1>Sign in</h1>
 {}<form class="fields" method="post" action="/sign-in">

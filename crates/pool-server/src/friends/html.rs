@@ -66,7 +66,9 @@ impl<T: Part> Part for Option<T> {
 
 impl<T: Part> Part for Vec<T> {
     fn write(&self, out: &mut String) {
-        self.iter().for_each(|part| part.write(out));
+        for part in self {
+            part.write(out);
+        }
     }
 }
 
@@ -163,7 +165,7 @@ mod tests {
     fn what_is_put_in_is_text_wherever_it_stands() {
         let evil = "\"><script>alert('x')</script>&{}";
         let Markup(text) = html!("<p title=\"{}\">{}</p>{}", evil, evil.to_owned(), html!("<b>{}</b>", 3_u64));
-        assert!(!text.contains("<script") && !text.contains("\">&"), "{text}");
+        assert!(!text.contains("<script"), "{text}");
         assert_eq!(
             text.matches("&quot;&gt;&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;{}").count(),
             2,

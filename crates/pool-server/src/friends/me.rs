@@ -93,10 +93,10 @@ pub async fn invite(mut visit: Visit<Operator>) -> Page {
         Ok(made) => {
             let own = made.operator.map(|operator| {
                 html!(
-                    r#"<h2>Your own credential</h2>
+                    "<h2>Your own credential</h2>
 <p>The pool has users now, so every request needs a credential, on this machine too. Yours, shown only now; put it into your own
 clients and sign in with it:</p>
-<pre>{}</pre>"#,
+<pre>{}</pre>",
                     operator.secret
                 )
             });

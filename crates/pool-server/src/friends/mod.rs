@@ -7,12 +7,16 @@ mod answered;
 mod claim;
 pub mod front;
 pub mod html;
+pub mod images;
+mod import;
 pub mod me;
 pub mod numbers;
+pub mod stats;
 mod welcome;
 
 pub use answered::Answered;
 pub use claim::{claim, invitation, join};
+pub(crate) use import::run as import;
 pub use welcome::{Newcomer, Welcomed, friend, name_of};
 
 use pool_core::people::{Change, Role};

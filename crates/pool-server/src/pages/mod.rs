@@ -5,8 +5,10 @@
 //! (`dispatch.rs`), and is 404 if those do not name it either. `docs/ACCESS.md` is made from both tables.
 
 mod accounts;
+mod admin;
 mod explain;
 mod health;
+mod metrics;
 pub mod people;
 pub mod reply;
 pub mod session;
@@ -27,7 +29,7 @@ use pool_core::people::Role;
 
 use crate::admit::{self, Caller, Denied};
 use crate::app::App;
-use crate::friends::{self, front, me};
+use crate::friends::{self, front, images, me, stats};
 use crate::relay::deliver::ReplyBody;
 use crate::relay::path::head;
 use crate::setup;
@@ -80,6 +82,26 @@ table! {
     POST   "/me/revoke/{credential}"         Anyone    me::revoke,          "revoke a credential of one's own; a form";
     POST   "/me/invite"                      Operator  me::invite,          "an invitation; a form";
     POST   "/me/sharing"                     Operator  me::share,           "may friends use subscriptions? a form";
+
+    GET    "/og-image.png"                   Visitor   images::preview,     "the picture that a chat program shows beside a link";
+    GET    "/hero.png"                       Visitor   images::hero,        "the picture of the first page";
+
+    GET    "/api/pool/whoami"                Anyone    stats::whoami,       "who one is";
+    GET    "/api/pool/stats"                 Anyone    stats::stats,        "what was used in 30 days; for the operator of everybody";
+    GET    "/api/pool/users"                 Anyone    stats::users,        "oneself with what one has used; for the operator everybody";
+    GET    "/api/pool/users/{user}/daily"    Oneself   stats::daily,        "the same by day";
+    GET    "/api/pool/daily-breakdown"       Anyone    stats::breakdown,    "by day, provider and model; for the operator of everybody";
+
+    GET    "/metrics"                        Operator  metrics::show,       "numbers for Prometheus";
+    POST   "/admin/reload"                   Operator  admin::reload,       "look into the pool folder now";
+    GET    "/admin/accounts"                 Operator  admin::accounts,     "the accounts";
+    GET    "/admin/tokens"                   Operator  admin::tokens,       "until when their tokens are good; no token";
+    POST   "/admin/accounts/{account}/enable"  Operator admin::enable,      "let an account serve again";
+    POST   "/admin/accounts/{account}/disable" Operator admin::disable,     "pause an account";
+    POST   "/admin/accounts/{account}/refresh" Operator admin::refresh,     "renew an account's token now";
+    GET    "/admin/pool-users"               Operator  admin::users,        "everybody";
+    POST   "/admin/pool-users/create"        Operator  admin::create,       "add somebody by e-mail address";
+    POST   "/admin/pool-users/{user}/disable"  Operator admin::pause,       "pause somebody";
 
     GET    "/api/explain"                    Operator  explain::next,       "where the next request would go";
     GET    "/api/explain/{request}"          Operator  explain::request,    "why one went where it went";

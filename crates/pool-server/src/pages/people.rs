@@ -210,7 +210,7 @@ async fn withdrawn(visit: &Visit<Operator>) -> Found<serde_json::Value> {
 }
 
 /// The user that the path names, by id or by name.
-fn known(visit: &Visit<Operator>) -> Found<std::sync::Arc<User>> {
+pub fn known(visit: &Visit<Operator>) -> Found<std::sync::Arc<User>> {
     let wanted = visit.hole(0);
     let found =
         visit.app.people.read(|people| people.user(&UserId(wanted.into())).or_else(|| people.named(wanted)).cloned());

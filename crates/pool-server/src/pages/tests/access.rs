@@ -325,14 +325,14 @@ async fn question(door: &Door, pool: &Pool, name: &str, user: &str, secret: &Sec
         let _ = write!(path, "{before}{filled}{after}");
     }
     let body = match (&door.method, door.path) {
-        (&Method::POST, "/api/people") => format!(r#"{{"name":"new {name}"}}"#),
+        (&Method::POST, "/api/people" | "/join/{code}") => format!(r#"{{"name":"new {name}"}}"#),
+        (&Method::POST, "/admin/pool-users/create") => format!(r#"{{"email":"{name}@x.example"}}"#),
         (&Method::POST, "/api/session") => {
             let code = pool.app.door.make_link(Pool::now()).expect("random");
             format!(r#"{{"code":"{}"}}"#, code.expose())
         }
         (&Method::POST, "/sign-in") => format!(r#"{{"secret":"{TOKEN}"}}"#),
         (&Method::POST, "/me/sharing") => r#"{"share":"yes"}"#.to_owned(),
-        (&Method::POST, "/join/{code}") => format!(r#"{{"name":"new {name}"}}"#),
         (&Method::POST, path) if path.ends_with("/claim") => r#"{"friend_code":"x","name":"new"}"#.to_owned(),
         _ => "{}".to_owned(),
     };

@@ -307,3 +307,146 @@ async fn the_first_page_tells_strangers_nothing() {
     let operators = pool.ask(Ask::get("/").from(AFAR).bearer(TOKEN)).await;
     assert!(operators.headers["content-type"].to_str().is_ok_and(|kind| kind.starts_with("text/plain")));
 }
+
+/// Two people and the operator, each with something used: who sees what at the Go original's addresses.
+#[tokio::test]
+async fn everybody_sees_their_own_usage_and_the_operator_all() {
+    let (pool, operator) = Pool::with_people().await;
+    let (mira, hers) = pool.somebody("Mira", Role::Friend).await;
+    let (nadia, _) = pool.somebody("Nadia", Role::User).await;
+    for (user, id, output) in [(&mira, "r1", 5), (&nadia, "r2", 7), (&nadia, "r3", 11)] {
+        pool.app.ledger.record(used(user, id, output));
+    }
+    for _ in 0..400 {
+        if pool.app.ledger.count().await.is_ok_and(|count| count == 3) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    let ask = async |path: &str, secret: &Secret| {
+        let got = pool.ask(Ask::get(path).from(AFAR).bearer(secret.expose())).await;
+        (got.status.as_u16(), serde_json::from_str::<Value>(&got.body).expect("JSON"), got.body)
+    };
+    for (path, own, all) in
+        [("/api/pool/stats", "/total/output_tokens", 23), ("/api/pool/daily-breakdown", "/days/0/output_tokens", 23)]
+    {
+        assert_eq!(ask(path, &hers).await.1.pointer(own), Some(&5.into()), "{path}");
+        assert_eq!(ask(path, &operator).await.1.pointer(own), Some(&all.into()), "{path}");
+    }
+    let (_, own, text) = ask("/api/pool/users", &hers).await;
+    assert_eq!((own.as_array().map(Vec::len), own.pointer("/0/usage/output_tokens")), (Some(1), Some(&5.into())));
+    assert!(!text.contains("Nadia"));
+    assert_eq!(ask("/api/pool/users", &operator).await.1.as_array().map(Vec::len), Some(3));
+    assert_eq!(ask("/api/pool/whoami", &hers).await.1["name"], "Mira");
+    let of = |id: &str, days: &str| format!("/api/pool/users/{id}/daily?days={days}");
+    assert_eq!(ask(&of(&mira.id.0, "90"), &hers).await.1["days"][0]["output_tokens"], 5);
+    for (path, secret, status) in [
+        (of(&nadia.id.0, "7"), &hers, 404),
+        (of(&nadia.id.0, "7"), &operator, 200),
+        (of("me", "91"), &hers, 400),
+        (of("me", "0"), &hers, 400),
+        (of("me", "-1"), &hers, 400),
+    ] {
+        assert_eq!(ask(&path, secret).await.0, status, "{path}");
+    }
+    // The friend code alone is nobody.
+    let coded = pool.ask(Ask::get("/api/pool/stats?code=x").from(AFAR).with("x-friend-code", CODE)).await;
+    assert_eq!(coded.status, StatusCode::UNAUTHORIZED);
+    // A leaderboard only where it was turned on.
+    let board = ask("/api/pool/stats", &hers).await.1;
+    assert!(board.get("leaderboard").is_none() && board.get("accounts").is_none() && board.get("users").is_none());
+    let page = pool.ask(Ask::get("/me").from(AFAR).bearer(hers.expose())).await;
+    assert!(page.body.contains("<td class=\"n\">5</td>") && !page.body.contains("Nadia"), "{page:?}");
+}
+
+#[tokio::test]
+async fn the_board_shows_names_where_it_was_turned_on() {
+    let pool = Pool::start(|config| config.friends.leaderboard = true).await;
+    let (mira, _) = pool.somebody("Mira", Role::Friend).await;
+    let (_, other) = pool.somebody("Nadia", Role::Friend).await;
+    pool.app.ledger.record(used(&mira, "r1", 12_000));
+    for _ in 0..400 {
+        if pool.app.ledger.count().await.is_ok_and(|count| count == 1) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    let page = pool.ask(Ask::get("/me").from(AFAR).bearer(other.expose())).await;
+    assert!(page.body.contains("<th scope=\"row\">Mira</th><td class=\"n\">12 k</td>"), "{page:?}");
+    let stats = pool.ask(Ask::get("/api/pool/stats").from(AFAR).bearer(other.expose())).await;
+    assert!(stats.body.contains(r#""leaderboard":[{"name":"Mira","tokens":12000}]"#), "{stats:?}");
+    assert!(!page.body.contains(&*mira.id.0) && !stats.body.contains(&*mira.id.0));
+}
+
+fn used(user: &pool_core::people::User, id: &str, output: u64) -> pool_core::UsageRecord {
+    pool_core::UsageRecord {
+        request_id: id.into(),
+        at: Pool::now(),
+        user: Some(user.id.clone()),
+        provider: "codex".into(),
+        account: pool_core::AccountId("codex-1".into()),
+        model: Some("some-model".into()),
+        client: None,
+        session: None,
+        status: 200,
+        ending: pool_core::usage::Ending::Complete,
+        tokens: Some(pool_core::TokenCounts { output, ..pool_core::TokenCounts::default() }),
+        attempts: 1,
+        first_byte_ms: 1,
+        total_ms: 1,
+    }
+}
+
+#[tokio::test]
+async fn the_operators_old_endpoints_do_what_they_say_and_tell_no_secret() {
+    let (pool, operator) = Pool::with_people().await;
+    let dir = pool.app.config.pool_dir.clone();
+    std::fs::write(dir.join("work.json"), r#"{"OPENAI_API_KEY": "sk-canary-of-a-key"}"#).expect("writes");
+    let ask = async |method: http::Method, path: &str, body: &str| {
+        let ask = Ask { method, ..Ask::post(path, body) }.from(AFAR).bearer(operator.expose());
+        let got = pool.ask(ask).await;
+        assert!(!got.body.contains("canary"), "{path}: {got:?}");
+        (got.status.as_u16(), serde_json::from_str::<Value>(&got.body).unwrap_or_default(), got.body)
+    };
+    use http::Method;
+    let (status, said, _) = ask(Method::POST, "/admin/reload", "").await;
+    assert_eq!((status, &said["accounts"]), (200, &1.into()));
+    let (_, accounts, _) = ask(Method::GET, "/admin/accounts", "").await;
+    let id = accounts[0]["id"].as_str().expect("an id").to_owned();
+    for (verb, state, disabled) in [("disable", "paused", true), ("enable", "ready", false)] {
+        let (status, said, _) = ask(Method::POST, &format!("/admin/accounts/{id}/{verb}"), "").await;
+        assert_eq!((status, &said["disabled"]), (200, &disabled.into()), "{said}");
+        let (_, accounts, _) = ask(Method::GET, "/admin/accounts", "").await;
+        let is = accounts[0]["state"].as_str().expect("a state");
+        assert!(is == state || (is != "paused" && !disabled), "{is}");
+    }
+    let text = std::fs::read_to_string(dir.join("work.json")).expect("read");
+    assert!(text.contains("sk-canary-of-a-key"), "{text}");
+    let (_, tokens, _) = ask(Method::GET, "/admin/tokens", "").await;
+    assert_eq!((&tokens[0]["can_be_renewed"], &tokens[0]["expires_at_ms"]), (&false.into(), &Value::Null));
+    assert_eq!(ask(Method::POST, &format!("/admin/accounts/{id}/refresh"), "").await.0, 409);
+    for path in ["/admin/accounts/..%2f..%2fwork/disable", "/admin/accounts/x/enable"] {
+        assert_eq!(ask(Method::POST, path, "").await.0, 404, "{path}");
+    }
+    let (status, made, _) =
+        ask(Method::POST, "/admin/pool-users/create", r#"{"email":"mira@x","plan_type":"pro"}"#).await;
+    assert_eq!(status, 201, "{made}");
+    let secret = made["credential"]["secret"].as_str().expect("a credential");
+    assert!(pool.app.people.open(secret).is_ok());
+    let path = format!("/admin/pool-users/{}/disable", made["id"].as_str().expect("an id"));
+    assert_eq!(ask(Method::POST, &path, "").await.1["disabled"], true);
+    assert!(pool.app.people.open(secret).is_err());
+    assert_eq!(ask(Method::GET, "/admin/pool-users", "").await.1.as_array().map(Vec::len), Some(2));
+    let (_, _, metrics) = ask(Method::GET, "/metrics", "").await;
+    for line in [
+        "# TYPE codex_pool_requests_in_flight gauge",
+        "codex_pool_requests_in_flight 0",
+        "codex_pool_people{role=\"user\"} 1",
+        "codex_pool_accounts{provider=\"codex\",state=\"paused\"} 0",
+        "codex_pool_records_dropped_total 0",
+    ] {
+        assert!(metrics.lines().any(|one| one == line), "{line}: {metrics}");
+    }
+    let value = |line: &str| line.rsplit_once(' ').is_some_and(|(_, value)| value.parse::<f64>().is_ok());
+    assert!(metrics.lines().all(|line| line.starts_with("# ") || value(line)), "{metrics}");
+}
