@@ -60,8 +60,9 @@ pub async fn run(config: &Config, people: &People, answered: &Answered) {
         let mut known = directory.clone();
         let mut changes = Vec::new();
         if known.is_empty() {
-            changes.push(Change::User(new_user("operator", Role::Operator)?));
-            changes.iter().for_each(|change: &Change| known.apply(change.clone()));
+            let operator = Change::User(new_user("operator", Role::Operator)?);
+            known.apply(operator.clone());
+            changes.push(operator);
         }
         let users = newcomers(known, old)?;
         let count = users.len();

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::numbers::{date, days_back, leaderboard, total};
 use crate::admit::Caller;
 use crate::clock;
-use crate::pages::reply::{json_page, problem};
+use crate::pages::reply::{Fault, json_page, problem};
 use crate::pages::status::status_page;
 use crate::pages::{Oneself, Visit};
 use crate::relay::deliver::ReplyBody;
@@ -47,7 +47,7 @@ pub async fn users(visit: Visit<Caller>) -> Page {
 pub async fn daily(visit: Visit<Oneself>) -> Page {
     let days = match wanted(&visit) {
         Ok(days) => days,
-        Err(page) => return page,
+        Err(fault) => return fault.into(),
     };
     let rows = visit.app.ledger.days(days_back(clock::now(), days), Some(&visit.who.user.id)).await;
     answer(rows.map(|rows| json!({ "user_id": &*visit.who.user.id.0, "days": by_day(&rows) })))
@@ -57,7 +57,7 @@ pub async fn daily(visit: Visit<Oneself>) -> Page {
 pub async fn breakdown(visit: Visit<Caller>) -> Page {
     let days = match wanted(&visit) {
         Ok(days) => days,
-        Err(page) => return page,
+        Err(fault) => return fault.into(),
     };
     let rows = visit.app.ledger.days(days_back(clock::now(), days), of(&visit.who)).await;
     answer(rows.map(|rows| json!({ "days": by_model(&rows) })))
@@ -84,11 +84,11 @@ fn of(caller: &Caller) -> Option<&UserId> {
 }
 
 /// How many days somebody asks for.
-fn wanted<W>(visit: &Visit<W>) -> Result<u32, Page> {
+fn wanted<W>(visit: &Visit<W>) -> Result<u32, Fault> {
     let head = visit.head();
     let Some(text) = head.query_value("days") else { return Ok(DAYS) };
     let days = text.parse().ok().filter(|days| (1..=MOST_DAYS).contains(days));
-    days.ok_or_else(|| problem(StatusCode::BAD_REQUEST, "days is a number from 1 to 90"))
+    days.ok_or_else(|| Fault::new(StatusCode::BAD_REQUEST, "days is a number from 1 to 90"))
 }
 
 async fn counted(visit: &Visit<Caller>) -> Result<Value, ReadError> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use pool_core::Secret;
 use pool_core::people::{Grants, Role};
 use serde_json::Value;
@@ -209,7 +209,7 @@ async fn what_people_call_themselves_is_text_on_every_page() {
     assert!(got.body.contains("Friends of Nadia &lt;b&gt;") && !got.body.contains("Nadia <b>"), "{got:?}");
     assert!(got.body.contains("Fair &amp; &quot;square&quot;"));
     for name in ["<script>alert(1)</script>", "\"onmouseover=alert(1) x=\"", "a'b", "<img src=x>"] {
-        let encoded: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let encoded = percent_encoding::percent_encode(name.as_bytes(), percent_encoding::NON_ALPHANUMERIC);
         let got = pool.ask(form("/friend/claim", &format!("friend_code={CODE}&name={encoded}")).from(AFAR)).await;
         assert_eq!(got.status, StatusCode::BAD_REQUEST, "{got:?}");
         let (_, said) = got.body.split_once("cannot be a name").map_or(("", ""), |cut| cut);
@@ -402,13 +402,12 @@ async fn the_operators_old_endpoints_do_what_they_say_and_tell_no_secret() {
     let (pool, operator) = Pool::with_people().await;
     let dir = pool.app.config.pool_dir.clone();
     std::fs::write(dir.join("work.json"), r#"{"OPENAI_API_KEY": "sk-canary-of-a-key"}"#).expect("writes");
-    let ask = async |method: http::Method, path: &str, body: &str| {
+    let ask = async |method: Method, path: &str, body: &str| {
         let ask = Ask { method, ..Ask::post(path, body) }.from(AFAR).bearer(operator.expose());
         let got = pool.ask(ask).await;
         assert!(!got.body.contains("canary"), "{path}: {got:?}");
         (got.status.as_u16(), serde_json::from_str::<Value>(&got.body).unwrap_or_default(), got.body)
     };
-    use http::Method;
     let (status, said, _) = ask(Method::POST, "/admin/reload", "").await;
     assert_eq!((status, &said["accounts"]), (200, &1.into()));
     let (_, accounts, _) = ask(Method::GET, "/admin/accounts", "").await;
