@@ -9,6 +9,9 @@ pub const TERMS: &str = "Letting other people use a subscription conflicts with 
      subscriptions through a proxy is outside the stated rules of two of them; accounts can be suspended without notice. Pooling \
      API keys of one's own is within their documented use.";
 
+/// The notice that a question of the operator's page answers.
+pub const SHARING: &str = "share-subscriptions";
+
 /// What the notices hang on, besides the settings.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Facts {
@@ -27,7 +30,7 @@ pub fn of(config: &Config, facts: Facts) -> Vec<Notice> {
     if facts.shares_unasked {
         let text = "Friends may use your subscriptions, since you have not said whether they may. Say so on your page (/me), in the \
                     settings (`friends.share_subscriptions`), or in an account's file (`share`).";
-        notices.push(Notice { id: "share-subscriptions".into(), text: text.into() });
+        notices.push(Notice { id: SHARING.into(), text: text.into() });
     }
     if reaches_out(config) && !config.is_secure() {
         let text = "The pool is reached beyond this machine and `public_url` is not https: unless something in front of it \

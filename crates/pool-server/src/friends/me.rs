@@ -16,6 +16,7 @@ use super::numbers::{self, PERIODS, Used, amount};
 use crate::admit::Caller;
 use crate::app::App;
 use crate::clock;
+use crate::notices;
 use crate::pages::reply::{Fault, see_other};
 use crate::pages::{Operator, Visit, people};
 use crate::relay::deliver::ReplyBody;
@@ -176,22 +177,27 @@ fn stay(user: &User, credential: &Credential, now: UnixMs) -> String {
 fn usage(used: &Used) -> Markup {
     let row = |period| {
         let sum = used.of(period);
-        let unknown =
-            (sum.unpriced > 0).then(|| html!(r#" <span class="small">and {} of unknown price</span>"#, sum.unpriced));
         html!(
-            r#"<tr><th scope="row">{}</th><td class="n">{}</td><td class="n">{}</td><td class="n">{}{}</td></tr>"#,
+            r#"<tr><th scope="row">{}</th><td class="n">{}</td><td class="n">{}</td><td class="n">{}</td></tr>"#,
             capital(numbers::this(period)),
             sum.requests,
             amount(sum.taken.tokens),
-            MicroUsd(sum.taken.micro_dollars).to_string(),
-            unknown
+            MicroUsd(sum.taken.micro_dollars).to_string()
         )
     };
+    let unknown = used.periods.iter().map(|sum| sum.unpriced).max().filter(|count| *count > 0);
+    let unknown = unknown.map(|count| {
+        html!(
+            r#"<p class="small">{} requests are of unknown price, and count as nothing in the last column.</p>"#,
+            count
+        )
+    });
     let cut = used.cut.then(|| html!(r#"<p class="small">Only your latest 100,000 requests are counted here.</p>"#));
     html!(
         r#"<table><thead><tr><th scope="col">UTC</th><th scope="col" class="n">requests</th><th scope="col" class="n">tokens</th>
-<th scope="col" class="n">by API prices</th></tr></thead><tbody>{}</tbody></table>{}"#,
+<th scope="col" class="n">at API prices</th></tr></thead><tbody>{}</tbody></table>{}{}"#,
         PERIODS.map(row).to_vec(),
+        unknown,
         cut
     )
 }
@@ -285,7 +291,9 @@ fn clients(app: &App) -> Vec<Markup> {
 
 /// What is the operator's to know and to answer.
 fn operators(app: &App) -> Markup {
-    let told: Vec<Markup> = app.notices().iter().map(|one| html!(r#"<p class="note">{}</p>"#, one.text)).collect();
+    // What this page asks itself, it need not tell.
+    let notices = app.notices().into_iter().filter(|notice| notice.id != notices::SHARING);
+    let told: Vec<Markup> = notices.map(|notice| html!(r#"<p class="note">{}</p>"#, coded(&notice.text))).collect();
     let code = if app.config.friends.code.is_some() {
         "Friends mode is on: who enters the friend code on the first page comes in."
     } else {
@@ -335,6 +343,12 @@ fn leaderboard(board: &[(String, u64)]) -> Markup {
 <table><thead><tr><th scope="col">name</th><th scope="col" class="n">tokens</th></tr></thead><tbody>{}</tbody></table>"#,
         rows
     )
+}
+
+/// What stands between backticks is to be read letter by letter.
+fn coded(text: &str) -> Vec<Markup> {
+    let part = |(at, part): (usize, &str)| if at % 2 == 1 { html!("<code>{}</code>", part) } else { html!("{}", part) };
+    text.split('`').enumerate().map(part).collect()
 }
 
 fn capital(text: &str) -> String {

@@ -8,7 +8,9 @@ use pool_core::people::{Grants, Role};
 use serde_json::Value;
 
 use super::world::{AFAR, Ask, Got, LOCAL, PASSWORD, Pool, TOKEN};
+use crate::admit::Caller;
 use crate::friends::Welcomed;
+use crate::relay::miss::failed;
 use crate::roster::NewInvitation;
 
 const CODE: &str = "made-up-friend-code";
@@ -448,4 +450,25 @@ async fn the_operators_old_endpoints_do_what_they_say_and_tell_no_secret() {
     }
     let value = |line: &str| line.rsplit_once(' ').is_some_and(|(_, value)| value.parse::<f64>().is_ok());
     assert!(metrics.lines().all(|line| line.starts_with("# ") || value(line)), "{metrics}");
+}
+
+/// Some reasons name a file, for whoever can mend it: a friend is told without.
+#[tokio::test]
+async fn a_friend_is_told_of_a_failure_without_names() {
+    let (pool, _) = Pool::with_people().await;
+    let text = r#"{"OPENAI_API_KEY": "sk-made-up-key", "name": "nadias-own"}"#;
+    std::fs::write(pool.app.config.pool_dir.join("work.json"), text).expect("writes");
+    pool.app.keeper.reload().await;
+    for (role, reason, named) in [
+        (Role::Friend, "no fresh credential: put a valid key into work.json", false),
+        (Role::Friend, "nadias-own is out", false),
+        (Role::User, "nadias-own is out", true),
+        (Role::Friend, "connection refused", true),
+    ] {
+        let (_, secret) = pool.somebody(&format!("{role:?} {reason}").replace(':', " "), role).await;
+        let (user, credential) = pool.app.people.open(secret.expose()).expect("opens");
+        let said = failed(&pool.app, &Caller::Person { user, credential }, reason);
+        assert_eq!(said.contains(reason), named, "{said}");
+        assert!(said.starts_with("upstream failed: "), "{said}");
+    }
 }
