@@ -14,6 +14,7 @@ pub mod decision;
 pub mod demand;
 pub mod eligible;
 pub mod explain;
+pub mod fair;
 pub mod guard;
 mod learned;
 pub mod limits;

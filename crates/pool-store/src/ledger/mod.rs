@@ -7,6 +7,7 @@
 mod days;
 mod explained;
 mod file;
+mod portions;
 mod read;
 mod story;
 mod write;
@@ -26,6 +27,7 @@ pub use days::DayUse;
 pub use explained::{Found, Kept, Wanted, in_file};
 pub use file::OpenError;
 pub(crate) use file::{is_passing, reason};
+pub use portions::Portion;
 pub use read::{AccountTotals, ReadError, Use};
 pub use write::Writer;
 
