@@ -59,6 +59,21 @@ pub enum State {
     Checking,
 }
 
+impl State {
+    pub const ALL: [Self; 5] = [Self::Ready, Self::Cooling, Self::NeedsLogin, Self::Paused, Self::Checking];
+
+    /// As JSON and labels write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Cooling => "cooling",
+            Self::NeedsLogin => "needs_login",
+            Self::Paused => "paused",
+            Self::Checking => "checking",
+        }
+    }
+}
+
 /// One quota window of an account.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WindowStatus {

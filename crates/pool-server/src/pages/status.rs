@@ -11,13 +11,13 @@ use pool_core::{AccountKind, Client, Demand, UnixMs};
 use super::reply::{json_page, text};
 use super::{Operator, Visit};
 use crate::app::App;
-use crate::notices;
 use crate::pool::Topic;
 use crate::relay::deliver::ReplyBody;
 use crate::status::{self, AccountStatus, FaultyFile, LedgerStatus, State, StatusPage, WindowStatus};
 
-pub async fn as_text(visit: Visit<Operator>) -> Response<ReplyBody> {
-    let page = status_page(&visit.app);
+/// The accounts for a terminal.
+pub fn table(app: &App) -> Response<ReplyBody> {
+    let page = status_page(app);
     text(StatusCode::OK, status::render_table(&page, 80, UnixMs(page.now_ms)))
 }
 
@@ -26,8 +26,7 @@ pub async fn as_json(visit: Visit<Operator>) -> Response<ReplyBody> {
 }
 
 pub async fn notices(visit: Visit<Operator>) -> Response<ReplyBody> {
-    let has_users = !visit.app.people.is_empty();
-    json_page(StatusCode::OK, &notices::of(&visit.app.config, has_users))
+    json_page(StatusCode::OK, &visit.app.notices())
 }
 
 pub fn account_status(app: &App, id: &pool_core::AccountId) -> Option<AccountStatus> {
