@@ -6,6 +6,7 @@
 //! (Settings are held against their documents where they live, in `crates/codex-pool/src/config/tests.rs`.)
 
 mod allow;
+mod forecast;
 mod lexer;
 mod routing;
 mod rules;
@@ -49,6 +50,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let Some(("routing", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         return routing::run(rest);
+    }
+    if let Some(("forecast", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return forecast::run(rest);
     }
     let faults = tidy();
     for fault in &faults {

@@ -14,6 +14,7 @@ pub mod decision;
 pub mod demand;
 pub mod eligible;
 pub mod explain;
+pub mod forecast;
 pub mod guard;
 mod learned;
 pub mod limits;

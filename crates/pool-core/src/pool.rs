@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::account::{Account, AccountId, Credentials};
+use crate::account::{Account, AccountId, Credentials, ProviderId};
 use crate::ask::{Ask, Rights};
 use crate::beside;
 use crate::choose::Thrift;
 use crate::decision::Decision;
 use crate::demand::{Demand, SessionKey};
 use crate::eligible::{able, eligible};
+use crate::forecast::{Burn, Week};
 use crate::learned::Learned;
 use crate::memory::{AccountMemory, Memory};
 use crate::outlook::Outlook;
@@ -124,6 +125,10 @@ pub enum Event {
     Repinned { pins: Vec<(SessionKey, Pin)> },
     /// What windows had taught of their sizes before a restart. What they have taught since counts more.
     Resized { sizes: Snapshot },
+    /// A request from before a restart had come to its end at that time, and taken so much.
+    Burned { id: AccountId, at: UnixMs, units: f64 },
+    /// What was usual before a restart, by the provider's name.
+    Weeks { weeks: Vec<(String, Week)> },
 }
 
 /// An account handed to one attempt. The slot is taken until [`Pool::release`].
@@ -162,6 +167,8 @@ pub struct Pool {
     /// What has changed since it was last put away.
     pub memory: Memory,
     pub owners: Owners,
+    /// How fast it is drawn on.
+    pub burn: Burn,
     policy: Box<dyn Policy>,
     kinds: KindOrder,
     /// What accounts have cost today whose files are not there: a file that comes back finds its book.
@@ -187,6 +194,7 @@ impl Pool {
             learned: Learned::default(),
             memory: Memory::default(),
             owners: Owners::default(),
+            burn: Burn::default(),
             policy,
             kinds: KindOrder::default(),
             away: BTreeMap::new(),
@@ -218,6 +226,7 @@ impl Pool {
                 if let Some(slot) = &slot {
                     self.learned.gone(slot);
                 }
+                self.burn.gone(&id);
                 let book = slot.map(|slot| slot.book);
                 self.away.extend(book.filter(|book| book.is_of(now)).map(|book| (id, book)));
             }
@@ -252,6 +261,7 @@ impl Pool {
                 }
                 if let Some(slot) = self.slots.get_mut(&id) {
                     self.learned.drew(slot, session, &families, &drawn, now);
+                    self.burn.drew(slot.account.provider, &id, &families, drawn.units, now);
                 }
             }
             Event::Spent { id, at, cost } => self.book(&id, now).add(at, cost, now),
@@ -262,6 +272,8 @@ impl Pool {
             Event::Recalled { id, memory } => self.with(&id, |slot| slot.recall(memory, now)),
             Event::Repinned { pins } => self.pins.restore(pins, now),
             Event::Resized { sizes } => self.learned.restore(&mut self.slots, sizes),
+            Event::Burned { id, at, units } => self.burned(&id, at, units, now),
+            Event::Weeks { weeks } => self.weeks(weeks, now),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
                 slot.windows.retain(|window| !window.is_exhausted(now));
@@ -274,7 +286,7 @@ impl Pool {
         self.learned.settle(&mut self.slots, now);
         let grant = match self.kept(ask, now) {
             Some(kept) => kept,
-            None => self.choose(ask, now)?,
+            None => self.choose(ask, now).inspect_err(|refusal| self.note_dry(refusal, now))?,
         };
         if grant.counted {
             self.with(&grant.account.id, |slot| slot.in_flight += 1);
@@ -284,6 +296,10 @@ impl Pool {
             self.learned.leased(&mut self.slots, key, &grant.account.id, now);
         }
         Ok(grant)
+    }
+
+    pub(crate) fn outlook(&self, provider: ProviderId) -> Option<&Outlook> {
+        self.learned.outlook(provider)
     }
 
     /// The quick way, for most requests: the conversation stays where its cache is, and nobody else is looked at.
