@@ -13,24 +13,10 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     let tune = arguments.first().is_some_and(|a| a == "tune");
     let mut manners = vec![("constant".to_owned(), Manner::CONSTANT), ("default".to_owned(), d)];
     if tune {
-        for half in [20, 90] {
-            manners.push((format!("half {half}"), Manner { half: Span::from_mins(half), ..d }));
-        }
-        for fade in [30, 60, 180, 360] {
-            manners.push((format!("fade {fade}"), Manner { fade: Span::from_mins(fade), ..d }));
-        }
-        for middle in [0.8, 0.9, 1.1] {
-            manners.push((format!("middle {middle}"), Manner { middle, ..d }));
-        }
-        for clump in [1.0, 6.0] {
-            manners.push((format!("clump {clump}"), Manner { clump, ..d }));
-        }
-        for level in [0.1, 0.4] {
-            manners.push((format!("level {level}"), Manner { level, ..d }));
-        }
-        for shy in [15, 240] {
-            manners.push((format!("shy {shy}"), Manner { shy: Span::from_mins(shy), ..d }));
-        }
+        manners.push(("middle 1.2".into(), Manner { middle: 1.2, ..d }));
+        manners.push(("fade 240".into(), Manner { fade: Span::from_mins(240), ..d }));
+        manners.push(("young 24".into(), Manner { young_fade: Span::from_hours(24), ..d }));
+        manners.push(("wide".into(), Manner { level: 0.3, clump: 5.0, ..d }));
     }
     let seeds: Vec<u64> = if tune { TUNED_ON.to_vec() } else { JUDGED_BY.to_vec() };
     let months: Vec<Month> = seeds.iter().flat_map(|s| foresight::months(*s)).collect();

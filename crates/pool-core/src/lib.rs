@@ -9,6 +9,7 @@ pub mod alias;
 pub mod ask;
 mod beside;
 pub mod binding;
+pub mod capacity;
 pub mod choose;
 pub mod decision;
 pub mod demand;

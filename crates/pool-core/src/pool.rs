@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::account::{Account, AccountId, Credentials, ProviderId};
+use crate::account::{Account, AccountId, Credentials};
 use crate::ask::{Ask, Rights};
 use crate::beside;
 use crate::choose::Thrift;
@@ -163,7 +163,7 @@ pub enum PinState {
 pub struct Pool {
     slots: BTreeMap<AccountId, Slot>,
     pub pins: Pins,
-    learned: Learned,
+    pub(crate) learned: Learned,
     /// What has changed since it was last put away.
     pub memory: Memory,
     pub owners: Owners,
@@ -296,10 +296,6 @@ impl Pool {
             self.learned.leased(&mut self.slots, key, &grant.account.id, now);
         }
         Ok(grant)
-    }
-
-    pub(crate) fn outlook(&self, provider: ProviderId) -> Option<&Outlook> {
-        self.learned.outlook(provider)
     }
 
     /// The quick way, for most requests: the conversation stays where its cache is, and nobody else is looked at.

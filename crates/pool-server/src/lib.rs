@@ -9,6 +9,7 @@ mod dispatch;
 pub mod door;
 mod edge;
 pub mod explain;
+pub mod forecast;
 pub mod memory;
 pub mod network;
 pub mod notices;

@@ -41,8 +41,11 @@ pub fn run(scenario: &Scenario<'_>, contestant: &Contestant, progress: &mut dyn 
     play(Run::new(scenario, contestant), progress)
 }
 
+/// Is shown the pool and the time.
+pub type Watch<'a> = dyn FnMut(&Pool, UnixMs) + 'a;
+
 /// The same; the pool is shown to `watch` at every minute.
-pub fn run_watched(scenario: &Scenario<'_>, contestant: &Contestant, watch: &mut dyn FnMut(&Pool, UnixMs)) -> Outcome {
+pub fn run_watched<'a>(scenario: &Scenario<'a>, contestant: &'a Contestant, watch: &'a mut Watch<'a>) -> Outcome {
     let mut run = Run::new(scenario, contestant);
     run.at(START + MINUTE, Happening::Look);
     run.watch = Some(watch);
@@ -104,7 +107,7 @@ struct Run<'a> {
     readings: HashMap<usize, VecDeque<Vec<QuotaWindow>>>,
     end: UnixMs,
     outcome: Outcome,
-    watch: Option<&'a mut dyn FnMut(&Pool, UnixMs)>,
+    watch: Option<&'a mut Watch<'a>>,
 }
 
 impl<'a> Run<'a> {

@@ -23,6 +23,8 @@ const EVERY: Span = Span::from_mins(15);
 /// Spells with no more than this between them are one; shorter ones nobody would notice.
 const TOGETHER: Span = Span::from_mins(10);
 const SHORTEST: Span = Span::from_mins(5);
+/// Nothing that is judged here lies further ahead.
+const AHEAD: Span = Span::from_hours(12);
 const HOUR: Span = Span::from_hours(1);
 
 /// The seeds that the forecast's parameters were tuned on …
@@ -48,7 +50,7 @@ pub fn months(seed: u64) -> Vec<Month> {
     let mut months = Vec::new();
     for (accounts, users) in [(2, 2), (4, 5), (7, 8)] {
         for (unlike, real) in [(false, false), (true, true)] {
-            months.extend([0.85, 1.0].map(|load| Month { accounts, users, load, unlike, real, seed }));
+            months.extend([0.9, 1.0, 1.1].map(|load| Month { accounts, users, load, unlike, real, seed }));
         }
     }
     months
@@ -71,7 +73,7 @@ pub struct Score {
     /// The range that was named with that held the beginning, of those that had one.
     pub ranged: usize,
     pub inside: usize,
-    /// How far the named time was off, in minutes, an hour and three hours before. Nothing named: two days.
+    /// How far the named time was off, in minutes, an hour and three hours before. Nothing named: twelve hours.
     pub off_1h: Vec<f64>,
     pub off_3h: Vec<f64>,
     /// Looks at which a spell within the hour was named …
@@ -82,7 +84,7 @@ pub struct Score {
     pub length_off: Vec<f64>,
 }
 
-const NEVER: f64 = 48.0 * 60.0;
+const NEVER: f64 = 12.0 * 60.0;
 
 impl Score {
     pub fn add(&mut self, other: Self) {
@@ -155,7 +157,8 @@ impl<'a> Watched<'a> {
         } else if now.since(self.asked) >= EVERY {
             self.asked = now;
             for (manner, looks) in self.manners.iter().zip(&mut self.looks) {
-                let forecast = Picture::in_manner(pool, Rights::OWNER, *manner, now).forecast();
+                let manner = Manner { ahead: AHEAD, ..*manner };
+                let forecast = Picture::in_manner(pool, Rights::OWNER, manner, now).forecast();
                 let said = forecast.providers.first().map(|one| one.prospect);
                 looks.extend(said.map(|said| Look { at: now, said }));
             }

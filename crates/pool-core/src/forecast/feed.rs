@@ -26,8 +26,9 @@ impl Pool {
 
     /// A request of before a restart.
     pub(crate) fn burned(&mut self, id: &AccountId, at: UnixMs, units: f64, now: UnixMs) {
-        if let Some(provider) = self.slot(id).map(|slot| slot.account.provider).filter(|_| at <= now) {
-            self.burn.drew(provider, id, &[], units, at);
+        let sound = at <= now && units.is_finite() && units > 0.0;
+        if let Some(provider) = self.slot(id).map(|slot| slot.account.provider).filter(|_| sound) {
+            self.burn.recently(provider, id, &[], units, at);
         }
     }
 

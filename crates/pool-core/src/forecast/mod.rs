@@ -26,9 +26,6 @@ pub use week::Week;
 use picture::Seen;
 use walk::{Spells, Walked, moment, walk};
 
-/// So far is looked ahead: to the end of tomorrow, wherever one is.
-pub const HORIZON: Span = Span::from_hours(48);
-
 /// The pool as it will be, for one caller.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
@@ -116,14 +113,16 @@ pub enum Unknown {
 /// How the forecast is made. The default is what docs/FORECAST.md tells.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Manner {
+    /// So far is looked ahead: by default to the end of tomorrow, wherever one is.
+    pub ahead: Span,
     /// Of the last two hours, a cell so old counts half. Zero: all count alike.
     pub half: Span,
     /// The burn of lately gives way to the usual one: after this time a third of it counts.
     pub fade: Span,
+    /// The same before a week is known, when the usual burn is one mean for day and night.
+    pub young_fade: Span,
     /// Take what is usual into account.
     pub usual: bool,
-    /// The burn of lately, of an account's, gives way to what our routing would do.
-    pub shy: Span,
     /// A standard deviation of the level of demand, as a share, where the week is known …
     pub level: f64,
     /// … and where it is not.
@@ -139,15 +138,16 @@ pub struct Manner {
 impl Default for Manner {
     fn default() -> Self {
         Self {
-            half: Span::from_mins(45),
-            fade: Span::from_mins(90),
+            ahead: Span::from_hours(48),
+            half: Span::from_mins(15),
+            fade: Span::from_mins(150),
+            young_fade: Span::from_hours(8),
             usual: true,
-            shy: Span::from_mins(60),
             level: 0.2,
             unknown_level: 0.4,
             clump: 3.0,
             range: 1.28,
-            middle: 1.0,
+            middle: 1.1,
         }
     }
 }
@@ -155,10 +155,11 @@ impl Default for Manner {
 impl Manner {
     /// What anybody would guess: the mean of the last two hours, for ever. For comparison.
     pub const CONSTANT: Self = Self {
+        ahead: Span::from_hours(48),
         half: Span::ZERO,
         fade: Span::from_hours(1_000_000),
+        young_fade: Span::from_hours(1_000_000),
         usual: false,
-        shy: Span::from_mins(60),
         level: 0.4,
         unknown_level: 0.4,
         clump: 3.0,
@@ -191,7 +192,7 @@ impl Picture {
 
     pub fn forecast(&self) -> Forecast {
         let providers = self.seen.iter().map(|seen| self.provider(seen)).collect();
-        Forecast { at: self.at, until: self.at + HORIZON, providers }
+        Forecast { at: self.at, until: self.at + self.manner.ahead, providers }
     }
 
     fn provider(&self, seen: &Seen) -> ProviderForecast {
@@ -235,17 +236,18 @@ impl Picture {
     }
 
     fn walk(&self, seen: &Seen, deviate: f64) -> Walked {
-        walk(seen.wells.clone(), &self.demand(seen, deviate), seen.families.len(), picture::seconds(self.manner.shy))
+        walk(seen.wells.clone(), &self.demand(seen, deviate), seen.families.len())
     }
 
     /// Units in each step: what is likely, moved by so many standard deviations of all that is drawn until then.
     fn demand(&self, seen: &Seen, deviate: f64) -> Vec<f64> {
-        let Manner { fade, level, unknown_level, clump, middle, .. } = self.manner;
+        let Manner { level, unknown_level, clump, middle, .. } = self.manner;
         let hours = walk::STEP.0 as f64 / 3_600_000.0;
         let profile = seen.usual.as_ref().is_some_and(|usual| usual.profile);
-        let doubt = (if profile { level } else { unknown_level }).hypot(seen.doubt);
+        let (fade, level) = if profile { (self.manner.fade, level) } else { (self.manner.young_fade, unknown_level) };
+        let doubt = level.hypot(seen.doubt);
         let (mut mean, mut before) = (0.0, 0.0_f64);
-        let steps = HORIZON.0 / walk::STEP.0;
+        let steps = self.manner.ahead.0 / walk::STEP.0;
         let mut demand = Vec::with_capacity(steps as usize);
         for step in 0..steps {
             let ahead = Span(walk::STEP.0 * step + walk::STEP.0 / 2);

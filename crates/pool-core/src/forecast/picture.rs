@@ -57,7 +57,7 @@ impl Seen {
     pub(super) fn of(pool: &Pool, provider: ProviderId, caller: Rights<'_>, manner: &Manner, now: UnixMs) -> Self {
         let demand = Demand::any(provider, Client::OwnCli);
         let stream = pool.burn.stream(provider);
-        let run = pool.outlook(provider).map_or_else(|| Outlook::default().run, |outlook| outlook.run);
+        let run = pool.learned.outlook(provider).map_or_else(|| Outlook::default().run, |outlook| outlook.run);
         let mut seen = Self {
             provider,
             unknown: None,

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod explain;
+mod forecast;
 mod health;
 mod people;
 pub mod reply;
@@ -62,6 +63,7 @@ table! {
     GET    "/status"                         Operator  status::as_json,     "the same for programs";
     GET    "/api/status"                     Operator  status::as_json,     "the same for programs";
     GET    "/api/notices"                    Operator  status::notices,     "what the operator should know";
+    GET    "/api/forecast"                   Anyone    forecast::show,      "when the pool runs dry; accounts for the operator only";
     POST   "/api/accounts/{account}/test"    Operator  accounts::test,      "one small request on an account";
 
     GET    "/api/explain"                    Operator  explain::next,       "where the next request would go";
