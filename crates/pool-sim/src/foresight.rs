@@ -27,10 +27,8 @@ const SHORTEST: Span = Span::from_mins(5);
 const AHEAD: Span = Span::from_hours(12);
 const HOUR: Span = Span::from_hours(1);
 
-/// The seeds that the forecast's parameters were tuned on …
-pub const TUNED_ON: [u64; 3] = [1, 2, 3];
-/// … and those that it is judged by, which they have never seen.
-pub const JUDGED_BY: [u64; 4] = [1001, 1002, 1003, 1004];
+/// The seeds that the forecast is judged by. Its parameters were tuned on 1, 2 and 3.
+pub const SEEDS: [u64; 3] = [1001, 1002, 1003];
 
 /// A month of a pool.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,8 +78,8 @@ pub struct Score {
     pub alarms: usize,
     /// … and none came within two.
     pub false_alarms: usize,
-    /// Of each spell foreseen an hour ahead: how far its length was off, in minutes.
-    pub length_off: Vec<f64>,
+    /// An hour ahead, how far the named end was off, in minutes.
+    pub end_off: Vec<f64>,
 }
 
 const NEVER: f64 = 12.0 * 60.0;
@@ -96,15 +94,16 @@ impl Score {
         self.false_alarms += other.false_alarms;
         self.off_1h.extend(other.off_1h);
         self.off_3h.extend(other.off_3h);
-        self.length_off.extend(other.length_off);
+        self.end_off.extend(other.end_off);
     }
 }
 
-/// The middle of the values; `None` of none.
-pub fn median(values: &[f64]) -> Option<f64> {
+/// Median and mean; `None` of none.
+pub fn middle(values: &[f64]) -> Option<(f64, f64)> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied()
+    let median = sorted.get(sorted.len() / 2).copied()?;
+    Some((median, sorted.iter().sum::<f64>() / sorted.len() as f64))
 }
 
 /// Plays a month and asks in every one of these manners. Two scores each: after the first week, and within it.
@@ -214,7 +213,7 @@ impl Score {
             self.foreseen += usize::from(minutes(likely, from) <= 60.0);
             self.ranged += 1;
             self.inside += usize::from(earliest <= from && latest.is_none_or(|latest| latest >= from));
-            self.length_off.extend(back.map(|back| minutes(back, to)));
+            self.end_off.extend(back.map(|back| minutes(back, to)));
         }
     }
 }
@@ -223,5 +222,41 @@ fn off(look: &Look, from: UnixMs) -> f64 {
     match look.said {
         Prospect::Dries { likely, .. } => minutes(likely, from),
         _ => NEVER,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(mins: u64) -> UnixMs {
+        UnixMs(1_760_000_000_000) + Span::from_mins(mins)
+    }
+
+    fn says(at_mins: u64, likely: Option<u64>) -> Look {
+        let said = match likely {
+            Some(likely) => Prospect::Dries {
+                earliest: at(likely - 10),
+                likely: at(likely),
+                latest: Some(at(likely + 50)),
+                back: Some(at(500)),
+            },
+            None => Prospect::Lasts { may_end: None },
+        };
+        Look { at: at(at_mins), said }
+    }
+
+    #[test]
+    fn what_was_said_is_held_against_what_came() {
+        let spells = [(at(400), at(480)), (at(490), at(495)), (at(900), at(960))];
+        // Named 20 minutes early; nothing named before the third; one alarm for nothing.
+        let looks = [says(100, Some(150)), says(215, None), says(335, Some(380)), says(835, None)];
+        let score = score(&spells, &looks, |_| true);
+        assert_eq!((score.spells, score.foreseen), (2, 1), "the second comes too soon after the first");
+        assert_eq!((score.ranged, score.inside), (1, 1));
+        assert_eq!((score.off_1h, score.off_3h, score.end_off), (vec![20.0, NEVER], vec![NEVER], vec![20.0]));
+        assert_eq!((score.alarms, score.false_alarms), (2, 1));
+        assert_eq!(middle(&[3.0, 1.0, 8.0]), Some((3.0, 4.0)));
+        assert_eq!(middle(&[]), None);
     }
 }

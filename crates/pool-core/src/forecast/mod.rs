@@ -320,3 +320,6 @@ impl Forecast {
         self.providers.iter().find(|one| one.provider == provider)
     }
 }
+
+#[cfg(test)]
+mod tests;
