@@ -208,7 +208,7 @@ mod tests {
                 seen_at: at,
             };
             let drawn = Drawn { units: 10e6, prefix: 0, warm: Span::ZERO };
-            pool.apply(Event::Drew { id: id.clone(), session: None, families: vec![], drawn }, at);
+            pool.apply(Event::Drew { id: id.clone(), session: None, user: None, families: vec![], drawn }, at);
             pool.apply(Event::Read { id: id.clone(), windows: vec![window] }, at);
         };
         let end = NOW + hours(30);

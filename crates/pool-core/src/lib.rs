@@ -15,6 +15,7 @@ pub mod decision;
 pub mod demand;
 pub mod eligible;
 pub mod explain;
+pub mod fair;
 pub mod forecast;
 pub mod guard;
 mod learned;

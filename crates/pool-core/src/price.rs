@@ -5,7 +5,7 @@
 //! what the same tokens would have cost by the API. Rates are the standard ones: service tiers (priority, flex, batch) are not
 //! told apart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,12 @@ impl Price {
     /// What a request of these tokens costs.
     pub fn of(&self, tokens: &TokenCounts) -> MicroUsd {
         let prompt = [tokens.input, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h];
-        let prompt = prompt.into_iter().fold(0, u64::saturating_add);
+        self.of_many(tokens, prompt.into_iter().fold(0, u64::saturating_add))
+    }
+
+    /// What many requests cost that used these tokens together and whose prompts had about so many each: none of
+    /// [`Prices::lengths`] lies between them.
+    pub fn of_many(&self, tokens: &TokenCounts, prompt: u64) -> MicroUsd {
         let rates = self.long.filter(|(above, _)| prompt > *above).map_or(self.rates, |(_, rates)| rates);
         let classes = [
             (tokens.input, rates.input),
@@ -187,6 +192,12 @@ impl Prices {
     /// What a request cost. `None`: its model's price, or what it used, is unknown.
     pub fn cost(&self, model: Option<&str>, tokens: Option<&TokenCounts>) -> Option<MicroUsd> {
         Some(self.find(model?)?.of(tokens?))
+    }
+
+    /// Lengths of a prompt, in tokens, beyond which some model costs more; rising.
+    pub fn lengths(&self) -> Vec<u64> {
+        let above = self.models.values().filter_map(|price| Some(price.long?.0));
+        above.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     pub fn len(&self) -> usize {

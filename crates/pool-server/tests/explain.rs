@@ -162,7 +162,7 @@ async fn a_new_a_pinned_a_moved_and_a_refused_request_are_told() {
     let cache = |name: &str, prefix: u64| {
         let drawn = Drawn { units: 1e5, prefix, warm: Span::from_mins(5) };
         let id = account(&rig, name);
-        rig.app.pool.apply(Event::Drew { id, session: Some(session), families: vec![], drawn });
+        rig.app.pool.apply(Event::Drew { id, user: None, session: Some(session), families: vec![], drawn });
     };
     cache("claude-work", 118_231);
     hold("pinned", &send().await.1);

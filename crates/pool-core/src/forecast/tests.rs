@@ -52,7 +52,10 @@ fn worked(pool: &mut Pool, ids: &[AccountId], minutes: u64, used: f64) -> UnixMs
         let share = used - 0.25 * (minutes - minute) as f64 / 60.0;
         for id in ids {
             let drawn = Drawn { units: 0.25 / 30.0 * 4e6, prefix: 0, warm: Span::ZERO };
-            pool.apply(Event::Drew { id: id.clone(), session: None, families: vec!["opus".into()], drawn }, at);
+            pool.apply(
+                Event::Drew { id: id.clone(), session: None, user: None, families: vec!["opus".into()], drawn },
+                at,
+            );
             let windows = vec![
                 window("5h", hours(5), share, end + hours(4), at),
                 window("week", hours(168), share / 8.0, end + hours(90), at),

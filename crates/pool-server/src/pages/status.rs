@@ -11,7 +11,7 @@ use pool_core::{AccountKind, Client, Demand, UnixMs};
 use super::reply::{json_page, text};
 use super::{Operator, Visit};
 use crate::app::App;
-use crate::forecast;
+use crate::forecast::{self, ForecastPage};
 use crate::notices;
 use crate::pool::Topic;
 use crate::relay::deliver::ReplyBody;
@@ -45,7 +45,8 @@ pub async fn status_page(app: &App) -> StatusPage {
         fault: fault.what,
     });
     let ledger = app.ledger.health();
-    let forecast = forecast::of(app, Rights::OWNER).await;
+    // The table does not speak of capacity.
+    let forecast = ForecastPage { capacity: None, ..forecast::of(app, Rights::OWNER).await };
     StatusPage {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         now_ms: now.0,
@@ -114,7 +115,8 @@ fn state(app: &App, slot: &Slot, now: UnixMs) -> (State, Option<String>, Option<
             | Ineligible::BoundElsewhere
             | Ineligible::NotForCaller
             | Ineligible::ModelNotAllowed
-            | Ineligible::Reserved { .. },
+            | Ineligible::Reserved { .. }
+            | Ineligible::KeptForOthers { .. },
         ) => (State::Ready, None, None),
         Ok(()) if app.keeper.prober.is_checking(&slot.account.id) => (State::Checking, None, None),
         Ok(()) => {

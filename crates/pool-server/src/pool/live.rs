@@ -150,7 +150,7 @@ impl LivePool {
             Err(refusal) if refusal.why != RefusalWhy::Busy => return Err(Err(refusal)),
             Err(refusal) => refusal,
         };
-        Err(state.line.join(ask.waiting(), self.clone()).ok_or(refusal))
+        Err(state.line.join(ask, self.clone()).ok_or(refusal))
     }
 
     pub fn standing(&self, demand: &Demand) -> Standing {

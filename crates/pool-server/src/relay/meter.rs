@@ -113,7 +113,8 @@ impl Meter {
             self.record.model = answer.tap.model().map(str::to_owned);
         }
         let total = self.started.elapsed();
-        draw(&self.app, &self.account, &self.demand, self.session, self.record.tokens, total);
+        let whose = (&self.account, self.record.user.as_ref());
+        draw(&self.app, whose, &self.demand, self.session, self.record.tokens, total);
         self.record.first_byte_ms = clock::millis(self.first_byte.unwrap_or(total));
         self.record.total_ms = clock::millis(total);
         tracing::info!(

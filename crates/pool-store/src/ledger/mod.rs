@@ -6,6 +6,7 @@
 
 mod explained;
 mod file;
+mod portions;
 mod read;
 mod story;
 mod write;
@@ -24,6 +25,7 @@ use crate::memory::Changes;
 pub use explained::{Found, Kept, Wanted, in_file};
 pub use file::OpenError;
 pub(crate) use file::{is_passing, reason};
+pub use portions::Portion;
 pub use read::{AccountTotals, ReadError, Use};
 pub use write::Writer;
 

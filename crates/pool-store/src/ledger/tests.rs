@@ -44,6 +44,57 @@ async fn start(path: &Path, options: Options) -> (Ledger, JoinHandle<()>) {
 }
 
 #[tokio::test]
+async fn what_people_used_is_summed_by_account_model_and_length_of_prompt() {
+    let folder = TempDir::new().expect("a folder");
+    let (ledger, _) = start(&folder.path().join("proxy.db"), quick()).await;
+    let used = |id: &str, user: Option<&str>, account: &str, input: u64| UsageRecord {
+        user: user.map(|user| pool_core::people::UserId(user.into())),
+        tokens: Some(TokenCounts { input, cache_read: 1, ..TokenCounts::default() }),
+        ..record(id, account, 100)
+    };
+    let untold = UsageRecord { tokens: None, ..used("r5", Some("mira"), "a", 0) };
+    let failed = UsageRecord { tokens: None, status: 429, ..used("r6", Some("mira"), "a", 0) };
+    let failed_late = UsageRecord { status: 529, ..used("r7", Some("nadia"), "a", 7) };
+    let old = UsageRecord { at: UnixMs(99), ..used("r8", None, "a", 5) };
+    for record in [
+        used("r1", Some("mira"), "a", 10),
+        used("r2", Some("mira"), "a", 199),
+        used("r3", Some("mira"), "a", 200),
+        used("r4", None, "b", 300),
+        untold,
+        failed,
+        failed_late,
+        old,
+        used("r9", None, "", 1),
+    ] {
+        assert!(ledger.record(record));
+    }
+    until("written", || ledger.health().queued == 0).await;
+    let portions = ledger.portions_since(UnixMs(100), &[200, 300]).await.expect("sums");
+    let told: Vec<_> = portions
+        .iter()
+        .map(|one| {
+            let user = one.user.as_ref().map(|user| user.0.to_string());
+            (user, one.account.to_string(), one.beyond, one.requests, one.untold, one.tokens.input)
+        })
+        .collect();
+    let row = |user: Option<&str>, account: &str, beyond, requests, untold, input| {
+        (user.map(str::to_owned), account.to_owned(), beyond, requests, untold, input)
+    };
+    // A prompt of as many tokens as a length is not beyond it.
+    let expected = [
+        row(None, "b", 2, 1, 0, 300),
+        row(Some("mira"), "a", 0, 3, 1, 209),
+        row(Some("mira"), "a", 1, 1, 0, 200),
+        row(Some("nadia"), "a", 0, 1, 0, 7),
+    ];
+    let mut told = told;
+    told.sort();
+    assert_eq!(told, expected);
+    assert_eq!(ledger.portions_since(UnixMs(100), &[]).await.expect("sums").len(), 3);
+}
+
+#[tokio::test]
 async fn what_each_request_used_is_handed_out_once_whatever_the_pages() {
     let folder = TempDir::new().expect("a folder");
     let (ledger, _) = start(&folder.path().join("proxy.db"), quick()).await;

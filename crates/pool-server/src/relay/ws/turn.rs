@@ -221,7 +221,8 @@ impl Turn {
         let Some(lease) = self.lease else { return };
         let total = self.started.elapsed();
         let tokens = turns.usage();
-        draw(&ground.app, &lease.account.id, &self.demand, Some(self.session), tokens, total);
+        let whose = (&lease.account.id, ground.caller.user().map(|user| &user.id));
+        draw(&ground.app, whose, &self.demand, Some(self.session), tokens, total);
         let trail = self.trail.delivered(&lease, status, clock::now());
         let record = UsageRecord {
             request_id: format!("{}.{}", ground.id, self.number),
