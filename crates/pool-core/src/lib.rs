@@ -54,7 +54,7 @@ pub use quota::{Fraction, QuotaWindow, Scope, Source};
 pub use secret::Secret;
 pub use time::{Span, UnixMs};
 pub use trail::Trail;
-pub use usage::{TokenCounts, UsageRecord};
+pub use usage::{LatencyParts, TokenCounts, UsageRecord};
 pub use verdict::{Judgement, Verdict};
 
 /// Lower-case hexadecimal.

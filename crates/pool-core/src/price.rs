@@ -71,8 +71,7 @@ pub struct Price {
 impl Price {
     /// What a request of these tokens costs.
     pub fn of(&self, tokens: &TokenCounts) -> MicroUsd {
-        let prompt = [tokens.input, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h];
-        self.of_many(tokens, prompt.into_iter().fold(0, u64::saturating_add))
+        self.of_many(tokens, tokens.prompt())
     }
 
     /// What many requests cost that used these tokens together and whose prompts had about so many each: none of
@@ -90,6 +89,14 @@ impl Price {
         let total: u128 = classes.into_iter().map(|(tokens, rate)| u128::from(tokens) * u128::from(rate)).sum();
         MicroUsd(u64::try_from((total + 500_000) / 1_000_000).unwrap_or(u64::MAX))
     }
+}
+
+/// The lengths of a prompt at which the prices of some models change. Sums of many requests are kept apart by them.
+pub const PROMPT_STEPS: [u64; 4] = [0, 100_000, 200_000, 272_000];
+
+/// The last of [`PROMPT_STEPS`] that a prompt is above.
+pub fn prompt_step(prompt: u64) -> u64 {
+    PROMPT_STEPS.into_iter().rev().find(|step| prompt > *step).unwrap_or(0)
 }
 
 /// The prices of many models.

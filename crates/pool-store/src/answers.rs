@@ -1,40 +1,39 @@
 //! What was answered, told or done once and must not be asked, told or done again: names, each with a text.
 
 use pool_core::UnixMs;
-use sqlx::{Row, SqlitePool};
 
+use crate::database::{Database, sql};
 use crate::directory::StoreError;
 use crate::ledger::Ledger;
 
 /// Kept beside the ledger, in the same database.
 #[derive(Clone, Debug)]
 pub struct Answers {
-    pool: SqlitePool,
+    database: Database,
 }
 
 impl Answers {
     pub fn beside(ledger: &Ledger) -> Self {
-        Self { pool: ledger.database() }
+        Self { database: ledger.database() }
     }
 
     pub async fn get(&self, name: &str) -> Result<Option<String>, StoreError> {
-        let row = sqlx::query("SELECT text FROM answers WHERE name = $1").bind(name).fetch_optional(&self.pool).await?;
-        Ok(row.map(|row| row.try_get("text")).transpose()?)
+        let rows = self.database.all(sql("SELECT text FROM answers WHERE name = $1").bind(name)).await?;
+        Ok(rows.first().map(|row| row.get("text")).transpose()?)
     }
 
     /// Writes it down in place of what was there.
     pub async fn set(&self, name: &str, text: &str, at: UnixMs) -> Result<(), StoreError> {
         const SET: &str = "INSERT INTO answers (name, text, at_ms) VALUES ($1, $2, $3) \
              ON CONFLICT (name) DO UPDATE SET text = excluded.text, at_ms = excluded.at_ms";
-        sqlx::query(SET).bind(name).bind(text).bind(at.0).execute(&self.pool).await?;
+        self.database.run(sql(SET).bind(name).bind(text).bind(at.0)).await?;
         Ok(())
     }
 
     /// Writes it down unless something is there. `true`: nothing was.
     pub async fn first(&self, name: &str, text: &str, at: UnixMs) -> Result<bool, StoreError> {
         const FIRST: &str = "INSERT INTO answers (name, text, at_ms) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING";
-        let done = sqlx::query(FIRST).bind(name).bind(text).bind(at.0).execute(&self.pool).await?;
-        Ok(done.rows_affected() > 0)
+        Ok(self.database.run(sql(FIRST).bind(name).bind(text).bind(at.0)).await? > 0)
     }
 }
 

@@ -1,12 +1,17 @@
-//! What codex-pool keeps in a database: the ledger of usage, what the pool would be slow to learn again, and the directory of people.
+//! What codex-pool keeps in a database, of SQLite or of PostgreSQL: the ledger of usage, what the pool would be slow to learn again, and the directory of people.
 //! Providers' credentials are never in it, the pool's own only as hashes.
 
 pub mod answers;
+pub mod backup;
+mod database;
 pub mod directory;
 pub mod ledger;
 pub mod memory;
+#[cfg(test)]
+mod rig;
 
 pub use answers::Answers;
+pub use database::{BadUrl, Location, OpenError, PostgresUrl};
 pub use directory::{DirectoryStore, StoreError};
 pub use ledger::{Health, Ledger, Opened, Options, ReadError, Writer};
 pub use memory::{Changes, Note, Room, Sweep};

@@ -236,6 +236,7 @@ mod tests {
 
     fn record(user: &UserId, tokens: u64) -> UsageRecord {
         UsageRecord {
+            parts: None,
             request_id: "r".into(),
             at: clock::now(),
             user: Some(user.clone()),

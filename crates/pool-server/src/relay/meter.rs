@@ -191,6 +191,7 @@ fn record(errand: &Errand, account: AccountId, status: StatusCode, trail: &Trail
         attempts: u32::try_from(trail.attempts.len()).unwrap_or(u32::MAX),
         first_byte_ms: 0,
         total_ms: 0,
+        parts: Some(trail.parts),
     }
 }
 

@@ -2,11 +2,10 @@
 
 use pool_core::people::UserId;
 use pool_core::{TokenCounts, UnixMs};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
 use super::Ledger;
-use super::read::{ReadError, Use, column, tokens, used};
+use super::read::{ReadError, Use, tokens, used};
+use crate::database::{Row, sql};
 
 /// What one person has used of one model on one day.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,8 +38,8 @@ impl Ledger {
              CAST(COALESCE(SUM(reasoning), 0) AS BIGINT) AS reasoning \
              FROM usage_records WHERE at_ms >= $1 AND (CAST($2 AS TEXT) IS NULL OR user_id = $2) \
              GROUP BY day, user_id, provider, model ORDER BY day, user_id, provider, model";
-        let query = sqlx::query(DAYS).bind(since.0).bind(of.map(|user| &*user.0));
-        let rows = query.fetch_all(&self.database()).await?;
+        let days = sql(DAYS).bind(since.0).bind(of.map(|user| user.0.to_string()));
+        let rows = self.shared.database.all(days).await?;
         rows.iter().map(|row| Ok(day(row)?)).collect()
     }
 
@@ -48,19 +47,19 @@ impl Ledger {
     pub async fn each_of(&self, user: &UserId, since: UnixMs, most: u32) -> Result<Vec<Use>, ReadError> {
         const EACH: &str =
             "SELECT * FROM usage_records WHERE user_id = $1 AND at_ms >= $2 ORDER BY at_ms DESC LIMIT $3";
-        let query = sqlx::query(EACH).bind(&*user.0).bind(since.0).bind(i64::from(most));
-        let rows = query.fetch_all(&self.database()).await?;
+        let each = sql(EACH).bind(&*user.0).bind(since.0).bind(i64::from(most));
+        let rows = self.shared.database.all(each).await?;
         rows.iter().rev().map(|row| Ok(used(row)?)).collect()
     }
 }
 
-fn day(row: &SqliteRow) -> Result<DayUse, sqlx::Error> {
+fn day(row: &Row) -> Result<DayUse, sqlx::Error> {
     Ok(DayUse {
-        day: UnixMs(row.try_get::<i64, _>("day")?.saturating_mul(DAY)),
-        user: row.try_get::<Option<String>, _>("user_id")?.map(|id| UserId(id.into())),
-        provider: row.try_get("provider")?,
-        model: row.try_get("model")?,
-        requests: column(row, "requests")?,
+        day: UnixMs(row.get::<i64>("day")?.saturating_mul(DAY)),
+        user: row.get::<Option<String>>("user_id")?.map(|id| UserId(id.into())),
+        provider: row.get("provider")?,
+        model: row.get("model")?,
+        requests: row.count("requests")?,
         tokens: tokens(row)?,
     })
 }

@@ -4,11 +4,10 @@ use std::fmt::Write as _;
 
 use pool_core::people::UserId;
 use pool_core::{AccountId, TokenCounts, UnixMs};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
 use super::Ledger;
-use super::read::{ReadError, column, tokens};
+use super::read::{ReadError, tokens};
+use crate::database::{Row, built};
 
 /// What one user's requests used of one account and model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,11 +28,11 @@ impl Ledger {
     /// Sums of the requests since a time that accounts have served, one entry a user, account, model and length of prompt.
     /// `lengths`: in tokens, rising; requests on either side of one are not summed together.
     pub async fn portions_since(&self, since: UnixMs, lengths: &[u64]) -> Result<Vec<Portion>, ReadError> {
-        let mut query = sqlx::query(sqlx::AssertSqlSafe(statement(lengths.len()))).bind(since.0);
+        let mut statement = built(statement(lengths.len())).bind(since.0);
         for length in lengths {
-            query = query.bind(i64::try_from(*length).unwrap_or(i64::MAX));
+            statement = statement.bind(i64::try_from(*length).unwrap_or(i64::MAX));
         }
-        let rows = query.fetch_all(&self.shared.pool).await?;
+        let rows = self.shared.database.all(statement).await?;
         rows.iter().map(|row| Ok(portion(row)?)).collect()
     }
 }
@@ -62,14 +61,14 @@ fn statement(lengths: usize) -> String {
     )
 }
 
-fn portion(row: &SqliteRow) -> Result<Portion, sqlx::Error> {
+fn portion(row: &Row) -> Result<Portion, sqlx::Error> {
     Ok(Portion {
-        user: row.try_get::<Option<String>, _>("user_id")?.map(|id| UserId(id.into())),
-        account: AccountId(row.try_get::<String, _>("account")?.into()),
-        model: row.try_get("model")?,
-        beyond: usize::try_from(column(row, "beyond")?).unwrap_or(usize::MAX),
-        requests: column(row, "requests")?,
-        untold: column(row, "untold")?,
+        user: row.get::<Option<String>>("user_id")?.map(|id| UserId(id.into())),
+        account: AccountId(row.get::<String>("account")?.into()),
+        model: row.get("model")?,
+        beyond: usize::try_from(row.count("beyond")?).unwrap_or(usize::MAX),
+        requests: row.count("requests")?,
+        untold: row.count("untold")?,
         tokens: tokens(row)?,
     })
 }

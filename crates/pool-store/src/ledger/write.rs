@@ -1,18 +1,18 @@
 //! The single writer: batches records into transactions and keeps trying while it cannot write.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pool_core::usage::Ending;
-use pool_core::{Span, UnixMs, UsageRecord};
-use sqlx::{Connection, Sqlite, SqliteConnection, Transaction};
+use pool_core::{Span, UsageRecord};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::story::Packer;
-use super::{Entry, Options, Shared, file};
+use super::{Entry, Options, Shared, rollup, sweep};
+use crate::database::{self, Connection, Location, Value, rows};
 use crate::memory::{self, Changes};
 
 /// Writes what the [`super::Ledger`] takes in.
@@ -27,18 +27,17 @@ pub struct Writer {
     memory_trouble: Option<String>,
     closing: watch::Receiver<bool>,
     options: Options,
-    path: PathBuf,
-    /// The file is there and its tables are up to date.
+    location: Location,
+    /// The database is there and its tables are up to date.
     ready: bool,
     batch: Vec<Entry>,
-    /// When stories that are too old are looked for next.
+    /// When records that are too old are looked for next.
     sweep_at: Instant,
 }
 
-const INSERT: &str = "INSERT INTO usage_records (request_id, at_ms, provider, account, model, client, session, status, ending, \
-     input, cache_read, cache_write_5m, cache_write_1h, output, reasoning, attempts, first_byte_ms, total_ms, user_id) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
-     ON CONFLICT (request_id) DO NOTHING";
+const RECORDS: &str = "INSERT INTO usage_records (request_id, at_ms, provider, account, model, client, session, status, ending, \
+     input, cache_read, cache_write_5m, cache_write_1h, output, reasoning, attempts, first_byte_ms, total_ms, user_id, \
+     choose_us, wait_ms, connect_ms, upstream_ms)";
 
 impl Writer {
     pub(super) fn new(
@@ -46,7 +45,7 @@ impl Writer {
         records: mpsc::Receiver<Entry>,
         changes: mpsc::Receiver<Changes>,
         options: Options,
-        path: PathBuf,
+        location: Location,
         ready: bool,
     ) -> Self {
         let closing = shared.closing.subscribe();
@@ -58,7 +57,7 @@ impl Writer {
             memory_trouble: None,
             closing,
             options,
-            path,
+            location,
             ready,
             batch: Vec::new(),
             sweep_at: Instant::now(),
@@ -145,40 +144,35 @@ impl Writer {
 
     async fn write(&mut self) -> Result<(), String> {
         if !self.ready {
-            file::prepare(&self.path, &self.shared.pool)
-                .await
-                .map_err(|error| error.passing().unwrap_or_else(|error| error.to_string()))?;
+            let prepared = self.shared.database.prepare(&self.location).await;
+            prepared.map_err(|error| error.passing().unwrap_or_else(|error| error.to_string()))?;
             self.ready = true;
         }
-        self.write_batch().await.map_err(|error| file::reason(&error))
+        self.write_batch().await.map_err(|error| database::reason(&error))?;
+        self.sweep().await;
+        Ok(())
     }
 
     async fn write_batch(&mut self) -> Result<(), sqlx::Error> {
-        let mut connection = self.shared.pool.acquire().await?;
-        let written = self.write_batch_on(&mut connection).await;
-        if written.is_err() {
-            // Whatever state the failure has left it in, nobody else gets it.
-            connection.close_on_drop();
-        }
-        written
+        let mut transaction = self.shared.database.begin().await?;
+        insert_all(&mut transaction, &self.batch).await?;
+        transaction.commit().await
     }
 
-    async fn write_batch_on(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        let mut transaction = connection.begin().await?;
-        insert_all(&mut transaction, &self.batch).await?;
+    /// Deletes a little of what is too old, where it is time to. That may fail: it is tried again.
+    async fn sweep(&mut self) {
         // The newest record tells the time.
         let newest = self.batch.iter().map(|entry| entry.record.at).max();
-        let due = newest.filter(|_| self.sweep_at <= Instant::now());
-        let mut next_sweep = self.sweep_at;
-        if let Some(now) = due {
-            let before = now - Span::from_millis(u64::try_from(self.options.retention.as_millis()).unwrap_or(u64::MAX));
-            if !sweep(&mut transaction, before).await? {
-                next_sweep = Instant::now() + BETWEEN_SWEEPS;
+        let Some(now) = newest.filter(|_| self.sweep_at <= Instant::now()) else { return };
+        let kept = Span::from_millis(u64::try_from(self.options.retention.as_millis()).unwrap_or(u64::MAX));
+        match sweep::some(&self.shared.database, now - kept).await {
+            Ok(sweep::Left::Some) => {}
+            Ok(sweep::Left::Nothing) => self.sweep_at = Instant::now() + BETWEEN_SWEEPS,
+            Err(error) => {
+                tracing::debug!(reason = database::reason(&error), "old records could not be deleted");
+                self.sweep_at = Instant::now() + BETWEEN_SWEEPS;
             }
         }
-        transaction.commit().await?;
-        self.sweep_at = next_sweep;
-        Ok(())
     }
 
     /// Writes what has changed of the slow memory. It is tried once: if it fails it waits, and records go on being written.
@@ -187,7 +181,7 @@ impl Writer {
             self.pending = self.changes.try_recv().ok();
         }
         let Some(changes) = self.pending.as_ref().filter(|_| self.ready) else { return };
-        match memory::write(&self.shared.pool, changes).await {
+        match memory::write(&self.shared.database, changes).await {
             Ok(()) => {
                 self.pending = None;
                 if self.memory_trouble.take().is_some() {
@@ -195,7 +189,7 @@ impl Writer {
                 }
             }
             Err(error) => {
-                let reason = file::reason(&error);
+                let reason = database::reason(&error);
                 if self.memory_trouble.as_ref() != Some(&reason) {
                     tracing::warn!(%reason, "pins and limits cannot be written; a restart now would forget the latest");
                     self.memory_trouble = Some(reason);
@@ -209,6 +203,13 @@ impl Writer {
         self.batch.clear();
         self.shared.written.fetch_add(count, Ordering::Relaxed);
         self.shared.waiting.fetch_sub(count, Ordering::Relaxed);
+        if self.shared.overflowing.swap(false, Ordering::Relaxed) {
+            let lost = self.shared.dropped.load(Ordering::Relaxed);
+            tracing::warn!(
+                lost,
+                "the queue for the database has room again; so many records were lost since the start"
+            );
+        }
         if self.shared.trouble().take().is_some() {
             tracing::info!(records = count, "usage is written again");
         }
@@ -223,72 +224,76 @@ impl Writer {
     }
 }
 
-async fn insert_all(transaction: &mut Transaction<'_, Sqlite>, batch: &[Entry]) -> Result<(), sqlx::Error> {
-    const STORY: &str = "INSERT INTO explanations (request_id, at_ms, story) VALUES ($1, $2, $3) \
-         ON CONFLICT (request_id) DO NOTHING";
+async fn insert_all(connection: &mut Connection, batch: &[Entry]) -> Result<(), sqlx::Error> {
+    const STORIES: &str = "INSERT INTO explanations (request_id, at_ms, story)";
+    const ONCE: &str = "ON CONFLICT (request_id) DO NOTHING";
+    if batch.is_empty() {
+        return Ok(());
+    }
+    // What was written before comes back without a row: it must not be summed again.
+    let once = format!("{ONCE} RETURNING request_id");
+    let new = connection.all(rows(RECORDS, batch.iter().map(|entry| columns(&entry.record)), &once)).await?;
+    let new = new.iter().map(|row| row.get("request_id")).collect::<Result<HashSet<String>, _>>()?;
+    // Of one that is in the batch twice, the first was written.
+    let mut seen = HashSet::new();
+    let new = batch
+        .iter()
+        .map(|entry| &entry.record)
+        .filter(|record| new.contains(&record.request_id) && seen.insert(record.request_id.as_str()));
+    rollup::add(connection, new).await?;
     let mut packer = Packer::new();
-    for Entry { record, story } in batch {
-        insert(transaction, record).await?;
-        if let Some(packed) = story.clone().and_then(|story| packer.pack(story)) {
-            sqlx::query(STORY)
-                .bind(&record.request_id)
-                .bind(record.at.0)
-                .bind(packed)
-                .execute(&mut **transaction)
-                .await?;
-        }
+    let packed = batch.iter().filter_map(|Entry { record, story }| {
+        let story = packer.pack(story.clone()?)?;
+        Some(vec![(&record.request_id).into(), record.at.0.into(), story.into()])
+    });
+    let packed: Vec<Vec<Value>> = packed.collect();
+    if !packed.is_empty() {
+        connection.run(rows(STORIES, packed, ONCE)).await?;
     }
     Ok(())
 }
 
-/// Deletes some of the stories that are older. `false`: there are none left.
-async fn sweep(transaction: &mut Transaction<'_, Sqlite>, before: UnixMs) -> Result<bool, sqlx::Error> {
-    const SWEEP: &str = "DELETE FROM explanations WHERE request_id IN \
-         (SELECT request_id FROM explanations WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)";
-    let swept = sqlx::query(SWEEP).bind(before.0).bind(SWEPT_AT_ONCE).execute(&mut **transaction).await?;
-    Ok(swept.rows_affected() == SWEPT_AT_ONCE.unsigned_abs())
-}
-
-/// Few enough that nobody who waits for the writer notices.
-const SWEPT_AT_ONCE: i64 = 1000;
 const BETWEEN_SWEEPS: Duration = Duration::from_mins(1);
 
-async fn insert(transaction: &mut Transaction<'_, Sqlite>, record: &UsageRecord) -> Result<(), sqlx::Error> {
+/// A record's values, in the order of [`RECORDS`].
+fn columns(record: &UsageRecord) -> Vec<Value> {
     let tokens = record.tokens.as_ref();
-    sqlx::query(INSERT)
-        .bind(&record.request_id)
-        .bind(record.at.0)
-        .bind(&record.provider)
-        .bind(&*record.account.0)
-        .bind(&record.model)
-        .bind(&record.client)
-        .bind(&record.session)
-        .bind(i64::from(record.status))
-        .bind(ending(record.ending))
-        .bind(tokens.map(|tokens| number(tokens.input)))
-        .bind(tokens.map(|tokens| number(tokens.cache_read)))
-        .bind(tokens.map(|tokens| number(tokens.cache_write_5m)))
-        .bind(tokens.map(|tokens| number(tokens.cache_write_1h)))
-        .bind(tokens.map(|tokens| number(tokens.output)))
-        .bind(tokens.map(|tokens| number(tokens.reasoning)))
-        .bind(i64::from(record.attempts))
-        .bind(number(record.first_byte_ms))
-        .bind(number(record.total_ms))
-        .bind(record.user.as_ref().map(|user| &*user.0))
-        .execute(&mut **transaction)
-        .await?;
-    Ok(())
+    vec![
+        (&record.request_id).into(),
+        record.at.0.into(),
+        (&record.provider).into(),
+        (&*record.account.0).into(),
+        (&record.model).into(),
+        (&record.client).into(),
+        (&record.session).into(),
+        i64::from(record.status).into(),
+        ending(record.ending).into(),
+        tokens.map(|tokens| number(tokens.input)).into(),
+        tokens.map(|tokens| number(tokens.cache_read)).into(),
+        tokens.map(|tokens| number(tokens.cache_write_5m)).into(),
+        tokens.map(|tokens| number(tokens.cache_write_1h)).into(),
+        tokens.map(|tokens| number(tokens.output)).into(),
+        tokens.map(|tokens| number(tokens.reasoning)).into(),
+        i64::from(record.attempts).into(),
+        number(record.first_byte_ms).into(),
+        number(record.total_ms).into(),
+        record.user.as_ref().map(|user| &*user.0).into(),
+        record.parts.map(|parts| number(parts.choose_us)).into(),
+        record.parts.map(|parts| number(parts.wait_ms)).into(),
+        record.parts.map(|parts| number(parts.connect_ms)).into(),
+        record.parts.map(|parts| number(parts.upstream_ms)).into(),
+    ]
 }
 
 /// A million million: no honest answer comes near it, and sums of what a dishonest one claims still fit the database's
 /// signed numbers.
 const MOST: u64 = 1_000_000_000_000;
 
-fn number(value: u64) -> i64 {
+pub(super) fn number(value: u64) -> i64 {
     value.min(MOST) as i64
 }
 
-fn ending(ending: Ending) -> &'static str {
+pub(super) fn ending(ending: Ending) -> &'static str {
     match ending {
         Ending::Complete => "complete",
         Ending::Incomplete => "incomplete",

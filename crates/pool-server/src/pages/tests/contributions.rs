@@ -42,6 +42,7 @@ fn used(pool: &Pool, id: &str, user: &UserId, account: &str) {
         attempts: 1,
         first_byte_ms: 1,
         total_ms: 1,
+        parts: None,
     };
     assert!(pool.app.ledger.record(record));
 }

@@ -382,6 +382,7 @@ async fn the_board_shows_names_where_it_was_turned_on() {
 
 fn used(user: &pool_core::people::User, id: &str, output: u64) -> pool_core::UsageRecord {
     pool_core::UsageRecord {
+        parts: None,
         request_id: id.into(),
         at: Pool::now(),
         user: Some(user.id.clone()),

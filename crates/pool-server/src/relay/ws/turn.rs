@@ -248,6 +248,7 @@ impl Turn {
             attempts: u32::try_from(trail.attempts.len()).unwrap_or(u32::MAX),
             first_byte_ms: clock::millis(self.first_byte.unwrap_or(total)),
             total_ms: clock::millis(total),
+            parts: None,
         };
         tracing::info!(
             request = record.request_id, account = %lease.account.name, model = record.model, asked = self.menu.alias(), status, ending = ?ending,
@@ -294,6 +295,7 @@ impl Ground {
             attempts: u32::try_from(trail.attempts.len()).unwrap_or(u32::MAX),
             first_byte_ms: total_ms,
             total_ms,
+            parts: None,
         };
         self.app.keep(record, trail);
     }
