@@ -17,6 +17,7 @@ use crate::decision::Decision;
 use crate::demand::{Demand, SessionKey};
 use crate::eligible::able;
 use crate::fair::Fair;
+use crate::forecast::{Burn, Week};
 use crate::learned::Learned;
 use crate::memory::{AccountMemory, Memory};
 use crate::outlook::Outlook;
@@ -136,6 +137,10 @@ pub enum Event {
     Repinned { pins: Vec<(SessionKey, Pin)> },
     /// What windows had taught of their sizes before a restart. What they have taught since counts more.
     Resized { sizes: Snapshot },
+    /// A request from before a restart had come to its end at that time, and taken so much.
+    Burned { id: AccountId, at: UnixMs, units: f64 },
+    /// What was usual before a restart, by the provider's name.
+    Weeks { weeks: Vec<(String, Week)> },
 }
 
 /// An account handed to one attempt. The slot is taken until [`Pool::release`].
@@ -172,11 +177,13 @@ pub enum PinState {
 pub struct Pool {
     slots: BTreeMap<AccountId, Slot>,
     pub pins: Pins,
-    learned: Learned,
+    pub(crate) learned: Learned,
     /// What has changed since it was last put away.
     pub memory: Memory,
     pub owners: Owners,
     pub fair: Fair,
+    /// How fast it is drawn on.
+    pub burn: Burn,
     policy: Box<dyn Policy>,
     kinds: KindOrder,
     /// What accounts have cost today whose files are not there: a file that comes back finds its book.
@@ -203,6 +210,7 @@ impl Pool {
             memory: Memory::default(),
             owners: Owners::default(),
             fair: Fair::default(),
+            burn: Burn::default(),
             policy,
             kinds: KindOrder::default(),
             away: BTreeMap::new(),
@@ -234,6 +242,7 @@ impl Pool {
                 if let Some(slot) = &slot {
                     self.learned.gone(slot);
                 }
+                self.burn.gone(&id);
                 let book = slot.map(|slot| slot.book);
                 self.away.extend(book.filter(|book| book.is_of(now)).map(|book| (id, book)));
             }
@@ -269,6 +278,7 @@ impl Pool {
                 if let Some(slot) = self.slots.get_mut(&id) {
                     self.fair.drew(slot.account.provider, user.as_ref(), drawn.units, now);
                     self.learned.drew(slot, session, &families, &drawn, now);
+                    self.burn.drew(slot.account.provider, &id, &families, drawn.units, now);
                 }
             }
             Event::Spent { id, at, cost } => self.book(&id, now).add(at, cost, now),
@@ -279,6 +289,8 @@ impl Pool {
             Event::Recalled { id, memory } => self.with(&id, |slot| slot.recall(memory, now)),
             Event::Repinned { pins } => self.pins.restore(pins, now),
             Event::Resized { sizes } => self.learned.restore(&mut self.slots, sizes),
+            Event::Burned { id, at, units } => self.burned(&id, at, units, now),
+            Event::Weeks { weeks } => self.weeks(weeks, now),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
                 slot.windows.retain(|window| !window.is_exhausted(now));
@@ -295,7 +307,7 @@ impl Pool {
         }
         let grant = match self.kept(ask, now) {
             Some(kept) => kept,
-            None => self.choose(ask, now)?,
+            None => self.choose(ask, now).inspect_err(|refusal| self.note_dry(refusal, now))?,
         };
         if let Some(refusal) = self.kept_for_others(ask, &grant.account.id, now) {
             return Err(refusal);

@@ -168,6 +168,13 @@ pub fn comes_from_foreign_page(headers: &HeaderMap) -> bool {
     }
 }
 
+/// A form of our own page, as the browser says in headers that no script can set: it needs no header of ours.
+pub fn comes_from_own_page(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map(header::HeaderValue::as_bytes);
+    let says_so = site == Some(b"same-origin") || (site.is_none() && headers.contains_key(header::ORIGIN));
+    says_so && !comes_from_foreign_page(headers)
+}
+
 /// The Host's name or address, without port and brackets. Two Hosts are none.
 fn host(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all(header::HOST).iter();

@@ -4,6 +4,7 @@
 //! bounded queue and writes them in batches. While the disk is full or the database is busy, records wait up to the bound;
 //! beyond it they are counted as lost. A record counts once however often it is handed over.
 
+mod days;
 mod explained;
 mod file;
 mod portions;
@@ -22,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::memory::Changes;
 
+pub use days::DayUse;
 pub use explained::{Found, Kept, Wanted, in_file};
 pub use file::OpenError;
 pub(crate) use file::{is_passing, reason};

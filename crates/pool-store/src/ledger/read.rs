@@ -102,7 +102,7 @@ impl Ledger {
     }
 }
 
-fn used(row: &SqliteRow) -> Result<Use, sqlx::Error> {
+pub(super) fn used(row: &SqliteRow) -> Result<Use, sqlx::Error> {
     let told = row.try_get::<Option<i64>, _>("input")?.is_some();
     Ok(Use {
         at: UnixMs(row.try_get("at_ms")?),

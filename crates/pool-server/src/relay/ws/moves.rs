@@ -14,13 +14,14 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::link::Over;
 use super::miss::Miss;
-use super::open::REFUSALS;
+use super::open::{Ground, REFUSALS};
 use super::seek::NoLease;
 use super::talk::{End, Talk, listening};
 use super::turn::Turn;
 use crate::clock;
 use crate::pool::Lease;
 use crate::relay::attempt;
+use crate::relay::miss::failed;
 use crate::relay::path::{head, provider};
 
 /// Waits between tries, doubling.
@@ -68,7 +69,7 @@ impl Talk {
                     return self.over_http(&turn).await;
                 }
                 Err(miss) if turn.failed(&app, &miss.judgement) => {}
-                Err(miss) => return self.refuse(turn, down(&miss)).await,
+                Err(miss) => return self.refuse(turn, down(&self.ground, &miss)).await,
             }
         }
     }
@@ -174,7 +175,7 @@ impl Talk {
         match again {
             true => self.place(turn, create).await,
             false if words.is_some() && miss.judgement.is_transient() => self.own_words(turn, words).await,
-            false => self.refuse(turn, down(&miss)).await,
+            false => self.refuse(turn, down(&self.ground, &miss)).await,
         }
     }
 
@@ -240,7 +241,7 @@ impl Talk {
     }
 }
 
-fn down(miss: &Miss) -> Failure {
-    let message = format!("upstream failed: {}", miss.judgement.reason);
+fn down(ground: &Ground, miss: &Miss) -> Failure {
+    let message = failed(&ground.app, &ground.caller, &miss.judgement.reason);
     Failure::UpstreamDown { message, retry_after: Duration::from_secs(2) }
 }

@@ -36,7 +36,7 @@ use crate::pool::line::PATIENCE;
 use crate::relay::body::OutBody;
 use crate::relay::deliver::{self, ReplyBody};
 use crate::relay::estate::Estate;
-use crate::relay::miss::{Miss, MissKind, RETRY_SOON};
+use crate::relay::miss::{Miss, MissKind, RETRY_SOON, failed};
 use crate::relay::path::{head, provider, request_id};
 use crate::relay::{attempt, echo, headers};
 use crate::upstream::UpstreamError;
@@ -340,7 +340,7 @@ impl Passage {
             }
             (_, Some(Miss { reply: Some(reply), .. })) => return reply,
             (_, Some(miss)) => Failure::UpstreamDown {
-                message: format!("upstream failed: {}", miss.judgement.reason),
+                message: failed(&self.app, &self.caller, &miss.judgement.reason),
                 retry_after: RETRY_SOON,
             },
             _ => Failure::UpstreamDown { message: "no account could be tried".into(), retry_after: RETRY_SOON },

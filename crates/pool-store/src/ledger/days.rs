@@ -1,0 +1,66 @@
+//! Questions of people to the ledger: what was used on which day, and by whom.
+
+use pool_core::people::UserId;
+use pool_core::{TokenCounts, UnixMs};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::Ledger;
+use super::read::{ReadError, Use, column, tokens, used};
+
+/// What one person has used of one model on one day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DayUse {
+    /// The day's first moment, UTC.
+    pub day: UnixMs,
+    /// `None`: nobody's of the directory.
+    pub user: Option<UserId>,
+    pub provider: String,
+    pub model: Option<String>,
+    /// Requests that were served.
+    pub requests: u64,
+    /// Of all answers that told.
+    pub tokens: TokenCounts,
+}
+
+const DAY: i64 = 86_400_000;
+
+impl Ledger {
+    /// What was used since a time, day by day, the oldest first; of one person or of everybody.
+    pub async fn days(&self, since: UnixMs, of: Option<&UserId>) -> Result<Vec<DayUse>, ReadError> {
+        // Without the cast a server that knows types could not tell that of a lone NULL.
+        const DAYS: &str = "SELECT at_ms / 86400000 AS day, user_id, provider, model, \
+             CAST(SUM(CASE WHEN status < 400 THEN 1 ELSE 0 END) AS BIGINT) AS requests, \
+             CAST(COALESCE(SUM(input), 0) AS BIGINT) AS input, \
+             CAST(COALESCE(SUM(cache_read), 0) AS BIGINT) AS cache_read, \
+             CAST(COALESCE(SUM(cache_write_5m), 0) AS BIGINT) AS cache_write_5m, \
+             CAST(COALESCE(SUM(cache_write_1h), 0) AS BIGINT) AS cache_write_1h, \
+             CAST(COALESCE(SUM(output), 0) AS BIGINT) AS output, \
+             CAST(COALESCE(SUM(reasoning), 0) AS BIGINT) AS reasoning \
+             FROM usage_records WHERE at_ms >= $1 AND (CAST($2 AS TEXT) IS NULL OR user_id = $2) \
+             GROUP BY day, user_id, provider, model ORDER BY day, user_id, provider, model";
+        let query = sqlx::query(DAYS).bind(since.0).bind(of.map(|user| &*user.0));
+        let rows = query.fetch_all(&self.database()).await?;
+        rows.iter().map(|row| Ok(day(row)?)).collect()
+    }
+
+    /// Each request of one person since a time, the oldest first; the latest `most` of them.
+    pub async fn each_of(&self, user: &UserId, since: UnixMs, most: u32) -> Result<Vec<Use>, ReadError> {
+        const EACH: &str =
+            "SELECT * FROM usage_records WHERE user_id = $1 AND at_ms >= $2 ORDER BY at_ms DESC LIMIT $3";
+        let query = sqlx::query(EACH).bind(&*user.0).bind(since.0).bind(i64::from(most));
+        let rows = query.fetch_all(&self.database()).await?;
+        rows.iter().rev().map(|row| Ok(used(row)?)).collect()
+    }
+}
+
+fn day(row: &SqliteRow) -> Result<DayUse, sqlx::Error> {
+    Ok(DayUse {
+        day: UnixMs(row.try_get::<i64, _>("day")?.saturating_mul(DAY)),
+        user: row.try_get::<Option<String>, _>("user_id")?.map(|id| UserId(id.into())),
+        provider: row.try_get("provider")?,
+        model: row.try_get("model")?,
+        requests: column(row, "requests")?,
+        tokens: tokens(row)?,
+    })
+}
