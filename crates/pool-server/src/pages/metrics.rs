@@ -14,15 +14,15 @@ use crate::relay::deliver::ReplyBody;
 use crate::status::{State, StatusPage};
 
 pub async fn show(visit: Visit<Operator>) -> Response<ReplyBody> {
-    let mut response = text(StatusCode::OK, exposition(&visit.app));
+    let mut response = text(StatusCode::OK, exposition(&visit.app).await);
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }
 
-fn exposition(app: &App) -> String {
+async fn exposition(app: &App) -> String {
     let mut out = Exposition::default();
-    written(&mut out, &status_page(app));
+    written(&mut out, &status_page(app).await);
     let mut people = BTreeMap::<&str, u64>::new();
     app.people.read(|directory| {
         for user in directory.users() {
