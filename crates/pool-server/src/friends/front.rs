@@ -26,7 +26,7 @@ pub async fn front(visit: Visit<Result<Caller, Denied>>) -> Page {
     let browser = reply::wants_html(&visit.parts.headers);
     match &visit.who {
         Ok(_) if browser => reply::see_other("/me"),
-        Ok(caller) if caller.role() == Role::Operator => status::table(&visit.app),
+        Ok(caller) if caller.role() == Role::Operator => status::table(&visit.app).await,
         Ok(_) => text(
             StatusCode::OK,
             "You are in. Your own page is /me, for a browser; for programs: /api/pool/whoami\n".into(),

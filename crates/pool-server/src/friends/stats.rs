@@ -99,7 +99,7 @@ async fn counted(visit: &Visit<Caller>) -> Result<Value, ReadError> {
         "total": told(total(rows.iter())), "days": by_day(&rows),
     });
     if visit.who.role() == Role::Operator {
-        let accounts = status_page(app).accounts;
+        let accounts = status_page(app).await.accounts;
         let active = accounts.iter().filter(|account| account.state == State::Ready).count();
         page["total_accounts"] = accounts.len().into();
         page["active_accounts"] = active.into();

@@ -23,7 +23,7 @@ type Page = Response<ReplyBody>;
 /// `POST /admin/reload`.
 pub async fn reload(visit: Visit<Operator>) -> Page {
     visit.app.keeper.reload().await;
-    let page = status_page(&visit.app);
+    let page = status_page(&visit.app).await;
     json_page(
         StatusCode::OK,
         &json!({ "status": "ok", "accounts": page.accounts.len(), "faults": page.files_with_faults }),
@@ -32,7 +32,7 @@ pub async fn reload(visit: Visit<Operator>) -> Page {
 
 /// `GET /admin/accounts`.
 pub async fn accounts(visit: Visit<Operator>) -> Page {
-    json_page(StatusCode::OK, &status_page(&visit.app).accounts)
+    json_page(StatusCode::OK, &status_page(&visit.app).await.accounts)
 }
 
 /// `GET /admin/tokens`: how long they are good for.

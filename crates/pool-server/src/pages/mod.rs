@@ -8,6 +8,7 @@ mod accounts;
 mod admin;
 mod contributions;
 mod explain;
+mod forecast;
 mod health;
 mod metrics;
 pub mod people;
@@ -66,6 +67,7 @@ table! {
     GET    "/status"                         Operator  status::as_json,     "the accounts and what they have left";
     GET    "/api/status"                     Operator  status::as_json,     "the same for programs";
     GET    "/api/notices"                    Operator  status::notices,     "what the operator should know";
+    GET    "/api/forecast"                   Anyone    forecast::show,      "when the pool runs dry; accounts for the operator only";
     POST   "/api/accounts/{account}/test"    Operator  accounts::test,      "one small request on an account";
 
     GET    "/friend"                         Visitor   front::friend,       "friends come in";

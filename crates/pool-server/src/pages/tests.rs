@@ -2,6 +2,7 @@
 
 mod access;
 mod contributions;
+mod forecast;
 mod friends;
 mod setup;
 mod signing;
