@@ -95,6 +95,9 @@ const KEEP: Span = Span::from_hours(90 * 24);
 /// How long a friend's credential works, if nothing says otherwise.
 pub const FRIENDS_KEY: Span = Span::from_hours(90 * 24);
 
+/// The label of the operator's credential that comes with the first user.
+pub const FIRST_USER: &str = "made when the first user came";
+
 /// Credentials of one person that work: enough for every machine, and an end to a script that runs wild.
 pub const MOST_KEYS: usize = 50;
 
@@ -309,7 +312,7 @@ impl People {
             return Ok(None);
         }
         let user = new_user("operator", Role::Operator)?;
-        let issued = issue(&user.id, "made when the first user came", None)?;
+        let issued = issue(&user.id, FIRST_USER, None)?;
         Ok(Some((user, issued)))
     }
 }

@@ -106,6 +106,7 @@ async fn a_friend_learns_no_accounts_name() {
         "/api/notices",
         "/api/people",
         "/api/people/me",
+        "/api/people/contributions",
         "/api/session",
         "/api/explain?provider=codex",
         "/api/explain/last",

@@ -33,7 +33,8 @@ pub(crate) async fn open(config: &Config, people: &People) -> Result<(), ChangeE
     let operator = new_user("operator", Role::Operator)?;
     people.change(vec![Change::User(operator)]).await?;
     tracing::warn!(
-        "friends mode is on, so from now on every request needs a credential, on this machine too; yours: codex-pool users key operator"
+        "friends mode is on, so from now on every request needs a credential, on this machine too; yours is operator_token, or what \
+         this prints: codex-pool users key operator"
     );
     Ok(())
 }

@@ -2,17 +2,18 @@
 
 use http::{Response, StatusCode};
 use pool_core::UnixMs;
-use pool_core::people::Role;
+use pool_core::people::{Change, Role};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::accounts::find;
-use super::people::{known, told};
+use super::people::{has_other_way_in, known, new_key, told};
 use super::reply::{Fault, json_page};
 use super::status::status_page;
 use super::{Operator, Visit};
 use crate::clock;
 use crate::friends::{Newcomer, friend, stats};
+use crate::people::FIRST_USER;
 use crate::pool::Why;
 use crate::pool::files::{self, keys};
 use crate::relay::deliver::ReplyBody;
@@ -135,21 +136,39 @@ async fn created(visit: &mut Visit<Operator>) -> Result<Value, Fault> {
     let app = &visit.app;
     let asked = friend(form.name.as_deref(), Some(&form.email)).map_err(|error| told(&error))?;
     let newcomer = Newcomer { role: Role::User, ..asked };
-    let entered = app.people.decide(|people| newcomer.enter(people, &app.registry)).await;
-    let welcome = entered.map_err(|error| told(&error))?;
+    let entered = app.people.decide(|people| {
+        let first = people.is_empty();
+        let (changes, welcome) = newcomer.enter(people, &app.registry)?;
+        // From now on the operator needs a credential too.
+        let operator = changes.iter().find_map(|change| match change {
+            Change::User(user) if first && user.role == Role::Operator => Some(user.id.clone()),
+            _ => None,
+        });
+        Ok((changes, (welcome, operator)))
+    });
+    let (welcome, operator) = entered.await.map_err(|error| told(&error))?;
+    let own = match operator {
+        Some(id) => Some(app.people.issue(&id, FIRST_USER, None).await.map_err(|error| told(&error))?),
+        None => None,
+    };
     tracing::info!(by = visit.who.name(), user = %welcome.user.id, name = welcome.user.name, "somebody was added");
     let shown = welcome.shown(app, &visit.parts.headers, clock::now());
     let shown = shown.ok_or_else(|| {
         Fault::new(StatusCode::SERVICE_UNAVAILABLE, "the pool does not know its own address: set public_url")
     })?;
-    Ok(json!(shown))
+    let mut answer = json!(shown);
+    answer["operator"] = json!(own.as_ref().map(new_key));
+    Ok(answer)
 }
 
 async fn paused(visit: &Visit<Operator>) -> Result<Value, Fault> {
     let app = &visit.app;
     let user = known(visit)?;
-    let outside = app.config.operator_token.is_some();
-    let user = app.people.edit(&user.id, outside, |user| user.paused = true).await.map_err(|error| told(&error))?;
+    let user = app
+        .people
+        .edit(&user.id, has_other_way_in(app), |user| user.paused = true)
+        .await
+        .map_err(|error| told(&error))?;
     tracing::info!(by = visit.who.name(), user = %user.id, name = user.name, "somebody was paused");
     Ok(stats::user(&user))
 }

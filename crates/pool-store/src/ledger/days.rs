@@ -24,11 +24,11 @@ pub struct DayUse {
 
 const DAY: i64 = 86_400_000;
 
-impl Ledger {
-    /// What was used since a time, day by day, the oldest first; of one person or of everybody.
-    pub async fn days(&self, since: UnixMs, of: Option<&UserId>) -> Result<Vec<DayUse>, ReadError> {
-        // Without the cast a server that knows types could not tell that of a lone NULL.
-        const DAYS: &str = "SELECT at_ms / 86400000 AS day, user_id, provider, model, \
+/// The same sums for two conditions, each of which has an index.
+macro_rules! days {
+    ($condition:literal) => {
+        concat!(
+            "SELECT at_ms / 86400000 AS day, user_id, provider, model, \
              CAST(SUM(CASE WHEN status < 400 THEN 1 ELSE 0 END) AS BIGINT) AS requests, \
              CAST(COALESCE(SUM(input), 0) AS BIGINT) AS input, \
              CAST(COALESCE(SUM(cache_read), 0) AS BIGINT) AS cache_read, \
@@ -36,10 +36,23 @@ impl Ledger {
              CAST(COALESCE(SUM(cache_write_1h), 0) AS BIGINT) AS cache_write_1h, \
              CAST(COALESCE(SUM(output), 0) AS BIGINT) AS output, \
              CAST(COALESCE(SUM(reasoning), 0) AS BIGINT) AS reasoning \
-             FROM usage_records WHERE at_ms >= $1 AND (CAST($2 AS TEXT) IS NULL OR user_id = $2) \
-             GROUP BY day, user_id, provider, model ORDER BY day, user_id, provider, model";
-        let days = sql(DAYS).bind(since.0).bind(of.map(|user| user.0.to_string()));
-        let rows = self.shared.database.all(days).await?;
+             FROM usage_records WHERE ",
+            $condition,
+            " GROUP BY day, user_id, provider, model ORDER BY day, user_id, provider, model"
+        )
+    };
+}
+
+impl Ledger {
+    /// What was used since a time, day by day, the oldest first; of one person or of everybody.
+    pub async fn days(&self, since: UnixMs, of: Option<&UserId>) -> Result<Vec<DayUse>, ReadError> {
+        const ALL: &str = days!("at_ms >= $1");
+        const ONE: &str = days!("user_id = $2 AND at_ms >= $1");
+        let statement = match of {
+            Some(user) => sql(ONE).bind(since.0).bind(&*user.0),
+            None => sql(ALL).bind(since.0),
+        };
+        let rows = self.shared.database.all(statement).await?;
         rows.iter().map(|row| Ok(day(row)?)).collect()
     }
 

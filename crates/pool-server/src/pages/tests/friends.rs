@@ -453,6 +453,19 @@ async fn the_operators_old_endpoints_do_what_they_say_and_tell_no_secret() {
     assert!(metrics.lines().all(|line| line.starts_with("# ") || value(line)), "{metrics}");
 }
 
+#[tokio::test]
+async fn whoever_adds_the_first_user_by_the_old_address_is_not_locked_out() {
+    let pool = Pool::start(|_| {}).await;
+    let got = pool.ask(Ask::post("/admin/pool-users/create", r#"{"email":"mira@x.example"}"#)).await;
+    let made: Value = serde_json::from_str(&got.body).unwrap_or_else(|_| panic!("{got:?}"));
+    let own = made["operator"]["secret"].as_str().expect("the operator's own");
+    assert_eq!(pool.ask(Ask::get("/admin/pool-users")).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(pool.ask(Ask::get("/admin/pool-users").bearer(own)).await.status, StatusCode::OK);
+    let second = pool.ask(Ask::post("/admin/pool-users/create", r#"{"email":"nadia@x.example"}"#).bearer(own)).await;
+    let second: Value = serde_json::from_str(&second.body).expect("JSON");
+    assert!(second["operator"].is_null() && second["credential"]["secret"].is_string());
+}
+
 /// Some reasons name a file, for whoever can mend it: a friend is told without.
 #[tokio::test]
 async fn a_friend_is_told_of_a_failure_without_names() {
