@@ -15,7 +15,7 @@ use crate::beside;
 use crate::choose::Thrift;
 use crate::decision::Decision;
 use crate::demand::{Demand, SessionKey};
-use crate::eligible::{able, eligible};
+use crate::eligible::able;
 use crate::fair::Fair;
 use crate::forecast::{Burn, Week};
 use crate::learned::Learned;
@@ -29,7 +29,7 @@ use crate::price::MicroUsd;
 use crate::quota::{QuotaWindow, Scope};
 use crate::refusal::refusal;
 use crate::sizes::{Meter, Snapshot};
-use crate::standing::{Refusal, Standing, StandingWindow};
+use crate::standing::{self, Refusal, Standing};
 use crate::time::{Span, UnixMs};
 use crate::usage::Drawn;
 use crate::verdict::{Cause, Penalty};
@@ -402,25 +402,14 @@ impl Pool {
         }
     }
 
-    /// The accounts of a provider that may serve this client, told as one.
-    pub fn standing(&self, demand: &Demand, now: UnixMs) -> Standing {
-        let able: Vec<&Slot> = self
-            .slots
-            .values()
-            .filter(|slot| slot.account.provider == demand.provider && demand.admits(slot.account.kind))
-            .filter(|slot| !slot.account.settings.disabled && slot.needs_login.is_none())
-            .collect();
-        let mut windows: Vec<StandingWindow> = Vec::new();
-        for window in able.iter().flat_map(|slot| &slot.windows) {
-            let known = windows.iter().any(|seen| seen.name == window.name && seen.scope == window.scope);
-            let wanted = demand.families.is_empty() || window.scope.touches(&demand.families);
-            if wanted && !known {
-                windows.extend(StandingWindow::of(&able, window, now));
-            }
-        }
-        windows.sort_by_key(|window| window.span);
-        let ready = able.iter().filter(|slot| eligible(slot, demand, Rights::OWNER, now).is_ok()).count();
-        Standing { accounts: able.len(), ready, windows }
+    /// The accounts of a provider that may serve this client and caller, told as one.
+    pub fn standing(&self, demand: &Demand, caller: Rights<'_>, now: UnixMs) -> Standing {
+        Standing::of(self.slots.values(), demand, caller, now)
+    }
+
+    /// What the accounts that a caller may use hold in their longest windows, in units; `None`: nobody knows.
+    pub fn capacity(&self, caller: Rights<'_>) -> Option<f64> {
+        standing::capacity(self.slots.values(), caller)
     }
 
     fn seen(&mut self, account: Account, mut credentials: Credentials) {

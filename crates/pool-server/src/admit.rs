@@ -10,6 +10,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Uri, header};
 use pool_core::ask::{Rights, Sharing};
 use pool_core::guard::Wait;
+use pool_core::limits::Limits;
 use pool_core::people::{Closed, Credential, Directory, Role, SecretHash, User};
 use pool_core::{Secret, UnixMs};
 use pool_providers::request::Head;
@@ -57,6 +58,11 @@ impl Caller {
             accounts: user.and_then(|user| user.accounts.as_deref()),
             friend: (self.role() == Role::Friend).then_some(sharing),
         }
+    }
+
+    /// What limits them; nothing limits the operator.
+    pub fn limits(&self) -> Option<&Limits> {
+        self.user().filter(|user| user.role != Role::Operator).map(|user| &user.limits)
     }
 
     /// The user of the directory, if it is one.

@@ -106,9 +106,11 @@ impl App {
         network::origin(&self.config.trusted_proxies, peer, headers)
     }
 
-    /// Keeps the record of a request that has come to its end, with the story of how it was decided, and counts what it cost.
+    /// Keeps the record of a request that has come to its end, with the story of how it was decided, and counts what it
+    /// cost and what its user has taken.
     pub fn keep(&self, record: UsageRecord, trail: Trail) {
         self.till.take(&record);
+        self.people.books.take(&record, &self.config.prices);
         self.ledger.keep(record, trail);
     }
 }

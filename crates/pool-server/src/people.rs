@@ -1,5 +1,7 @@
 //! The directory of people as the server uses it: asked from memory, changed on disk first.
 
+pub mod books;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::admit::Caller;
 use crate::clock;
 
+use books::Books;
+
 /// Everybody who may use the pool, beyond who sits at this machine.
 #[derive(Debug)]
 pub struct People {
@@ -26,6 +30,7 @@ pub struct People {
     changing: tokio::sync::Mutex<()>,
     /// What ends with a credential: one token for each that has come in, so there are never more of them than credentials.
     tenures: Mutex<HashMap<SecretHash, CancellationToken>>,
+    pub books: Arc<Books>,
 }
 
 /// How long somebody may stay who has come in: until their credential is revoked or ends, or they are paused or removed.
@@ -101,6 +106,7 @@ impl People {
             store,
             changing: tokio::sync::Mutex::default(),
             tenures: Mutex::default(),
+            books: Arc::default(),
         })
     }
 
@@ -281,6 +287,7 @@ impl People {
             }
             stays
         });
+        self.books.keep(|user| directory.user(user).is_some());
         Ok(())
     }
 

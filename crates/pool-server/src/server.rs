@@ -117,6 +117,7 @@ impl Server {
         memory::recall(&pool, &opened.ledger).await;
         let till = Till::new(config.prices.clone(), pool.clone());
         till.take_up(&opened.ledger).await;
+        people.take_up(&opened.ledger, &config.prices).await;
         memory::burn::take_up(&pool, &opened.ledger).await;
         let ledger_writer = tokio::spawn(opened.writer.run());
         let app = Arc::new(App {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use pool_core::Ask;
 use pool_core::pool::Event;
 use pool_core::scan::splice;
+use pool_core::standing::RefusalWhy;
 use pool_core::verdict::Verdict;
 use pool_providers::reply::Failure;
 use pool_providers::request::{Body, Carry, Serving};
@@ -213,11 +214,17 @@ impl Talk {
 
     pub(super) async fn refuse(&mut self, turn: Turn, failure: Failure) -> Result<(), End> {
         let refusal = if let Failure::Refused(refusal) = &failure { Some(refusal) } else { None };
-        let why = refusal.map(|refusal| &refusal.why);
-        tracing::warn!(request = self.ground.id, turn = self.count, ?why, "no account could serve a turn");
+        match refusal.map(|refusal| &refusal.why) {
+            Some(RefusalWhy::OwnLimit(limit)) => {
+                tracing::info!(request = self.ground.id, turn = self.count, %limit, "somebody's own limit is reached");
+            }
+            why => tracing::warn!(request = self.ground.id, turn = self.count, ?why, "no account could serve a turn"),
+        }
         self.turns.end();
         let reply = self.ground.failure(&failure);
-        turn.unserved(&self.ground, refusal, reply.status.as_u16());
+        if self.ground.is_worth_a_record(refusal) {
+            turn.unserved(&self.ground, refusal, reply.status.as_u16());
+        }
         let words = self.turns.refuse(&reply);
         self.say(words).await
     }
