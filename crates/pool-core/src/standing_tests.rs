@@ -141,7 +141,7 @@ fn capacity_is_known_once_something_was_learned() {
     ]);
     assert_eq!(pool.capacity(Rights::OWNER), None, "nothing but guesses");
     let drawn = Drawn { units: 1e6, prefix: 0, warm: Span::ZERO };
-    pool.apply(Event::Drew { id: id("a"), user: None, session: None, families: vec![], drawn }, NOW);
+    pool.apply(Event::Drew { id: id("a"), session: None, families: vec![], user: None, drawn }, NOW);
     pool.apply(Event::Read { id: id("a"), windows: vec![window("week", 0.20, 50)] }, NOW);
     let both = pool.capacity(Rights::OWNER).expect("learned");
     let own = [id("a")];
