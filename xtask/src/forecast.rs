@@ -48,14 +48,16 @@ fn renewed(page: &str, table: &str) -> Option<String> {
     Some(format!("{before}{BEGIN}\n{table}{END}{after}"))
 }
 
-const MANNERS: [(&str, fn() -> Manner); 2] =
-    [("**the forecast**", Manner::default), ("constant rate", || Manner::CONSTANT)];
+const MANNERS: [(&str, Manner); 2] = [("**the forecast**", Manner::DEFAULT), ("constant rate", Manner::CONSTANT)];
+
+/// Months that count together: a name, which they are, and whether it is their first week.
+type Row = (&'static str, fn(&Month) -> bool, usize);
 
 fn table(seeds: &[u64]) -> String {
     let months: Vec<Month> = seeds.iter().flat_map(|seed| foresight::months(*seed)).collect();
-    let manners = MANNERS.map(|(_, manner)| manner());
+    let manners = MANNERS.map(|(_, manner)| manner);
     let played = in_parallel(&months, |month| foresight::play(month, &manners));
-    let sum = |index: usize, counts: &dyn Fn(&Month) -> bool, first_week: usize| {
+    let sum = |index: usize, counts: fn(&Month) -> bool, first_week: usize| {
         let mut sum = Score::default();
         for (_, scores) in months.iter().zip(&played).filter(|(month, _)| counts(month)) {
             sum.add(scores[index][first_week].clone());
@@ -67,11 +69,10 @@ fn table(seeds: &[u64]) -> String {
         "| months | manner | dry spells | foreseen an hour ahead | off an hour ahead: median, mean | off three hours ahead | \
          false alarms | in its range | end off |\n|---|---|---|---|---|---|---|---|---|\n",
     );
-    type Rows<'a> = (&'a str, &'a dyn Fn(&Month) -> bool, usize);
-    let rows: [Rows<'_>; 3] = [
-        ("exact readings", &|month| !month.real, 0),
-        ("real readings", &|month| month.real, 0),
-        ("all, in their first week", &|_| true, 1),
+    let rows: [Row; 3] = [
+        ("exact readings", |month| !month.real, 0),
+        ("real readings", |month| month.real, 0),
+        ("all, in their first week", |_| true, 1),
     ];
     for (name, counts, first_week) in rows {
         for (index, (manner, _)) in MANNERS.iter().enumerate() {

@@ -131,28 +131,31 @@ pub struct Manner {
     pub clump: f64,
     /// The likely range, in standard deviations to each side: 1.28 leaves out one case of ten.
     pub range: f64,
-    /// What is taken to be likely, as a share of the mean: demand with a long tail is mostly less than its mean.
+    /// What is taken to be likely, as a multiple of the mean of what is to come. A little above one a spell is rather named than not.
     pub middle: f64,
 }
 
 impl Default for Manner {
     fn default() -> Self {
-        Self {
-            ahead: Span::from_hours(48),
-            half: Span::from_mins(15),
-            fade: Span::from_mins(150),
-            young_fade: Span::from_hours(8),
-            usual: true,
-            level: 0.2,
-            unknown_level: 0.4,
-            clump: 3.0,
-            range: 1.28,
-            middle: 1.1,
-        }
+        Self::DEFAULT
     }
 }
 
 impl Manner {
+    /// What docs/FORECAST.md tells.
+    pub const DEFAULT: Self = Self {
+        ahead: Span::from_hours(48),
+        half: Span::from_mins(15),
+        fade: Span::from_mins(150),
+        young_fade: Span::from_hours(8),
+        usual: true,
+        level: 0.2,
+        unknown_level: 0.4,
+        clump: 3.0,
+        range: 1.28,
+        middle: 1.1,
+    };
+
     /// What anybody would guess: the mean of the last two hours, for ever. For comparison.
     pub const CONSTANT: Self = Self {
         ahead: Span::from_hours(48),

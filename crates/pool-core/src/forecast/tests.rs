@@ -142,7 +142,7 @@ fn each_caller_sees_what_is_theirs() {
 fn a_family_with_a_limit_of_its_own_is_told_of() {
     let mut pool = Pool::default();
     let id = add(&mut pool, "a", AccountKind::Subscription, Settings::default());
-    let now = worked(&mut pool, &[id.clone()], 60, 0.3);
+    let now = worked(&mut pool, std::slice::from_ref(&id), 60, 0.3);
     let opus =
         QuotaWindow { scope: Scope::Family("opus".into()), ..window("week", hours(168), 0.995, now + hours(30), now) };
     pool.apply(Event::Read { id, windows: vec![opus] }, now);
@@ -155,7 +155,7 @@ fn a_family_with_a_limit_of_its_own_is_told_of() {
 fn a_restart_forgets_neither_the_last_hours_nor_the_week() {
     let mut pool = Pool::default();
     let id = add(&mut pool, "a", AccountKind::Subscription, Settings::default());
-    let now = worked(&mut pool, &[id.clone()], 120, 0.5);
+    let now = worked(&mut pool, std::slice::from_ref(&id), 120, 0.5);
     let weeks = pool.burn.take_changed();
     assert_eq!(weeks.len(), 1);
     assert!(pool.burn.take_changed().is_empty(), "once is enough");
