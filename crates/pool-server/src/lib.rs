@@ -11,6 +11,8 @@ pub mod door;
 mod edge;
 pub mod events;
 pub mod explain;
+pub mod forecast;
+pub mod friends;
 pub mod memory;
 pub mod network;
 pub mod notices;

@@ -1,6 +1,7 @@
 //! What codex-pool keeps in a database, of SQLite or of PostgreSQL: the ledger of usage, what the pool would be slow to learn again, and the directory of people.
 //! Providers' credentials are never in it, the pool's own only as hashes.
 
+pub mod answers;
 pub mod backup;
 mod database;
 pub mod directory;
@@ -9,6 +10,7 @@ pub mod memory;
 #[cfg(test)]
 mod rig;
 
+pub use answers::Answers;
 pub use database::{BadUrl, Location, OpenError, PostgresUrl};
 pub use directory::{DirectoryStore, StoreError};
 pub use ledger::{Health, Ledger, Opened, Options, ReadError, Writer};

@@ -54,7 +54,7 @@ pub fn snapshot(app: &App, caller: &crate::admit::Caller) -> Snapshot {
         now_ms: now.0,
         role: caller.role(),
         accounts,
-        providers: accounts::providers(app),
+        providers: accounts::providers(app, caller),
         flights: flights(&app.events, &eyes),
         notices: if eyes == Eyes::Operator { notices::now(app) } else { Vec::new() },
     }

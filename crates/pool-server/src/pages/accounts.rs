@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::reply::{Fault, json_page};
-use super::status::{account_status, dated_status};
+use super::status::{account_status, dated_status, statuses};
 use super::{Operator, Visit};
 use crate::admit::Caller;
 use crate::app::App;
@@ -103,12 +103,12 @@ pub struct CooldownView {
 pub async fn list(visit: Visit<Caller>) -> Response<ReplyBody> {
     let eyes = Eyes::of(&visit.who);
     let (accounts, now) = views(&visit.app, &eyes);
-    json_page(StatusCode::OK, &List { now_ms: now.0, accounts, providers: providers(&visit.app) })
+    json_page(StatusCode::OK, &List { now_ms: now.0, accounts, providers: providers(&visit.app, &visit.who) })
 }
 
 /// `GET /api/accounts/{account}`, by id, name or file.
 pub async fn show(visit: Visit<Operator>) -> Response<ReplyBody> {
-    match one(&visit.app, visit.hole(0)).and_then(|id| detail(&visit.app, &id)) {
+    match find(&visit.app, visit.hole(0)).and_then(|id| detail(&visit.app, &id)) {
         Ok(detail) => json_page(StatusCode::OK, &detail),
         Err(fault) => fault.into(),
     }
@@ -116,9 +116,9 @@ pub async fn show(visit: Visit<Operator>) -> Response<ReplyBody> {
 
 /// Every account that these eyes may see, by provider and name.
 pub fn views(app: &App, eyes: &Eyes) -> (Vec<AccountView>, UnixMs) {
-    let page = super::status::status_page(app);
-    let views = page.accounts.into_iter().map(AccountView::from).filter_map(|view| view.seen_by(eyes));
-    (views.collect(), UnixMs(page.now_ms))
+    let (accounts, now) = statuses(app);
+    let views = accounts.into_iter().map(AccountView::from).filter_map(|view| view.seen_by(eyes));
+    (views.collect(), now)
 }
 
 /// One account, and the moment that its ages are counted to.
@@ -127,11 +127,12 @@ pub fn view(app: &App, id: &AccountId) -> Option<(AccountView, UnixMs)> {
 }
 
 /// What each provider has left. Providers without accounts are left out.
-pub fn providers(app: &App) -> Vec<ProviderView> {
+pub fn providers(app: &App, caller: &Caller) -> Vec<ProviderView> {
+    let rights = caller.rights(app.sharing());
     let standings = app
         .registry
         .iter()
-        .map(|provider| (provider.id(), app.pool.standing(&Demand::any(provider.id(), Client::OwnCli))));
+        .map(|provider| (provider.id(), app.pool.standing(&Demand::any(provider.id(), Client::OwnCli), rights)));
     let told = standings.filter(|(_, standing)| standing.accounts > 0).map(|(id, standing)| ProviderView {
         provider: id.to_string(),
         accounts: standing.accounts as u64,
@@ -150,8 +151,8 @@ pub fn providers(app: &App) -> Vec<ProviderView> {
     told.collect()
 }
 
-/// The account that is called so, by id, name or file.
-pub fn one(app: &App, name: &str) -> Result<AccountId, Fault> {
+/// The one account of this name, id or file.
+pub fn find(app: &App, name: &str) -> Result<AccountId, Fault> {
     let ids = app.pool.read(|pool, _| {
         let fits = |slot: &&Slot| slot.account.name == name || &*slot.account.id.0 == name || slot.account.file == name;
         pool.slots().filter(fits).map(|slot| slot.account.id.clone()).collect::<Vec<_>>()
@@ -232,7 +233,7 @@ fn family(scope: &Scope) -> Option<String> {
 /// One small request to the provider on this account: does its credential work, what does it have left?
 pub async fn test(visit: Visit<Operator>) -> Response<ReplyBody> {
     let app = &*visit.app;
-    let id = match one(app, visit.hole(0)) {
+    let id = match find(app, visit.hole(0)) {
         Ok(id) => id,
         Err(fault) => return fault.into(),
     };

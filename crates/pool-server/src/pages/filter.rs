@@ -83,7 +83,7 @@ fn account(app: &App, eyes: &Eyes, name: &str) -> Result<String, Fault> {
     if name == NOBODY {
         return Ok(String::new());
     }
-    let id = match accounts::one(app, name) {
+    let id = match accounts::find(app, name) {
         Ok(id) => id,
         // One that is gone has no name any more, but an id.
         Err(fault) if fault.status == StatusCode::NOT_FOUND && name.contains('-') => AccountId(name.into()),

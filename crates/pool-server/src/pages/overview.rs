@@ -13,6 +13,7 @@ use super::{Visit, accounts};
 use crate::admit::Caller;
 use crate::clock;
 use crate::events::{Eyes, view};
+use crate::forecast;
 use crate::notices;
 use crate::relay::deliver::ReplyBody;
 use crate::roster::Notice;
@@ -26,6 +27,8 @@ pub struct Overview {
     pub now_ms: i64,
     /// The caller's.
     pub role: Role,
+    /// When the pool runs dry for the caller, in a sentence; null: nothing can be said yet. Times are in the server's zone.
+    pub sentence: Option<String>,
     /// What each provider has left for the caller.
     pub providers: Vec<ProviderView>,
     /// Null: not for this caller to know.
@@ -58,7 +61,8 @@ pub async fn show(visit: Visit<Caller>) -> Response<ReplyBody> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         now_ms: now.0,
         role: visit.who.role(),
-        providers: accounts::providers(app),
+        sentence: forecast::of(app, visit.who.rights(app.sharing())).await.sentence,
+        providers: accounts::providers(app, &visit.who),
         accounts: eyes.see_accounts().then(|| AccountCounts::of(&accounts)),
         flights: view::flights(&app.events, &eyes).len() as u64,
         today: usage::figures_since(&visit, DayBook::begin(now)).await,

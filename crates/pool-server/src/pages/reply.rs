@@ -72,6 +72,21 @@ pub fn text(status: StatusCode, body: String) -> Response<ReplyBody> {
     guarded(deliver::reply(reply))
 }
 
+/// Does a person look at it, in a browser?
+pub fn wants_html(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// Go on there, whatever the method was.
+pub fn see_other(path: &'static str) -> Response<ReplyBody> {
+    let mut reply = Reply::empty(StatusCode::SEE_OTHER);
+    reply.headers.insert(header::LOCATION, HeaderValue::from_static(path));
+    guarded(deliver::reply(reply))
+}
+
 /// Nothing of ours may be cached, framed, sniffed or run as a script.
 pub fn guarded(mut response: Response<ReplyBody>) -> Response<ReplyBody> {
     for (name, value) in [

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::reply::{json_page, tagged_page};
-use super::status::{faulty_files, ledger_status};
+use super::status::{faulty_files, ledger_status, statuses};
 use super::{Operator, Visit};
 use crate::app::App;
 use crate::clock;
@@ -131,7 +131,8 @@ fn report(app: &App) -> Report {
 
 fn checks(app: &App, disk: Option<u64>) -> Vec<Check> {
     let config = &app.config;
-    let page = super::status::status_page(app);
+    let (accounts, _) = statuses(app);
+    let ledger = ledger_status(app);
     let mut checks = Vec::new();
     let mut check = |id: &str, found: String, mend: Option<String>| {
         checks.push(Check { id: id.into(), ok: mend.is_none(), found, mend });
@@ -147,29 +148,29 @@ fn checks(app: &App, disk: Option<u64>) -> Vec<Check> {
         (beyond && !config.is_secure())
             .then(|| "put TLS in front and set `public_url` to its https address, or listen on 127.0.0.1".into()),
     );
-    let ready = page.accounts.iter().filter(|account| account.state == State::Ready).count();
+    let ready = accounts.iter().filter(|account| account.state == State::Ready).count();
     check(
         "accounts",
-        format!("{ready} of {} accounts ready", page.accounts.len()),
+        format!("{ready} of {} accounts ready", accounts.len()),
         (ready == 0).then(|| "add an account: `codex-pool accounts add FILE`".into()),
     );
-    for account in page.accounts.iter().filter(|account| account.state == State::NeedsLogin) {
+    for account in accounts.iter().filter(|account| account.state == State::NeedsLogin) {
         let why = account.reason.clone().unwrap_or_else(|| "it needs a person".into());
         let mend = format!("codex-pool accounts login {} --name {}", account.provider, account.name);
         check(&format!("sign-in:{}", account.id), format!("{}: {why}", account.name), Some(mend));
     }
-    for fault in page.files_with_faults.iter().filter(|fault| !fault.usable) {
+    for fault in faulty_files(app).iter().filter(|fault| !fault.usable) {
         check(
             &format!("file:{}", fault.file),
             format!("{}: {}", fault.file, fault.fault),
             Some("mend or remove the file".into()),
         );
     }
-    match &page.ledger.degraded {
+    match &ledger.degraded {
         None => check("ledger", "usage is written".into(), None),
         Some(why) => check(
             "ledger",
-            format!("usage cannot be written ({why}); {} records wait", page.ledger.queued),
+            format!("usage cannot be written ({why}); {} records wait", ledger.queued),
             Some("requests go on; make room on the disk, or let the database come back".into()),
         ),
     }

@@ -3,6 +3,8 @@
 mod access;
 mod contributions;
 mod events;
+mod forecast;
+mod friends;
 mod openapi;
 mod schema;
 mod setup;

@@ -201,6 +201,7 @@ impl Operation {
 fn refusals(page: &Page) -> &'static [u16] {
     match page.needs {
         Need::Open(_) => &[],
+        Need::Whoever(_) => &[421],
         Need::Visitor(_) if page.method == Method::GET => &[421],
         Need::Visitor(_) => &[403, 421],
         Need::Anyone(_) | Need::Operator(_) => &[401, 403, 421, 429],
@@ -211,6 +212,7 @@ fn refusals(page: &Page) -> &'static [u16] {
 fn need(need: Need) -> &'static str {
     match need {
         Need::Open(_) => "open",
+        Need::Whoever(_) => "whoever",
         Need::Visitor(_) => "visitor",
         Need::Anyone(_) => "anyone",
         Need::Oneself(_) => "oneself",

@@ -4,10 +4,13 @@ use http::Method;
 use utoipa::ToSchema;
 
 use super::{Content, Operation, Shape};
+use crate::contributions::Contributions;
 use crate::events::view::{Gone, Notices, Snapshot};
 use crate::events::{Flight, Landed, Tick};
 use crate::explain::ExplainPage;
 use crate::explain::answer::NextAsked;
+use crate::forecast::ForecastPage;
+use crate::friends::{Claim, Welcomed};
 use crate::pages::accounts;
 use crate::pages::live::Flights;
 use crate::pages::overview::Overview;
@@ -35,6 +38,7 @@ pub(super) fn all() -> Vec<Operation> {
         get("/status").gives::<StatusPage>(),
         get("/api/status").gives::<StatusPage>(),
         get("/api/notices").lists::<Notice>(),
+        get("/api/forecast").gives::<ForecastPage>(),
         get("/api/openapi.json").gives::<Document>(),
         get("/api/accounts").gives::<accounts::List>(),
         get("/api/accounts/{account}").gives::<accounts::Detail>().or(&[404, 409]),
@@ -63,6 +67,7 @@ pub(super) fn all() -> Vec<Operation> {
         Operation { status: 204, ..delete("/api/session") },
         post("/api/sign-in").gives::<SignInLink>().or(&[503]),
         get("/api/people").gives::<Roster>(),
+        get("/api/people/contributions").asks::<Days>().gives::<Contributions>().or(&[400, 503]),
         post("/api/people").takes::<AddPerson>().makes::<NewPerson>().or(BAD_CHANGE),
         get("/api/people/{user}").gives::<Person>(),
         of(Method::PATCH, "/api/people/{user}").takes::<ChangePerson>().gives::<Person>().or(BAD_CHANGE),
@@ -71,6 +76,12 @@ pub(super) fn all() -> Vec<Operation> {
         delete("/api/people/{user}/credentials/{credential}").gives::<Revoked>().or(BAD_CHANGE),
         post("/api/people/{user}/setup/{cli}").makes::<MadeLine>().or(&[404, 409, 503]),
         post("/api/invitations").takes::<Invite>().makes::<NewInvitation>().or(BAD_CHANGE),
+        post("/api/friend/claim").takes::<Claim>().makes::<Welcomed>().or(&[400, 403, 404, 409, 415, 429, 503]),
+        get("/api/pool/whoami").gives::<OfOriginal>(),
+        get("/api/pool/stats").gives::<OfOriginal>().or(&[503]),
+        get("/api/pool/users").lists::<OfOriginal>().or(&[503]),
+        get("/api/pool/users/{user}/daily").asks::<Days>().gives::<OfOriginal>().or(&[400, 503]),
+        get("/api/pool/daily-breakdown").asks::<Days>().gives::<OfOriginal>().or(&[400, 503]),
         delete("/api/invitations/{invitation}").gives::<Withdrawn>().or(&[404, 503]),
     ]
 }
@@ -79,6 +90,19 @@ pub(super) fn all() -> Vec<Operation> {
 #[derive(ToSchema)]
 #[schema(as = OpenApiDocument, value_type = Object)]
 struct Document(());
+
+/// As the Go original answers here; see there.
+#[derive(ToSchema)]
+#[schema(value_type = Object)]
+struct OfOriginal(());
+
+/// How far back.
+#[derive(ToSchema)]
+struct Days {
+    /// 30 if nothing is said.
+    #[expect(dead_code, reason = "only its schema is wanted")]
+    days: Option<u32>,
+}
 
 fn of(method: Method, path: &'static str) -> Operation {
     Operation { method, path, query: None, takes: None, status: 200, gives: Content::Nothing, faults: &[] }

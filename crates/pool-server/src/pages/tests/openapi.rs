@@ -9,7 +9,7 @@ use pool_core::quota::{QuotaWindow, Scope, Source};
 use pool_core::usage::{Ending, LatencyParts};
 use pool_core::verdict::{Cause, Penalty, Until};
 use pool_core::{
-    AccountId, Ask as CoreAsk, Client, Demand, Fraction, ProviderId, Span, TokenCounts, Trail, UsageRecord,
+    AccountId, Ask as CoreAsk, Client, Demand, Fraction, ProviderId, Secret, Span, TokenCounts, Trail, UsageRecord,
 };
 use serde_json::Value;
 
@@ -134,7 +134,11 @@ async fn populate(pool: &Pool, user: &UserId) {
 
 #[tokio::test]
 async fn what_is_answered_fits_the_document() {
-    let (pool, _) = Pool::with_people().await;
+    let pool = Pool::start(|config| {
+        config.operator_token = Some(Secret::new(TOKEN));
+        config.friends.code = Some(Secret::new("come-in-1234"));
+    })
+    .await;
     let (friend, key) = pool.somebody("Nadia", Role::Friend).await;
     populate(&pool, &friend.id).await;
     let (id, me) = (friend.id.to_string(), key.expose().to_owned());
@@ -148,6 +152,17 @@ async fn what_is_answered_fits_the_document() {
         ("GET", "/api/status", "/api/status", "", TOKEN),
         ("GET", "/api/notices", "/api/notices", "", TOKEN),
         ("GET", "/api/openapi.json", "/api/openapi.json", "", &me),
+        ("GET", "/api/forecast", "/api/forecast", "", TOKEN),
+        ("GET", "/api/forecast", "/api/forecast", "", &me),
+        ("GET", "/api/people/contributions", "/api/people/contributions?days=7", "", TOKEN),
+        ("GET", "/api/people/contributions", "/api/people/contributions?days=x", "", &me),
+        ("POST", "/api/friend/claim", "/api/friend/claim", r#"{"friend_code":"come-in-1234","name":"Ada"}"#, ""),
+        ("POST", "/api/friend/claim", "/api/friend/claim", r#"{"friend_code":"wrong-one","name":"Bob"}"#, ""),
+        ("GET", "/api/pool/whoami", "/api/pool/whoami", "", &me),
+        ("GET", "/api/pool/stats", "/api/pool/stats", "", TOKEN),
+        ("GET", "/api/pool/users", "/api/pool/users", "", &me),
+        ("GET", "/api/pool/users/{user}/daily", "/api/pool/users/me/daily?days=400", "", &me),
+        ("GET", "/api/pool/daily-breakdown", "/api/pool/daily-breakdown", "", &me),
         ("GET", "/api/overview", "/api/overview", "", TOKEN),
         ("GET", "/api/overview", "/api/overview", "", &me),
         ("GET", "/api/accounts", "/api/accounts", "", TOKEN),
