@@ -67,6 +67,24 @@ fn a_friend_code_is_not_easily_guessed() {
 }
 
 #[test]
+fn settings_are_told_with_their_origin_and_without_secrets() {
+    let file = "max_attempts = 5\ndatabase_url = \"postgres://pool:made-up-word@127.0.0.1/pool\"\n";
+    let settings = settings(file, &[("POOL_OPERATOR_TOKEN", TOKEN), ("PROXY_DEBUG", "")]);
+    let told = serde_json::to_string(&*settings.server.settings).expect("serialises");
+    assert!(!told.contains(TOKEN) && !told.contains("made-up-word"), "{told}");
+    let of = |key: &str| {
+        let found = settings.server.settings.settings.iter().find(|setting| setting.key == key);
+        let setting = found.unwrap_or_else(|| panic!("{key} is not told"));
+        (setting.value.as_deref(), setting.said, setting.secret, setting.origin.as_str())
+    };
+    let (value, said, secret, origin) = of("max_attempts");
+    assert_eq!((value, said, secret), (Some("5"), true, false));
+    assert!(origin.ends_with("line 1, column 1") || origin.contains("line 1"), "{origin}");
+    assert_eq!(of("operator_token"), (None, true, true, "the environment variable POOL_OPERATOR_TOKEN"));
+    assert_eq!(of("listen_addr"), (Some("127.0.0.1:8989"), false, false, "the default"));
+}
+
+#[test]
 fn the_go_originals_settings_work_as_they_are() {
     let file = "listen_addr = \"127.0.0.1:9000\"\npool_dir = \"accounts\"\nmax_attempts = 5\ndebug = true\n\
         friend_code = \"come-in-5521\"\n[pool_users]\nadmin_password = \"admin\"\njwt_secret = \"32-char-secret-for-jwt-tokens!!\"\n";

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use pool_core::people::UserId;
 use pool_core::usage::Ending;
-use pool_core::{AccountId, Span, UnixMs};
+use pool_core::{Span, UnixMs};
 use pool_store::ledger::{Dimension, Filter};
 
 use super::accounts;
@@ -83,14 +83,16 @@ fn account(app: &App, eyes: &Eyes, name: &str) -> Result<String, Fault> {
     if name == NOBODY {
         return Ok(String::new());
     }
-    let id = match accounts::find(app, name) {
-        Ok(id) => id,
+    match accounts::find(app, name) {
+        Ok(id) if eyes.sees_account(&id) => Ok(id.to_string()),
         // One that is gone has no name any more, but an id.
-        Err(fault) if fault.status == StatusCode::NOT_FOUND && name.contains('-') => AccountId(name.into()),
-        Err(fault) => return Err(fault),
-    };
-    // Of what is not theirs they learn nothing, not even that it is there.
-    if eyes.sees_account(&id) { Ok(id.to_string()) } else { Ok(name.to_owned() + "?") }
+        Err(fault) if *eyes == Eyes::Operator && fault.status == StatusCode::NOT_FOUND && name.contains('-') => {
+            Ok(name.to_owned())
+        }
+        Err(fault) if *eyes == Eyes::Operator => Err(fault),
+        // Of what is not theirs they learn nothing, not even that it is there.
+        _ => Err(Fault::new(StatusCode::NOT_FOUND, format!("no account of yours is called {name:?}"))),
+    }
 }
 
 fn provider(app: &App, name: &str) -> Result<String, Fault> {

@@ -70,7 +70,9 @@ async fn everybody_sees_what_is_theirs() {
         let data = described(&snapshot);
         let ids: Vec<_> = data["flights"].as_array().expect("a list").iter().map(|one| one["id"].clone()).collect();
         assert_eq!(ids, flights);
-        under_way.iter().for_each(|one| one.enter(Phase::Streaming));
+        for one in &under_way {
+            one.enter(Phase::Streaming);
+        }
         scene.pool.app.events.tell(Happening::Notices(Vec::new()));
         scene.pool.app.events.tell(Happening::AccountGone(scene.account.id.clone()));
         let mut told = snapshot.data;
@@ -118,6 +120,21 @@ async fn who_comes_back_misses_nothing() {
         let heard = scene.listen(TOKEN, Some(id)).await.next().await.expect("an event");
         assert_eq!(heard.name, "snapshot", "{id}");
     }
+}
+
+#[tokio::test]
+async fn only_who_has_to_wait_is_told_to_wait() {
+    let scene = Scene::set().await;
+    let first = scene.listen(TOKEN, None).await.next().await.expect("a snapshot");
+    let under_way = scene.request_of(&scene.mira, "patient");
+    under_way.waiting(std::future::ready(())).await;
+    under_way.waiting(tokio::task::yield_now()).await;
+    let mut listening = scene.listen(TOKEN, Some(&first.id)).await;
+    let mut phases = Vec::new();
+    for _ in 0..3 {
+        phases.push(described(&listening.next().await.expect("an event"))["phase"].clone());
+    }
+    assert_eq!(phases, ["choosing", "thinking", "waiting"]);
 }
 
 #[tokio::test]

@@ -103,7 +103,7 @@ async fn populate(pool: &Pool, user: &UserId) {
     let cause = Cause::Throttled;
     let until = Until::At(now + Span::from_secs(60));
     app.pool.apply(Event::Penalised { id: id.clone(), penalty: Penalty { scope: Scope::Account, cause, until } });
-    let refusal = app.pool.lease(&CoreAsk::new(&demand, None)).err().expect("it cools down");
+    let refusal = app.pool.lease(&CoreAsk::new(&demand, None)).expect_err("it cools down");
     for (number, trail) in [(1, story), (2, Trail::default().refused(Some(&refusal), now))] {
         let served = number == 1;
         let record = UsageRecord {

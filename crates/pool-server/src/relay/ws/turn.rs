@@ -155,6 +155,7 @@ impl Turn {
     pub fn failed(&mut self, app: &App, judgement: &Judgement) -> bool {
         let transient = judgement.is_transient();
         let exhausted = transient && self.trail.transient >= app.config.max_attempts;
+        self.under_way.enter(Phase::Choosing);
         if let Some(lease) = self.lease.take() {
             let id = lease.account.id.clone();
             if transient { self.stumbled.push(id) } else { self.refused.push(id) }
