@@ -4,6 +4,7 @@
 pub mod directory;
 pub mod ledger;
 pub mod memory;
+pub mod vault;
 
 pub use directory::{DirectoryStore, StoreError};
 pub use ledger::{Health, Ledger, Opened, Options, ReadError, Writer};

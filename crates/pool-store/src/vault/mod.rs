@@ -1,0 +1,3 @@
+//! The vault.
+pub mod key;
+pub mod seal;
