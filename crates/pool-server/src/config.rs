@@ -10,6 +10,7 @@ use pool_core::alias::Aliases;
 use pool_core::wishes::KindOrder;
 use pool_core::{Prices, Secret, Span};
 use pool_providers::request::Bases;
+use pool_store::{Location, PostgresUrl};
 
 use crate::network::Block;
 
@@ -17,8 +18,11 @@ use crate::network::Block;
 pub struct Config {
     pub listen: SocketAddr,
     pub pool_dir: PathBuf,
-    /// The usage ledger's file.
+    /// The file of the ledger and the directory of users, unless `database_url` says otherwise. What this machine alone keeps (the
+    /// operator's key) is beside it in any case.
     pub db_path: PathBuf,
+    /// The PostgreSQL database that takes the file's place.
+    pub database_url: Option<PostgresUrl>,
     pub bases: Bases,
     /// The way out for networks that need one. Loopback upstreams are reached directly.
     pub proxy: Option<OutboundProxy>,
@@ -66,6 +70,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Where the ledger and the directory of users are.
+    pub fn database(&self) -> Location {
+        self.database_url.clone().map_or_else(|| Location::File(self.db_path.clone()), Location::Server)
+    }
+
     /// Is the pool reached by https? Then so are its cookies.
     pub fn is_secure(&self) -> bool {
         self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
@@ -143,6 +152,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8989)),
             pool_dir: "pool".into(),
             db_path: "data/proxy.db".into(),
+            database_url: None,
             bases: Bases::default(),
             proxy: None,
             timeouts: Timeouts::default(),

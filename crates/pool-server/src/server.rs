@@ -52,7 +52,7 @@ pub enum StartError {
     #[error(transparent)]
     Pool(#[from] pool::StartError),
     #[error("cannot open the usage ledger: {0}")]
-    Ledger(#[from] pool_store::ledger::OpenError),
+    Ledger(#[from] pool_store::OpenError),
     #[error("{0}; without it nobody could be told from anybody else, so the pool does not start")]
     People(#[from] StoreError),
 }
@@ -106,7 +106,7 @@ impl Server {
         let upstream = Arc::new(Upstream::new(&config));
         let keeper = Keeper::start(&config, registry.clone(), pool.clone(), upstream.clone())?;
         let options = pool_store::ledger::Options { retention: config.retention, ..Default::default() };
-        let opened = Ledger::open(&config.db_path, options).await?;
+        let opened = Ledger::open(config.database(), options).await?;
         if let Some(note) = opened.note {
             tracing::warn!("{note}");
         }

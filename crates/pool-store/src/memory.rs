@@ -5,11 +5,10 @@
 
 use pool_core::pins::Pin;
 use pool_core::{AccountId, Binding, SessionKey, UnixMs};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite, SqlitePool, Transaction};
 use tokio::sync::mpsc;
 
-use crate::ledger::{Ledger, ReadError, is_passing, reason};
+use crate::database::{Connection, Database, Row, is_passing, reason, rows, sql};
+use crate::ledger::{Ledger, ReadError};
 
 /// Something to be kept: the last text of a kind and name counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +78,7 @@ impl Ledger {
         const PINS: &str = "SELECT session, account, used_at, bare, prefix, warm_until, binding FROM pins \
              WHERE used_at >= $1 ORDER BY used_at DESC LIMIT $2";
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        match sqlx::query(PINS).bind(since.0).bind(most).fetch_all(&self.database()).await {
+        match self.database().all(sql(PINS).bind(since.0).bind(most)).await {
             Ok(rows) => rows.iter().filter_map(|row| pin(row).ok().flatten()).collect(),
             Err(error) => {
                 self.begin_anew("which account each conversation was on", DROP_PINS, &error).await;
@@ -110,11 +109,11 @@ impl Ledger {
         const NOTES: &str = "SELECT name, text FROM notes WHERE kind = $1 AND name > $2 ORDER BY name LIMIT $3";
         let (mut notes, mut from) = (Vec::new(), String::new());
         loop {
-            let query = sqlx::query(NOTES).bind(kind).bind(&from).bind(i64::try_from(PAGE).unwrap_or(i64::MAX));
-            let rows = query.fetch_all(&self.database()).await?;
+            let page = sql(NOTES).bind(kind).bind(&from).bind(i64::try_from(PAGE).unwrap_or(i64::MAX));
+            let rows = self.database().all(page).await?;
             let Some(last) = rows.last() else { return Ok(notes) };
-            from = last.try_get("name")?;
-            notes.extend(rows.iter().filter_map(|row| Some((row.try_get("name").ok()?, row.try_get("text").ok()?))));
+            from = last.get("name")?;
+            notes.extend(rows.iter().filter_map(|row| Some((row.get("name").ok()?, row.get("text").ok()?))));
             if rows.len() < PAGE {
                 return Ok(notes);
             }
@@ -129,8 +128,8 @@ impl Ledger {
         }
         let made = async {
             let mut transaction = self.database().begin().await?;
-            sqlx::query(drop).execute(&mut *transaction).await?;
-            sqlx::raw_sql(TABLES).execute(&mut *transaction).await?;
+            transaction.run(sql(drop)).await?;
+            transaction.script(TABLES).await?;
             transaction.commit().await
         };
         if let Err(error) = made.await {
@@ -139,21 +138,21 @@ impl Ledger {
     }
 }
 
-fn pin(row: &SqliteRow) -> Result<Option<(SessionKey, Pin)>, sqlx::Error> {
-    let Ok(session) = <[u8; 16]>::try_from(row.try_get::<&[u8], _>("session")?) else { return Ok(None) };
+fn pin(row: &Row) -> Result<Option<(SessionKey, Pin)>, sqlx::Error> {
+    let Ok(session) = <[u8; 16]>::try_from(row.get::<Vec<u8>>("session")?) else { return Ok(None) };
     let pin = Pin {
-        account: AccountId(row.try_get::<&str, _>("account")?.into()),
-        used_at: UnixMs(row.try_get("used_at")?),
-        bare: row.try_get::<i64, _>("bare")? != 0,
-        prefix: u64::try_from(row.try_get::<i64, _>("prefix")?).unwrap_or(0),
-        warm_until: UnixMs(row.try_get("warm_until")?),
-        binding: Binding::of_code(row.try_get("binding")?),
+        account: AccountId(row.get::<String>("account")?.into()),
+        used_at: UnixMs(row.get("used_at")?),
+        bare: row.get::<i64>("bare")? != 0,
+        prefix: u64::try_from(row.get::<i64>("prefix")?).unwrap_or(0),
+        warm_until: UnixMs(row.get("warm_until")?),
+        binding: Binding::of_code(&row.get::<String>("binding")?),
     };
     Ok(Some((SessionKey(session), pin)))
 }
 
 /// All of it or nothing.
-pub(crate) async fn write(database: &SqlitePool, changes: &Changes) -> Result<(), sqlx::Error> {
+pub(crate) async fn write(database: &Database, changes: &Changes) -> Result<(), sqlx::Error> {
     let mut transaction = database.begin().await?;
     for pins in changes.pins.chunks(ROWS) {
         write_pins(&mut transaction, pins).await?;
@@ -167,65 +166,58 @@ pub(crate) async fn write(database: &SqlitePool, changes: &Changes) -> Result<()
     transaction.commit().await
 }
 
-async fn write_pins(
-    transaction: &mut Transaction<'_, Sqlite>,
-    pins: &[(SessionKey, Option<Pin>)],
-) -> Result<(), sqlx::Error> {
+async fn write_pins(to: &mut Connection, pins: &[(SessionKey, Option<Pin>)]) -> Result<(), sqlx::Error> {
+    const PINS: &str = "INSERT INTO pins (session, account, used_at, bare, prefix, warm_until, binding)";
+    const NEWEST: &str = "ON CONFLICT (session) DO UPDATE SET account = excluded.account, used_at = excluded.used_at, \
+         bare = excluded.bare, prefix = excluded.prefix, warm_until = excluded.warm_until, binding = excluded.binding";
     for (session, _) in pins.iter().filter(|(_, pin)| pin.is_none()) {
-        let query = sqlx::query("DELETE FROM pins WHERE session = $1").bind(&session.0[..]);
-        query.execute(&mut **transaction).await?;
+        to.run(sql("DELETE FROM pins WHERE session = $1").bind(&session.0[..])).await?;
     }
     let kept: Vec<(&SessionKey, &Pin)> =
         pins.iter().filter_map(|(session, pin)| Some((session, pin.as_ref()?))).collect();
     if kept.is_empty() {
         return Ok(());
     }
-    let mut query =
-        QueryBuilder::new("INSERT INTO pins (session, account, used_at, bare, prefix, warm_until, binding) ");
-    query.push_values(kept, |mut row, (session, pin)| {
-        row.push_bind(&session.0[..])
-            .push_bind(&*pin.account.0)
-            .push_bind(pin.used_at.0)
-            .push_bind(i64::from(pin.bare))
-            .push_bind(i64::try_from(pin.prefix).unwrap_or(i64::MAX))
-            .push_bind(pin.warm_until.0)
-            .push_bind(pin.binding.code());
+    let values = kept.into_iter().map(|(session, pin)| {
+        vec![
+            session.0[..].into(),
+            (&*pin.account.0).into(),
+            pin.used_at.0.into(),
+            i64::from(pin.bare).into(),
+            i64::try_from(pin.prefix).unwrap_or(i64::MAX).into(),
+            pin.warm_until.0.into(),
+            pin.binding.code().into(),
+        ]
     });
-    query.push(
-        " ON CONFLICT (session) DO UPDATE SET account = excluded.account, used_at = excluded.used_at, \
-         bare = excluded.bare, prefix = excluded.prefix, warm_until = excluded.warm_until, binding = excluded.binding",
-    );
-    query.build().persistent(false).execute(&mut **transaction).await?;
+    to.run(rows(PINS, values, NEWEST)).await?;
     Ok(())
 }
 
-async fn write_notes(transaction: &mut Transaction<'_, Sqlite>, notes: &[Note], at: UnixMs) -> Result<(), sqlx::Error> {
+async fn write_notes(to: &mut Connection, notes: &[Note], at: UnixMs) -> Result<(), sqlx::Error> {
+    const NOTES: &str = "INSERT INTO notes (kind, name, text, at_ms)";
+    const NEWEST: &str = "ON CONFLICT (kind, name) DO UPDATE SET text = excluded.text, at_ms = excluded.at_ms";
     for note in notes.iter().filter(|note| note.text.is_none()) {
-        let query = sqlx::query("DELETE FROM notes WHERE kind = $1 AND name = $2").bind(note.kind).bind(&note.name);
-        query.execute(&mut **transaction).await?;
+        let forgotten = sql("DELETE FROM notes WHERE kind = $1 AND name = $2").bind(note.kind).bind(&note.name);
+        to.run(forgotten).await?;
     }
     let kept: Vec<(&Note, &String)> = notes.iter().filter_map(|note| Some((note, note.text.as_ref()?))).collect();
     if kept.is_empty() {
         return Ok(());
     }
-    let mut query = QueryBuilder::new("INSERT INTO notes (kind, name, text, at_ms) ");
-    query.push_values(kept, |mut row, (note, text)| {
-        row.push_bind(note.kind).push_bind(&note.name).push_bind(text).push_bind(at.0);
-    });
-    query.push(" ON CONFLICT (kind, name) DO UPDATE SET text = excluded.text, at_ms = excluded.at_ms");
-    query.build().persistent(false).execute(&mut **transaction).await?;
+    let values =
+        kept.into_iter().map(|(note, text)| vec![note.kind.into(), (&note.name).into(), text.into(), at.0.into()]);
+    to.run(rows(NOTES, values, NEWEST)).await?;
     Ok(())
 }
 
-async fn clean(transaction: &mut Transaction<'_, Sqlite>, sweep: &Sweep) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM pins WHERE used_at < $1").bind(sweep.pins_before.0).execute(&mut **transaction).await?;
-    sqlx::query("DELETE FROM pins WHERE used_at < (SELECT used_at FROM pins ORDER BY used_at DESC LIMIT 1 OFFSET $1)")
-        .bind(i64::try_from(sweep.most_pins.saturating_sub(1)).unwrap_or(i64::MAX))
-        .execute(&mut **transaction)
-        .await?;
+async fn clean(to: &mut Connection, sweep: &Sweep) -> Result<(), sqlx::Error> {
+    const TOO_MANY: &str =
+        "DELETE FROM pins WHERE used_at < (SELECT used_at FROM pins ORDER BY used_at DESC LIMIT 1 OFFSET $1)";
+    to.run(sql("DELETE FROM pins WHERE used_at < $1").bind(sweep.pins_before.0)).await?;
+    let most = i64::try_from(sweep.most_pins.saturating_sub(1)).unwrap_or(i64::MAX);
+    to.run(sql(TOO_MANY).bind(most)).await?;
     for (kind, before) in &sweep.notes_before {
-        let query = sqlx::query("DELETE FROM notes WHERE kind = $1 AND at_ms < $2").bind(*kind).bind(before.0);
-        query.execute(&mut **transaction).await?;
+        to.run(sql("DELETE FROM notes WHERE kind = $1 AND at_ms < $2").bind(*kind).bind(before.0)).await?;
     }
     Ok(())
 }

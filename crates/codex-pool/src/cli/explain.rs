@@ -11,7 +11,7 @@ use pool_server::explain::{ExplainPage, Missing, answer, render};
 
 use super::accounts::folder;
 use super::{Output, client, terminal};
-use crate::config::{self, Inputs, shown};
+use crate::config::{self, Inputs};
 use crate::problem::{Exit, Failure, Problem};
 
 /// What is asked.
@@ -47,9 +47,9 @@ pub(super) fn run(inputs: &Inputs, registry: &Registry, asked: &Asked) -> Result
     let fetched = client::ask(&settings.server, Method::GET, &asked.path(), Duration::from_secs(10));
     let (page, note) = match (fetched, &asked.id) {
         (Ok(page), _) => (page, String::new()),
-        (Err(failure), Some(id)) if failure.exit == Exit::NotRunning && settings.server.db_path.is_file() => {
-            let note = format!("\nThe server is not running; read from {}.\n", shown(&settings.server.db_path));
-            (from_file(&settings.server, registry, id)?, note)
+        (Err(failure), Some(id)) if failure.exit == Exit::NotRunning && has_ledger(&settings.server) => {
+            let note = format!("\nThe server is not running; read from {}.\n", settings.server.database());
+            (from_database(&settings.server, registry, id)?, note)
         }
         (Err(failure), _) => return Err(failure),
     };
@@ -77,22 +77,23 @@ fn encoded(text: &str) -> String {
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
-/// Without a server: from the ledger's file, with names from the pool folder.
-fn from_file(server: &Config, registry: &Registry, id: &str) -> Result<ExplainPage, Failure> {
+fn has_ledger(server: &Config) -> bool {
+    server.database_url.is_some() || server.db_path.is_file()
+}
+
+/// Without a server: from the ledger, with names from the pool folder.
+fn from_database(server: &Config, registry: &Registry, id: &str) -> Result<ExplainPage, Failure> {
     let entries = folder::read(&server.pool_dir, registry).unwrap_or_default();
     let accounts = entries.iter().filter_map(|entry| entry.account.as_ref().ok());
     let names: BTreeMap<AccountId, String> =
         accounts.map(|found| (found.account.id.clone(), found.account.name.clone())).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Problem::new("cannot start", error.to_string(), ""))?;
-    runtime.block_on(answer::request_in_file(&server.db_path, id, names)).map_err(|missing| {
+    let runtime = super::serve::runtime()?;
+    runtime.block_on(answer::request_in(&server.database(), id, names)).map_err(|missing| {
         if matches!(missing, Missing::Asked(_)) {
             return Failure::wrong_use(Problem::new(missing.to_string(), "", ""));
         }
         let mend = "Start the server, which knows what is not written yet: codex-pool serve";
-        Problem::new(missing.to_string(), format!("looked in {}", shown(&server.db_path)), mend).into()
+        Problem::new(missing.to_string(), format!("looked in {}", server.database()), mend).into()
     })
 }
 

@@ -61,7 +61,7 @@ pub(super) fn resolve(values: &mut Values, listen: Option<SocketAddr>) -> Access
 
 /// Is there a database that may know pool users? The server looks into it before it answers anybody.
 fn may_have_users(values: &mut Values) -> bool {
-    Path::new(&values.text("db_path")).exists()
+    values.is_said("database_url") || Path::new(&values.text("db_path")).exists()
 }
 
 fn trusted_proxies(values: &mut Values) -> Vec<Block> {

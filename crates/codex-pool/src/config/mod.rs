@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use pool_providers::gemini::OauthClient;
 use pool_server::Config;
+use pool_store::PostgresUrl;
 
 pub(crate) use log::{Format, Log};
 pub(crate) use values::Origin;
@@ -115,6 +116,7 @@ fn resolve(inputs: &Inputs, listens: bool) -> Result<Settings, Vec<Problem>> {
         listen,
         pool_dir: values.text("pool_dir").into(),
         db_path: values.text("db_path").into(),
+        database_url: database_url(&mut values),
         bases,
         proxy,
         timeouts: limits.timeouts,
@@ -153,6 +155,18 @@ fn resolve(inputs: &Inputs, listens: bool) -> Result<Settings, Vec<Problem>> {
         without_effect: values.without_effect(),
         warnings: values.warnings,
     })
+}
+
+fn database_url(values: &mut Values) -> Option<PostgresUrl> {
+    const KEY: &str = "database_url";
+    let address = values.optional(KEY)?;
+    let read = address.parse();
+    if read.is_err() {
+        // What was given is not shown: it may hold a password.
+        let mend = "Write it as postgres://user:password@host:5432/database?sslmode=verify-full; in a password, %40 is @ and %2F is /";
+        values.wrong(KEY, "is not the address of a PostgreSQL database", mend);
+    }
+    read.ok()
 }
 
 /// The file that was named, or `./config.toml` if there is one.

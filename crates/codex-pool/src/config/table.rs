@@ -39,7 +39,7 @@ pub(crate) enum Effect {
 impl Setting {
     /// Settings that the Go original had; ours have variables of our own.
     pub(crate) fn is_of_original(&self) -> bool {
-        !["POOL_TIMEOUT_", "POOL_MAX_", "POOL_ROUTING_"].iter().any(|ours| self.env.starts_with(ours))
+        !["POOL_TIMEOUT_", "POOL_MAX_", "POOL_ROUTING_", "CODEX_POOL_"].iter().any(|ours| self.env.starts_with(ours))
     }
 }
 
@@ -108,7 +108,16 @@ pub(crate) static SETTINGS: &[Setting] = &[
             "db_path",
             "PROXY_DB_PATH",
             "./data/proxy.db",
-            "The usage ledger (SQLite). A database of the Go original found there is left as it is; ours then goes beside it, ending in `.sqlite3`.",
+            "The usage ledger and the pool's users (SQLite), unless `database_url` is set. A database of the Go original found there is left as it is; ours then goes beside it, ending in `.sqlite3`.",
+        ),
+    ),
+    of_kind(
+        Kind::Secret,
+        text(
+            "database_url",
+            "CODEX_POOL_DATABASE_URL",
+            "",
+            "A PostgreSQL database (13 or later) instead of the file: `postgres://user:password@host:5432/database?sslmode=verify-full`. TLS is as `sslmode` says (`disable`, `prefer`, `require`, `verify-ca`, `verify-full`; `sslrootcert` names a file). Its password is never shown. The tables are made at the first start.",
         ),
     ),
     text(

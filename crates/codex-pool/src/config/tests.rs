@@ -330,3 +330,19 @@ fn the_settings_are_documented() {
     let unknown: Vec<_> = settings.warnings.iter().filter(|warning| warning.what.contains("unknown")).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
 }
+
+#[test]
+fn a_database_url_is_never_shown_with_its_password() {
+    let said = |url: &str| {
+        let env = BTreeMap::from([("CODEX_POOL_DATABASE_URL".to_owned(), url.to_owned())]);
+        load(&Inputs { env, ..Inputs::default() })
+    };
+    let settings = said("postgres://pool:canary@db.example/usage").expect("an address");
+    assert_eq!(settings.server.database().to_string(), "postgres://pool@db.example:5432/usage");
+    assert!(!format!("{settings:?}").contains("canary"));
+    for wrong in ["pool:canary@db.example", "postgres://pool:canary@db.example:port/usage"] {
+        let problems = said(wrong).expect_err(wrong);
+        let text: String = problems.iter().map(ToString::to_string).collect();
+        assert!(text.contains("database_url") && !text.contains("canary"), "{text}");
+    }
+}

@@ -1,13 +1,13 @@
 //! Finding out what is to be explained: a request in the ledger, or the next one by asking the pool what it would do.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use pool_core::trail::Refused;
 use pool_core::{AccountId, Ask, Client, Demand, SessionKey};
 use pool_providers::request::Head;
+use pool_store::Location;
 use pool_store::ledger::{self, Found, Kept, ReadError, Wanted};
 
 use super::{ExplainPage, Facts, Subject};
@@ -53,14 +53,14 @@ async fn all_written(app: &App) {
     }
 }
 
-/// The same from the ledger's file, without a server.
-pub async fn request_in_file(
-    path: &Path,
+/// The same from the ledger's database, without a server.
+pub async fn request_in(
+    database: &Location,
     id: &str,
     names: BTreeMap<AccountId, String>,
 ) -> Result<ExplainPage, Missing> {
     let wanted = wanted(id)?;
-    let kept = one(ledger::in_file(path, &wanted).await?, &wanted)?;
+    let kept = one(ledger::look_up(database, &wanted).await?, &wanted)?;
     Ok(page(kept, names))
 }
 

@@ -1,16 +1,14 @@
-//! One request looked up with its story: by the ledger of a running server, or in the file of one that does not run.
+//! One request looked up with its story: by the ledger of a running server, or in the database of one that does not run.
 
-use std::path::Path;
 use std::time::Duration;
 
 use pool_core::people::UserId;
 use pool_core::usage::Ending;
 use pool_core::{AccountId, Trail, UnixMs, UsageRecord};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqlitePool};
 
-use super::read::{ReadError, column, tokens};
-use super::{Ledger, file, story};
+use super::read::{ReadError, tokens};
+use super::{Ledger, story};
+use crate::database::{self, Database, Location, Row, built};
 
 /// Which request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,37 +43,29 @@ const SELECT: &str = "SELECT records.*, explanations.story FROM usage_records AS
 
 impl Ledger {
     pub async fn explained(&self, wanted: &Wanted) -> Result<Found, ReadError> {
-        look_up(&self.shared.pool, wanted).await
+        find(&self.shared.database, wanted).await
     }
 }
 
-/// The same in the file of a ledger, which is not changed. It must not be one that a server is just opening.
-pub async fn in_file(path: &Path, wanted: &Wanted) -> Result<Found, ReadError> {
-    let place = file::place(path).map_err(|error| ReadError::because(error.to_string()))?;
-    let pool = file::read_only(&place.path, Duration::from_secs(2));
-    let found = look_up(&pool, wanted).await;
-    pool.close().await;
+/// The same without a server: reads only. A file must not be one that a server is just opening.
+pub async fn look_up(location: impl Into<Location>, wanted: &Wanted) -> Result<Found, ReadError> {
+    let place = database::find(location.into()).map_err(|error| ReadError::because(error.to_string()))?;
+    let database = Database::read_only(&place.location, Duration::from_secs(2));
+    let found = find(&database, wanted).await;
+    database.close().await;
     found
 }
 
-async fn look_up(pool: &SqlitePool, wanted: &Wanted) -> Result<Found, ReadError> {
-    let rows = match wanted {
-        Wanted::Last => {
-            const LAST: &str = "ORDER BY records.at_ms DESC, records.request_id DESC LIMIT 1";
-            sqlx::query(sqlx::AssertSqlSafe(format!("{SELECT} {LAST}"))).fetch_all(pool).await?
-        }
-        Wanted::Id(id) => {
-            // What begins with the id lies between it and it with the last letter there is.
-            const WITH_ID: &str = "WHERE records.request_id >= $1 AND records.request_id < $2 \
-                 ORDER BY records.request_id = $1 DESC, records.request_id DESC LIMIT $3";
-            sqlx::query(sqlx::AssertSqlSafe(format!("{SELECT} {WITH_ID}")))
-                .bind(id)
-                .bind(format!("{id}\u{10FFFF}"))
-                .bind(MOST_TOLD)
-                .fetch_all(pool)
-                .await?
-        }
+async fn find(database: &Database, wanted: &Wanted) -> Result<Found, ReadError> {
+    const LAST: &str = "ORDER BY records.at_ms DESC, records.request_id DESC LIMIT 1";
+    // What begins with the id lies between it and it with the last letter there is.
+    const WITH_ID: &str = "WHERE records.request_id >= $1 AND records.request_id < $2 \
+         ORDER BY records.request_id = $1 DESC, records.request_id DESC LIMIT $3";
+    let statement = match wanted {
+        Wanted::Last => built(format!("{SELECT} {LAST}")),
+        Wanted::Id(id) => built(format!("{SELECT} {WITH_ID}")).bind(id).bind(format!("{id}\u{10FFFF}")).bind(MOST_TOLD),
     };
+    let rows = database.all(statement).await?;
     let mut all = rows.iter().map(kept).collect::<Result<Vec<Kept>, _>>()?;
     let exact = |kept: &Kept| matches!(wanted, Wanted::Id(id) if kept.record.request_id == *id);
     Ok(match all.len() {
@@ -86,26 +76,26 @@ async fn look_up(pool: &SqlitePool, wanted: &Wanted) -> Result<Found, ReadError>
     })
 }
 
-fn kept(row: &SqliteRow) -> Result<Kept, sqlx::Error> {
-    let number = |name: &str| row.try_get::<i64, _>(name);
-    let told = row.try_get::<Option<i64>, _>("input")?.is_some();
+fn kept(row: &Row) -> Result<Kept, sqlx::Error> {
+    let number = |name: &str| row.get::<i64>(name);
+    let told = row.get::<Option<i64>>("input")?.is_some();
     let record = UsageRecord {
-        request_id: row.try_get("request_id")?,
+        request_id: row.get("request_id")?,
         at: UnixMs(number("at_ms")?),
-        user: row.try_get::<Option<String>, _>("user_id")?.map(|id| UserId(id.into())),
-        provider: row.try_get("provider")?,
-        account: AccountId(row.try_get::<String, _>("account")?.into()),
-        model: row.try_get("model")?,
-        client: row.try_get("client")?,
-        session: row.try_get("session")?,
+        user: row.get::<Option<String>>("user_id")?.map(|id| UserId(id.into())),
+        provider: row.get("provider")?,
+        account: AccountId(row.get::<String>("account")?.into()),
+        model: row.get("model")?,
+        client: row.get("client")?,
+        session: row.get("session")?,
         status: u16::try_from(number("status")?).unwrap_or(0),
-        ending: ending(row.try_get("ending")?),
+        ending: ending(&row.get::<String>("ending")?),
         tokens: if told { Some(tokens(row)?) } else { None },
         attempts: u32::try_from(number("attempts")?).unwrap_or(0),
-        first_byte_ms: column(row, "first_byte_ms")?,
-        total_ms: column(row, "total_ms")?,
+        first_byte_ms: row.count("first_byte_ms")?,
+        total_ms: row.count("total_ms")?,
     };
-    let story: Option<Vec<u8>> = row.try_get("story")?;
+    let story: Option<Vec<u8>> = row.get("story")?;
     Ok(Kept { record, trail: story.and_then(|story| story::unpack(&story)) })
 }
 

@@ -1,29 +1,25 @@
-//! The usage ledger: one record a request, in SQLite, with the story of how it was decided beside it for a while.
+//! The usage ledger: one record a request, with the story of how it was decided beside it for a while.
 //!
 //! The proxy hands a record over and goes on: [`Ledger::record`] never waits. One [`Writer`] task takes the records from a
 //! bounded queue and writes them in batches. While the disk is full or the database is busy, records wait up to the bound;
 //! beyond it they are counted as lost. A record counts once however often it is handed over.
 
 mod explained;
-mod file;
 mod read;
 mod story;
 mod write;
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pool_core::{Trail, UsageRecord};
-use sqlx::SqlitePool;
 use tokio::sync::{mpsc, watch};
 
+use crate::database::{self, Database, Location, OpenError};
 use crate::memory::Changes;
 
-pub use explained::{Found, Kept, Wanted, in_file};
-pub use file::OpenError;
-pub(crate) use file::{is_passing, reason};
+pub use explained::{Found, Kept, Wanted, look_up};
 pub use read::{AccountTotals, ReadError, Use};
 pub use write::Writer;
 
@@ -36,7 +32,7 @@ pub struct Options {
     pub batch: usize,
     /// A record waits at most this long for others to share its transaction.
     pub linger: Duration,
-    /// How long one attempt waits for another program's lock.
+    /// How long one attempt waits for another program's lock on the file.
     pub busy: Duration,
     /// The pause after the first failed write; it doubles up to `max_pause`.
     pub first_pause: Duration,
@@ -73,8 +69,8 @@ pub struct Opened {
     /// Has to be run as a task of its own, or nothing is ever written.
     pub writer: Writer,
     /// Where the records really go.
-    pub path: PathBuf,
-    /// There was nothing in it before.
+    pub location: Location,
+    /// There was nothing in it before. Never said of a server.
     pub fresh: bool,
     /// What the operator should be told once, at the start.
     pub note: Option<String>,
@@ -90,7 +86,7 @@ pub struct Ledger {
 
 #[derive(Debug)]
 struct Shared {
-    pool: SqlitePool,
+    database: Database,
     /// `None`: fine. Else why nothing can be written now.
     trouble: Mutex<Option<String>>,
     /// Accepted and not yet written, wherever they wait.
@@ -115,14 +111,14 @@ pub struct Health {
 }
 
 impl Ledger {
-    /// Opens the ledger at `path`, creating it (mode 0600) and its folder (0700) if need be.
+    /// Opens the ledger, creating its file (mode 0600) and folder (0700) or its tables if need be.
     ///
-    /// A disk that is full does not fail the opening: the ledger starts degraded and the writer goes on trying. A file that
-    /// is no database of ours does fail it.
-    pub async fn open(path: &Path, options: Options) -> Result<Opened, OpenError> {
-        let place = file::place(path)?;
-        let pool = file::pool(&place.path, options.busy);
-        let trouble = match file::prepare(&place.path, &pool).await {
+    /// A disk that is full or a server that cannot be reached does not fail the opening: the ledger starts degraded and the
+    /// writer goes on trying. A file that is no database of ours does fail it.
+    pub async fn open(location: impl Into<Location>, options: Options) -> Result<Opened, OpenError> {
+        let found = database::find(location.into())?;
+        let database = Database::at(&found.location, options.busy);
+        let trouble = match database.prepare(&found.location).await {
             Ok(()) => None,
             Err(fault) => Some(fault.passing()?),
         };
@@ -131,7 +127,7 @@ impl Ledger {
         // One batch on its way and one being written: whoever brings more waits.
         let (memory, changes) = mpsc::channel(1);
         let shared = Arc::new(Shared {
-            pool,
+            database,
             trouble: Mutex::new(trouble),
             waiting: AtomicU64::new(0),
             written: AtomicU64::new(0),
@@ -139,19 +135,19 @@ impl Ledger {
             closing: watch::Sender::new(false),
             closed: watch::Sender::new(false),
         });
-        let writer = Writer::new(Arc::clone(&shared), records, changes, options, place.path.clone(), ready);
+        let writer = Writer::new(Arc::clone(&shared), records, changes, options, found.location.clone(), ready);
         Ok(Opened {
             ledger: Self { shared, queue, memory },
             writer,
-            path: place.path,
-            fresh: place.fresh,
-            note: place.note,
+            location: found.location,
+            fresh: found.fresh,
+            note: found.note,
         })
     }
 
     /// The database that the ledger is in.
-    pub(crate) fn database(&self) -> SqlitePool {
-        self.shared.pool.clone()
+    pub(crate) fn database(&self) -> Database {
+        self.shared.database.clone()
     }
 
     pub(crate) fn memory(&self) -> &mpsc::Sender<Changes> {
@@ -188,14 +184,14 @@ impl Ledger {
         }
     }
 
-    /// Takes no more records, writes what waits, and closes the file: at most `deadline` long. Returns how many records were
+    /// Takes no more records, writes what waits, and closes the database: at most `deadline` long. Returns how many records were
     /// still waiting when it ended.
     pub async fn close(&self, deadline: Duration) -> u64 {
         self.shared.closing.send_replace(true);
         let mut closed = self.shared.closed.subscribe();
         let done = tokio::time::timeout(deadline, closed.wait_for(|closed| *closed)).await.is_ok();
         if done {
-            self.shared.pool.close().await;
+            self.shared.database.close().await;
         }
         self.shared.waiting.load(Ordering::Relaxed)
     }

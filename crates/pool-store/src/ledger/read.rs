@@ -2,10 +2,9 @@
 
 use pool_core::people::UserId;
 use pool_core::{AccountId, TokenCounts, UnixMs};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
-use super::{Ledger, file};
+use super::Ledger;
+use crate::database::{self, Row, sql};
 
 /// The ledger could not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +21,7 @@ impl ReadError {
 
 impl From<sqlx::Error> for ReadError {
     fn from(error: sqlx::Error) -> Self {
-        Self { reason: file::reason(&error) }
+        Self { reason: database::reason(&error) }
     }
 }
 
@@ -59,7 +58,7 @@ impl Ledger {
     pub async fn served_since(&self, since: UnixMs, most: u32) -> Result<Vec<Use>, ReadError> {
         const SERVED: &str = "SELECT * FROM usage_records WHERE at_ms >= $1 AND status < 400 \
              ORDER BY at_ms DESC, request_id DESC LIMIT $2";
-        let rows = sqlx::query(SERVED).bind(since.0).bind(i64::from(most)).fetch_all(&self.shared.pool).await?;
+        let rows = self.shared.database.all(sql(SERVED).bind(since.0).bind(i64::from(most))).await?;
         rows.iter().rev().map(|row| Ok(used(row)?)).collect()
     }
 
@@ -70,10 +69,9 @@ impl Ledger {
              WHERE at_ms >= $1 AND (at_ms, request_id) > ($1, $2) ORDER BY at_ms, request_id LIMIT $3";
         let mut from = (since.0, String::new());
         loop {
-            let query = sqlx::query(USES).bind(from.0).bind(&from.1).bind(PAGE);
-            let rows = query.fetch_all(&self.shared.pool).await?;
+            let rows = self.shared.database.all(sql(USES).bind(from.0).bind(&from.1).bind(PAGE)).await?;
             let Some(last) = rows.last() else { return Ok(()) };
-            from = (last.try_get("at_ms")?, last.try_get("request_id")?);
+            from = (last.get("at_ms")?, last.get("request_id")?);
             for row in &rows {
                 take(used(row)?);
             }
@@ -91,53 +89,49 @@ impl Ledger {
              CAST(COALESCE(SUM(output), 0) AS BIGINT) AS output, \
              CAST(COALESCE(SUM(reasoning), 0) AS BIGINT) AS reasoning \
              FROM usage_records WHERE at_ms >= $1 AND account <> '' GROUP BY account ORDER BY requests DESC, account";
-        let rows = sqlx::query(TOTALS).bind(since.0).fetch_all(&self.shared.pool).await?;
+        let rows = self.shared.database.all(sql(TOTALS).bind(since.0)).await?;
         rows.iter().map(|row| Ok(totals(row)?)).collect()
     }
 
     /// How many records there are.
     pub async fn count(&self) -> Result<u64, ReadError> {
-        let row = sqlx::query("SELECT COUNT(*) AS records FROM usage_records").fetch_one(&self.shared.pool).await?;
-        Ok(column(&row, "records")?)
+        let rows = self.shared.database.all(sql("SELECT COUNT(*) AS records FROM usage_records")).await?;
+        Ok(rows.first().map_or(Ok(0), |row| row.count("records"))?)
     }
 }
 
-fn used(row: &SqliteRow) -> Result<Use, sqlx::Error> {
-    let told = row.try_get::<Option<i64>, _>("input")?.is_some();
+fn used(row: &Row) -> Result<Use, sqlx::Error> {
+    let told = row.get::<Option<i64>>("input")?.is_some();
     Ok(Use {
-        at: UnixMs(row.try_get("at_ms")?),
-        user: row.try_get::<Option<String>, _>("user_id")?.map(|id| UserId(id.into())),
-        provider: row.try_get("provider")?,
-        account: AccountId(row.try_get::<String, _>("account")?.into()),
-        model: row.try_get("model")?,
-        session: row.try_get("session")?,
-        status: u16::try_from(row.try_get::<i64, _>("status")?).unwrap_or(0),
+        at: UnixMs(row.get("at_ms")?),
+        user: row.get::<Option<String>>("user_id")?.map(|id| UserId(id.into())),
+        provider: row.get("provider")?,
+        account: AccountId(row.get::<String>("account")?.into()),
+        model: row.get("model")?,
+        session: row.get("session")?,
+        status: u16::try_from(row.get::<i64>("status")?).unwrap_or(0),
         tokens: told.then(|| tokens(row)).transpose()?,
-        total_ms: column(row, "total_ms")?,
+        total_ms: row.count("total_ms")?,
     })
 }
 
-pub(super) fn tokens(row: &SqliteRow) -> Result<TokenCounts, sqlx::Error> {
+pub(super) fn tokens(row: &Row) -> Result<TokenCounts, sqlx::Error> {
     Ok(TokenCounts {
-        input: column(row, "input")?,
-        cache_read: column(row, "cache_read")?,
-        cache_write_5m: column(row, "cache_write_5m")?,
-        cache_write_1h: column(row, "cache_write_1h")?,
-        output: column(row, "output")?,
-        reasoning: column(row, "reasoning")?,
+        input: row.count("input")?,
+        cache_read: row.count("cache_read")?,
+        cache_write_5m: row.count("cache_write_5m")?,
+        cache_write_1h: row.count("cache_write_1h")?,
+        output: row.count("output")?,
+        reasoning: row.count("reasoning")?,
     })
 }
 
-fn totals(row: &SqliteRow) -> Result<AccountTotals, sqlx::Error> {
+fn totals(row: &Row) -> Result<AccountTotals, sqlx::Error> {
     Ok(AccountTotals {
-        account: AccountId(row.try_get::<String, _>("account")?.into()),
-        provider: row.try_get("provider")?,
-        requests: column(row, "requests")?,
-        untold: column(row, "untold")?,
+        account: AccountId(row.get::<String>("account")?.into()),
+        provider: row.get("provider")?,
+        requests: row.count("requests")?,
+        untold: row.count("untold")?,
         tokens: tokens(row)?,
     })
-}
-
-pub(super) fn column(row: &SqliteRow, name: &str) -> Result<u64, sqlx::Error> {
-    Ok(u64::try_from(row.try_get::<i64, _>(name)?).unwrap_or(0))
 }

@@ -1,6 +1,7 @@
 //! The ledger's promises: nothing counts twice, nothing waits on the disk, trouble passes without a restart.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use pool_core::usage::Ending;
 use pool_core::{AccountId, TokenCounts, UnixMs};
@@ -8,6 +9,8 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::database::sql;
+use crate::rig::homes;
 
 fn quick() -> Options {
     Options {
@@ -38,30 +41,31 @@ fn record(id: &str, account: &str, at: i64) -> UsageRecord {
     }
 }
 
-async fn start(path: &Path, options: Options) -> (Ledger, JoinHandle<()>) {
-    let opened = Ledger::open(path, options).await.expect("opens");
+async fn start(location: impl Into<Location>, options: Options) -> (Ledger, JoinHandle<()>) {
+    let opened = Ledger::open(location, options).await.expect("opens");
     (opened.ledger, tokio::spawn(opened.writer.run()))
 }
 
 #[tokio::test]
 async fn what_each_request_used_is_handed_out_once_whatever_the_pages() {
-    let folder = TempDir::new().expect("a folder");
-    let (ledger, _) = start(&folder.path().join("proxy.db"), quick()).await;
-    let mut untold = record("r6", "acme-2", 300);
-    (untold.tokens, untold.status) = (None, 500);
-    // More than a page at one moment.
-    let same = ["r2", "r3", "r4", "r5"].map(|id| record(id, "acme-1", 200));
-    for record in [record("r1", "acme-1", 100), record("r7", "acme-1", 199), untold].into_iter().chain(same) {
-        assert!(ledger.record(record));
-    }
-    until("written", || ledger.health().queued == 0).await;
-    for (since, count) in [(0, 7), (200, 5), (201, 1), (301, 0)] {
-        let mut uses = Vec::new();
-        ledger.each_since(UnixMs(since), |one| uses.push(one)).await.expect("reads");
-        assert_eq!(uses.len(), count, "{since}");
-        assert!(uses.is_sorted_by_key(|one| one.at));
-        if let Some(last) = uses.last() {
-            assert_eq!((&*last.account.0, last.status, last.tokens), ("acme-2", 500, None));
+    for home in homes() {
+        let (ledger, _) = start(&home.location, quick()).await;
+        let mut untold = record("r6", "acme-2", 300);
+        (untold.tokens, untold.status) = (None, 500);
+        // More than a page at one moment.
+        let same = ["r2", "r3", "r4", "r5"].map(|id| record(id, "acme-1", 200));
+        for record in [record("r1", "acme-1", 100), record("r7", "acme-1", 199), untold].into_iter().chain(same) {
+            assert!(ledger.record(record));
+        }
+        until("written", || ledger.health().queued == 0).await;
+        for (since, count) in [(0, 7), (200, 5), (201, 1), (301, 0)] {
+            let mut uses = Vec::new();
+            ledger.each_since(UnixMs(since), |one| uses.push(one)).await.expect("reads");
+            assert_eq!(uses.len(), count, "{since}");
+            assert!(uses.is_sorted_by_key(|one| one.at));
+            if let Some(last) = uses.last() {
+                assert_eq!((&*last.account.0, last.status, last.tokens), ("acme-2", 500, None));
+            }
         }
     }
 }
@@ -81,28 +85,28 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn records_are_counted_once_and_survive_a_restart() {
-    let folder = TempDir::new().expect("a folder");
-    let path = folder.path().join("data/proxy.db");
-    let (ledger, _) = start(&path, quick()).await;
-    let mut absurd = record("r3", "acme-2", 300);
-    absurd.tokens = Some(TokenCounts { input: u64::MAX, ..TokenCounts::default() });
-    let mut untold = record("r4", "acme-2", 400);
-    untold.tokens = None;
-    for record in
-        [record("r1", "acme-1", 100), record("r2", "acme-2", 200), absurd, untold, record("r2", "acme-2", 200)]
-    {
-        assert!(ledger.record(record));
-    }
-    assert_eq!(ledger.close(DEADLINE).await, 0);
-    assert!(!ledger.record(record("r5", "acme-1", 500)), "a closed ledger takes nothing");
+    for home in homes() {
+        let (ledger, _) = start(&home.location, quick()).await;
+        let mut absurd = record("r3", "acme-2", 300);
+        absurd.tokens = Some(TokenCounts { input: u64::MAX, ..TokenCounts::default() });
+        let mut untold = record("r4", "acme-2", 400);
+        untold.tokens = None;
+        for record in
+            [record("r1", "acme-1", 100), record("r2", "acme-2", 200), absurd, untold, record("r2", "acme-2", 200)]
+        {
+            assert!(ledger.record(record));
+        }
+        assert_eq!(ledger.close(DEADLINE).await, 0);
+        assert!(!ledger.record(record("r5", "acme-1", 500)), "a closed ledger takes nothing");
 
-    let (ledger, _) = start(&path, quick()).await;
-    assert_eq!(ledger.count().await.expect("counts"), 4);
-    let totals = ledger.totals_since(UnixMs(200)).await.expect("sums");
-    let short: Vec<_> =
-        totals.iter().map(|sum| (&*sum.account.0, sum.requests, sum.untold, sum.tokens.input)).collect();
-    assert_eq!(short, [("acme-2", 3, 1, 1_000_000_000_010)]);
-    assert_eq!(totals[0].tokens.output, 3);
+        let (ledger, _) = start(&home.location, quick()).await;
+        assert_eq!(ledger.count().await.expect("counts"), 4);
+        let totals = ledger.totals_since(UnixMs(200)).await.expect("sums");
+        let short: Vec<_> =
+            totals.iter().map(|sum| (&*sum.account.0, sum.requests, sum.untold, sum.tokens.input)).collect();
+        assert_eq!(short, [("acme-2", 3, 1, 1_000_000_000_010)]);
+        assert_eq!(totals[0].tokens.output, 3);
+    }
 }
 
 #[tokio::test]
@@ -126,16 +130,17 @@ async fn the_file_is_private_from_birth_and_made_private_again() {
 
 #[tokio::test]
 async fn a_full_queue_loses_records_and_says_so_without_waiting() {
-    let folder = TempDir::new().expect("a folder");
-    let opened = Ledger::open(&folder.path().join("proxy.db"), Options { queue: 3, ..quick() }).await.expect("opens");
-    let taken = (0..5).filter(|id| opened.ledger.record(record(&format!("r{id}"), "acme-1", 1))).count();
-    assert_eq!(taken, 3);
-    let health = opened.ledger.health();
-    assert_eq!((health.queued, health.dropped), (3, 2));
-    let writer = tokio::spawn(opened.writer.run());
-    assert_eq!(opened.ledger.close(DEADLINE).await, 0);
-    writer.await.expect("the writer ends");
-    assert_eq!(opened.ledger.health().written, 3);
+    for home in homes() {
+        let opened = Ledger::open(&home.location, Options { queue: 3, ..quick() }).await.expect("opens");
+        let taken = (0..5).filter(|id| opened.ledger.record(record(&format!("r{id}"), "acme-1", 1))).count();
+        assert_eq!(taken, 3);
+        let health = opened.ledger.health();
+        assert_eq!((health.queued, health.dropped), (3, 2));
+        let writer = tokio::spawn(opened.writer.run());
+        assert_eq!(opened.ledger.close(DEADLINE).await, 0);
+        writer.await.expect("the writer ends");
+        assert_eq!(opened.ledger.health().written, 3);
+    }
 }
 
 #[tokio::test]
@@ -143,9 +148,9 @@ async fn a_locked_database_delays_records_but_loses_none() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("proxy.db");
     let (ledger, _) = start(&path, quick()).await;
-    let other = file::pool(&path, Duration::from_secs(1));
-    let mut lock = other.acquire().await.expect("connects");
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *lock).await.expect("locks");
+    let other = Database::at(&(&path).into(), Duration::from_secs(1));
+    let mut lock = other.connection().await.expect("connects");
+    lock.run(sql("BEGIN IMMEDIATE")).await.expect("locks");
     for id in 0..300 {
         assert!(ledger.record(record(&format!("r{id}"), "acme-1", 1)));
     }
@@ -153,7 +158,7 @@ async fn a_locked_database_delays_records_but_loses_none() {
     let health = ledger.health();
     assert_eq!(health.degraded.as_deref(), Some("another program holds the database locked"));
     assert_eq!((health.written, health.queued, health.dropped), (0, 300, 0));
-    sqlx::query("ROLLBACK").execute(&mut *lock).await.expect("unlocks");
+    lock.run(sql("ROLLBACK")).await.expect("unlocks");
     until("the writing goes on", || ledger.health().written == 300).await;
     assert_eq!(ledger.health().degraded, None);
     assert_eq!(ledger.count().await.expect("counts"), 300);
@@ -164,9 +169,9 @@ async fn closing_while_nothing_can_be_written_ends_in_time_and_tells_the_loss() 
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("proxy.db");
     let (ledger, _) = start(&path, quick()).await;
-    let other = file::pool(&path, Duration::from_secs(1));
-    let mut lock = other.acquire().await.expect("connects");
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *lock).await.expect("locks");
+    let other = Database::at(&(&path).into(), Duration::from_secs(1));
+    let mut lock = other.connection().await.expect("connects");
+    lock.run(sql("BEGIN IMMEDIATE")).await.expect("locks");
     assert!(ledger.record(record("r1", "acme-1", 1)));
     assert_eq!(ledger.close(Duration::from_secs(5)).await, 1);
 }
@@ -179,7 +184,7 @@ async fn what_is_not_our_database_is_left_as_it_is() {
     let path = folder.path().join("proxy.db");
     std::fs::write(&path, &bolt).expect("writes");
     let opened = Ledger::open(&path, quick()).await.expect("opens beside it");
-    assert_eq!(opened.path, folder.path().join("proxy.sqlite3"));
+    assert_eq!(opened.location, Location::File(folder.path().join("proxy.sqlite3")));
     assert!(opened.note.expect("a note").contains("left as it is"));
     assert_eq!(std::fs::read(&path).expect("reads"), bolt);
 
@@ -236,8 +241,9 @@ fn a_full_disk_fills_the_queue_and_recovers() {
 #[tokio::test]
 #[ignore = "run by a_killed_process_loses_nothing_that_it_told"]
 async fn inside_a_process_that_is_killed() {
-    let path = std::env::var_os("LEDGER_UNDER_TEST").expect("a path");
-    let (ledger, _) = start(Path::new(&path), quick()).await;
+    let place = std::env::var("LEDGER_UNDER_TEST").expect("a place");
+    let location = place.parse().map_or_else(|_| Path::new(&place).into(), Location::Server);
+    let (ledger, _) = start(location, quick()).await;
     for id in 0..1_000_000 {
         ledger.record(record(&format!("{}-{id}", std::process::id()), "acme-1", 1));
         if id % 50 == 0 {
@@ -250,29 +256,29 @@ async fn inside_a_process_that_is_killed() {
 
 #[tokio::test]
 async fn a_killed_process_loses_nothing_that_it_told() {
-    use std::io::{BufRead, BufReader};
-    let folder = TempDir::new().expect("a folder");
-    let path = folder.path().join("proxy.db");
-    let mut told = 0;
-    for round in 1..=5_u64 {
-        let mut child = std::process::Command::new(std::env::current_exe().expect("this test"))
-            .args(["--exact", "ledger::tests::inside_a_process_that_is_killed", "--ignored", "--nocapture"])
-            .env("LEDGER_UNDER_TEST", &path)
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .expect("runs");
-        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let counts = lines.filter_map(|line| line.ok()?.strip_prefix("written ")?.parse::<u64>().ok());
-        let last = counts.take_while(|count| *count < 300 * round).last().unwrap_or(0);
-        child.kill().expect("kills");
-        child.wait().expect("ends");
-        told += last;
-        // What the killed one left in the log is taken over under a lock that others wait for.
-        let patient = Options { busy: DEADLINE, ..quick() };
-        let opened = Ledger::open(&path, patient).await.expect("opens after the kill");
-        assert!(opened.ledger.count().await.expect("counts") >= told, "round {round}: {told} were told");
+    for home in homes() {
+        use std::io::{BufRead, BufReader};
+        let mut told = 0;
+        for round in 1..=5_u64 {
+            let mut child = std::process::Command::new(std::env::current_exe().expect("this test"))
+                .args(["--exact", "ledger::tests::inside_a_process_that_is_killed", "--ignored", "--nocapture"])
+                .env("LEDGER_UNDER_TEST", &home.address)
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .expect("runs");
+            let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+            let counts = lines.filter_map(|line| line.ok()?.strip_prefix("written ")?.parse::<u64>().ok());
+            let last = counts.take_while(|count| *count < 300 * round).last().unwrap_or(0);
+            child.kill().expect("kills");
+            child.wait().expect("ends");
+            told += last;
+            // What the killed one left in the log is taken over under a lock that others wait for.
+            let patient = Options { busy: DEADLINE, ..quick() };
+            let opened = Ledger::open(&home.location, patient).await.expect("opens after the kill");
+            assert!(opened.ledger.count().await.expect("counts") >= told, "round {round}: {told} were told");
+        }
+        assert!(told > 0, "the child wrote something");
     }
-    assert!(told > 0, "the child wrote something");
 }
 
 fn story(name: &str) -> Trail {
@@ -289,80 +295,106 @@ fn story(name: &str) -> Trail {
 
 #[tokio::test]
 async fn a_request_is_found_by_its_beginning_with_its_story() {
-    let folder = TempDir::new().expect("a folder");
-    let path = folder.path().join("proxy.db");
-    let (ledger, _) = start(&path, quick()).await;
-    for (id, at) in [("01ab.1", 10), ("01ab.2", 20), ("01ab.10", 30), ("01ac", 40)] {
-        assert!(ledger.keep(record(id, "acme-1", at), story(id)));
-    }
-    let mut unserved = record("02", "", 50);
-    (unserved.ending, unserved.status, unserved.tokens) = (Ending::Failed, 429, None);
-    assert!(ledger.record(unserved.clone()));
-    until("written", || ledger.health().written == 5).await;
+    for home in homes() {
+        let (ledger, _) = start(&home.location, quick()).await;
+        for (id, at) in [("01ab.1", 10), ("01ab.2", 20), ("01ab.10", 30), ("01ac", 40)] {
+            assert!(ledger.keep(record(id, "acme-1", at), story(id)));
+        }
+        let mut unserved = record("02", "", 50);
+        (unserved.ending, unserved.status, unserved.tokens) = (Ending::Failed, 429, None);
+        assert!(ledger.record(unserved.clone()));
+        until("written", || ledger.health().written == 5).await;
 
-    let of = |id: &str| Wanted::Id(id.into());
-    let several = |ids: &[&str]| Found::Several(ids.iter().map(|id| (*id).to_owned()).collect());
-    let told = |id: &str, at| Found::One(Box::new(Kept { record: record(id, "acme-1", at), trail: Some(story(id)) }));
-    let last = Found::One(Box::new(Kept { record: unserved, trail: None }));
-    let cases = [
-        (of("01ac"), told("01ac", 40)),
-        (of("01ab.1"), told("01ab.1", 10)),
-        (of("01ab.2"), told("01ab.2", 20)),
-        (of("01ab"), several(&["01ab.2", "01ab.10", "01ab.1"])),
-        (of("01ab.3"), Found::None),
-        (of("1ab"), Found::None),
-        (of("%"), Found::None),
-        (Wanted::Last, last),
-    ];
-    for (wanted, found) in &cases {
-        assert_eq!(ledger.explained(wanted).await.as_ref(), Ok(found), "{wanted:?}");
-        // Beside the server that writes it, and after its end.
-        assert_eq!(in_file(&path, wanted).await.as_ref(), Ok(found), "{wanted:?}");
+        let of = |id: &str| Wanted::Id(id.into());
+        let several = |ids: &[&str]| Found::Several(ids.iter().map(|id| (*id).to_owned()).collect());
+        let told =
+            |id: &str, at| Found::One(Box::new(Kept { record: record(id, "acme-1", at), trail: Some(story(id)) }));
+        let last = Found::One(Box::new(Kept { record: unserved, trail: None }));
+        let cases = [
+            (of("01ac"), told("01ac", 40)),
+            (of("01ab.1"), told("01ab.1", 10)),
+            (of("01ab.2"), told("01ab.2", 20)),
+            (of("01ab"), several(&["01ab.2", "01ab.10", "01ab.1"])),
+            (of("01ab.3"), Found::None),
+            (of("1ab"), Found::None),
+            (of("%"), Found::None),
+            (Wanted::Last, last),
+        ];
+        for (wanted, found) in &cases {
+            assert_eq!(ledger.explained(wanted).await.as_ref(), Ok(found), "{wanted:?}");
+            // Beside the server that writes it, and after its end.
+            assert_eq!(look_up(&home.location, wanted).await.as_ref(), Ok(found), "{wanted:?}");
+        }
+        let served = ledger.totals_since(UnixMs(0)).await.expect("sums");
+        assert_eq!(served.iter().map(|sum| sum.requests).sum::<u64>(), 4, "what nobody answered is nobody's");
+        ledger.close(DEADLINE).await;
+        for (wanted, found) in &cases {
+            assert_eq!(look_up(&home.location, wanted).await.as_ref(), Ok(found), "{wanted:?}");
+        }
+        assert!(look_up(Path::new("/absent/proxy.db"), &Wanted::Last).await.is_err());
     }
-    let served = ledger.totals_since(UnixMs(0)).await.expect("sums");
-    assert_eq!(served.iter().map(|sum| sum.requests).sum::<u64>(), 4, "what nobody answered is nobody's");
-    ledger.close(DEADLINE).await;
-    for (wanted, found) in &cases {
-        assert_eq!(in_file(&path, wanted).await.as_ref(), Ok(found), "{wanted:?}");
-    }
-    assert!(in_file(&folder.path().join("absent.db"), &Wanted::Last).await.is_err());
 }
 
 #[tokio::test]
 async fn stories_go_when_they_are_old_and_records_stay() {
-    let folder = TempDir::new().expect("a folder");
-    let path = folder.path().join("proxy.db");
-    let day = 24 * 3600 * 1000;
-    let (ledger, _) = start(&path, quick()).await;
-    for (id, at) in [("01", 0), ("02", 29 * day)] {
-        assert!(ledger.keep(record(id, "acme-1", at), story(id)));
-    }
-    until("written", || ledger.health().written == 2).await;
-    ledger.close(DEADLINE).await;
-    // The newest record tells the time; a writer looks for old stories when it begins.
-    let (ledger, _) = start(&path, quick()).await;
-    assert!(ledger.keep(record("03", "acme-1", 31 * day), story("03")));
-    until("written", || ledger.health().written == 1).await;
-    for (id, kept) in [("01", false), ("02", true), ("03", true)] {
-        let Ok(Found::One(found)) = ledger.explained(&Wanted::Id(id.into())).await else { panic!("no record of {id}") };
-        assert_eq!(found.trail.is_some(), kept, "{id}");
+    for home in homes() {
+        let day = 24 * 3600 * 1000;
+        let (ledger, _) = start(&home.location, quick()).await;
+        for (id, at) in [("01", 0), ("02", 29 * day)] {
+            assert!(ledger.keep(record(id, "acme-1", at), story(id)));
+        }
+        until("written", || ledger.health().written == 2).await;
+        ledger.close(DEADLINE).await;
+        // The newest record tells the time; a writer looks for old stories when it begins.
+        let (ledger, _) = start(&home.location, quick()).await;
+        assert!(ledger.keep(record("03", "acme-1", 31 * day), story("03")));
+        until("written", || ledger.health().written == 1).await;
+        for (id, kept) in [("01", false), ("02", true), ("03", true)] {
+            let Ok(Found::One(found)) = ledger.explained(&Wanted::Id(id.into())).await else {
+                panic!("no record of {id}")
+            };
+            assert_eq!(found.trail.is_some(), kept, "{id}");
+        }
     }
 }
 
 #[tokio::test]
 async fn what_was_served_is_read_in_the_order_of_arrival() {
-    let folder = TempDir::new().expect("a folder");
-    let (ledger, writer) = start(&folder.path().join("l.db"), quick()).await;
-    let untold = UsageRecord { tokens: None, session: None, ..record("c", "a2", 30) };
-    let refused = UsageRecord { status: 429, ..record("d", "a2", 40) };
-    for record in [record("b", "a1", 20), record("a", "a1", 10), untold, refused] {
-        assert!(ledger.record(record));
+    for home in homes() {
+        let (ledger, writer) = start(&home.location, quick()).await;
+        let untold = UsageRecord { tokens: None, session: None, ..record("c", "a2", 30) };
+        let refused = UsageRecord { status: 429, ..record("d", "a2", 40) };
+        for record in [record("b", "a1", 20), record("a", "a1", 10), untold, refused] {
+            assert!(ledger.record(record));
+        }
+        until("written", || ledger.health().written == 4).await;
+        let served = ledger.served_since(UnixMs(10), 2).await.expect("records");
+        let told: Vec<_> = served.iter().map(|one| (one.at.0, one.tokens.map(|tokens| tokens.total()))).collect();
+        assert_eq!(told, [(20, Some(13)), (30, None)]);
+        assert_eq!((served[0].session.as_deref(), served[1].session.as_deref()), (Some("abc"), None));
+        assert_eq!(ledger.close(DEADLINE).await, 0);
+        writer.await.expect("ends");
     }
-    until("written", || ledger.health().written == 4).await;
-    let served = ledger.served_since(UnixMs(10), 2).await.expect("records");
-    let told: Vec<_> = served.iter().map(|one| (one.at.0, one.tokens.map(|tokens| tokens.total()))).collect();
-    assert_eq!(told, [(20, Some(13)), (30, None)]);
-    assert_eq!((served[0].session.as_deref(), served[1].session.as_deref()), (Some("abc"), None));
-    assert_eq!(ledger.close(DEADLINE).await, 0);
-    writer.await.expect("ends");
+}
+
+#[tokio::test]
+async fn several_may_open_the_same_database_at_once() {
+    for home in homes() {
+        let open = || Ledger::open(&home.location, quick());
+        let (one, two, three) = tokio::join!(open(), open(), open());
+        for opened in [one, two, three] {
+            let opened = opened.expect("opens");
+            assert_eq!(opened.ledger.health().degraded, None, "{}", home.name);
+            assert_eq!(opened.ledger.count().await, Ok(0), "{}", home.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_delays_the_start_and_does_not_stop_it() {
+    let address = "postgres://nobody:canary@127.0.0.1:1/none".parse().map(Location::Server).expect("an address");
+    let opened = Ledger::open(&address, quick()).await.expect("opens");
+    let told = opened.ledger.health().degraded.expect("told");
+    assert_eq!(told, "no connection to the database could be had in time");
+    assert!(!format!("{opened:?}").contains("canary"));
 }

@@ -1,18 +1,17 @@
 //! The single writer: batches records into transactions and keeps trying while it cannot write.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pool_core::usage::Ending;
 use pool_core::{Span, UnixMs, UsageRecord};
-use sqlx::{Connection, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::story::Packer;
-use super::{Entry, Options, Shared, file};
+use super::{Entry, Options, Shared};
+use crate::database::{self, Connection, Location, Value, rows, sql};
 use crate::memory::{self, Changes};
 
 /// Writes what the [`super::Ledger`] takes in.
@@ -27,18 +26,16 @@ pub struct Writer {
     memory_trouble: Option<String>,
     closing: watch::Receiver<bool>,
     options: Options,
-    path: PathBuf,
-    /// The file is there and its tables are up to date.
+    location: Location,
+    /// The database is there and its tables are up to date.
     ready: bool,
     batch: Vec<Entry>,
     /// When stories that are too old are looked for next.
     sweep_at: Instant,
 }
 
-const INSERT: &str = "INSERT INTO usage_records (request_id, at_ms, provider, account, model, client, session, status, ending, \
-     input, cache_read, cache_write_5m, cache_write_1h, output, reasoning, attempts, first_byte_ms, total_ms, user_id) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
-     ON CONFLICT (request_id) DO NOTHING";
+const RECORDS: &str = "INSERT INTO usage_records (request_id, at_ms, provider, account, model, client, session, status, ending, \
+     input, cache_read, cache_write_5m, cache_write_1h, output, reasoning, attempts, first_byte_ms, total_ms, user_id)";
 
 impl Writer {
     pub(super) fn new(
@@ -46,7 +43,7 @@ impl Writer {
         records: mpsc::Receiver<Entry>,
         changes: mpsc::Receiver<Changes>,
         options: Options,
-        path: PathBuf,
+        location: Location,
         ready: bool,
     ) -> Self {
         let closing = shared.closing.subscribe();
@@ -58,7 +55,7 @@ impl Writer {
             memory_trouble: None,
             closing,
             options,
-            path,
+            location,
             ready,
             batch: Vec::new(),
             sweep_at: Instant::now(),
@@ -145,26 +142,15 @@ impl Writer {
 
     async fn write(&mut self) -> Result<(), String> {
         if !self.ready {
-            file::prepare(&self.path, &self.shared.pool)
-                .await
-                .map_err(|error| error.passing().unwrap_or_else(|error| error.to_string()))?;
+            let prepared = self.shared.database.prepare(&self.location).await;
+            prepared.map_err(|error| error.passing().unwrap_or_else(|error| error.to_string()))?;
             self.ready = true;
         }
-        self.write_batch().await.map_err(|error| file::reason(&error))
+        self.write_batch().await.map_err(|error| database::reason(&error))
     }
 
     async fn write_batch(&mut self) -> Result<(), sqlx::Error> {
-        let mut connection = self.shared.pool.acquire().await?;
-        let written = self.write_batch_on(&mut connection).await;
-        if written.is_err() {
-            // Whatever state the failure has left it in, nobody else gets it.
-            connection.close_on_drop();
-        }
-        written
-    }
-
-    async fn write_batch_on(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        let mut transaction = connection.begin().await?;
+        let mut transaction = self.shared.database.begin().await?;
         insert_all(&mut transaction, &self.batch).await?;
         // The newest record tells the time.
         let newest = self.batch.iter().map(|entry| entry.record.at).max();
@@ -187,7 +173,7 @@ impl Writer {
             self.pending = self.changes.try_recv().ok();
         }
         let Some(changes) = self.pending.as_ref().filter(|_| self.ready) else { return };
-        match memory::write(&self.shared.pool, changes).await {
+        match memory::write(&self.shared.database, changes).await {
             Ok(()) => {
                 self.pending = None;
                 if self.memory_trouble.take().is_some() {
@@ -195,7 +181,7 @@ impl Writer {
                 }
             }
             Err(error) => {
-                let reason = file::reason(&error);
+                let reason = database::reason(&error);
                 if self.memory_trouble.as_ref() != Some(&reason) {
                     tracing::warn!(%reason, "pins and limits cannot be written; a restart now would forget the latest");
                     self.memory_trouble = Some(reason);
@@ -223,61 +209,61 @@ impl Writer {
     }
 }
 
-async fn insert_all(transaction: &mut Transaction<'_, Sqlite>, batch: &[Entry]) -> Result<(), sqlx::Error> {
-    const STORY: &str = "INSERT INTO explanations (request_id, at_ms, story) VALUES ($1, $2, $3) \
-         ON CONFLICT (request_id) DO NOTHING";
+async fn insert_all(connection: &mut Connection, batch: &[Entry]) -> Result<(), sqlx::Error> {
+    const STORIES: &str = "INSERT INTO explanations (request_id, at_ms, story)";
+    const ONCE: &str = "ON CONFLICT (request_id) DO NOTHING";
+    if batch.is_empty() {
+        return Ok(());
+    }
+    connection.run(rows(RECORDS, batch.iter().map(|entry| columns(&entry.record)), ONCE)).await?;
     let mut packer = Packer::new();
-    for Entry { record, story } in batch {
-        insert(transaction, record).await?;
-        if let Some(packed) = story.clone().and_then(|story| packer.pack(story)) {
-            sqlx::query(STORY)
-                .bind(&record.request_id)
-                .bind(record.at.0)
-                .bind(packed)
-                .execute(&mut **transaction)
-                .await?;
-        }
+    let packed = batch.iter().filter_map(|Entry { record, story }| {
+        let story = packer.pack(story.clone()?)?;
+        Some(vec![(&record.request_id).into(), record.at.0.into(), story.into()])
+    });
+    let packed: Vec<Vec<Value>> = packed.collect();
+    if !packed.is_empty() {
+        connection.run(rows(STORIES, packed, ONCE)).await?;
     }
     Ok(())
 }
 
 /// Deletes some of the stories that are older. `false`: there are none left.
-async fn sweep(transaction: &mut Transaction<'_, Sqlite>, before: UnixMs) -> Result<bool, sqlx::Error> {
+async fn sweep(connection: &mut Connection, before: UnixMs) -> Result<bool, sqlx::Error> {
     const SWEEP: &str = "DELETE FROM explanations WHERE request_id IN \
          (SELECT request_id FROM explanations WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)";
-    let swept = sqlx::query(SWEEP).bind(before.0).bind(SWEPT_AT_ONCE).execute(&mut **transaction).await?;
-    Ok(swept.rows_affected() == SWEPT_AT_ONCE.unsigned_abs())
+    let swept = connection.run(sql(SWEEP).bind(before.0).bind(SWEPT_AT_ONCE)).await?;
+    Ok(swept == SWEPT_AT_ONCE.unsigned_abs())
 }
 
 /// Few enough that nobody who waits for the writer notices.
 const SWEPT_AT_ONCE: i64 = 1000;
 const BETWEEN_SWEEPS: Duration = Duration::from_mins(1);
 
-async fn insert(transaction: &mut Transaction<'_, Sqlite>, record: &UsageRecord) -> Result<(), sqlx::Error> {
+/// A record's values, in the order of [`RECORDS`].
+fn columns(record: &UsageRecord) -> Vec<Value> {
     let tokens = record.tokens.as_ref();
-    sqlx::query(INSERT)
-        .bind(&record.request_id)
-        .bind(record.at.0)
-        .bind(&record.provider)
-        .bind(&*record.account.0)
-        .bind(&record.model)
-        .bind(&record.client)
-        .bind(&record.session)
-        .bind(i64::from(record.status))
-        .bind(ending(record.ending))
-        .bind(tokens.map(|tokens| number(tokens.input)))
-        .bind(tokens.map(|tokens| number(tokens.cache_read)))
-        .bind(tokens.map(|tokens| number(tokens.cache_write_5m)))
-        .bind(tokens.map(|tokens| number(tokens.cache_write_1h)))
-        .bind(tokens.map(|tokens| number(tokens.output)))
-        .bind(tokens.map(|tokens| number(tokens.reasoning)))
-        .bind(i64::from(record.attempts))
-        .bind(number(record.first_byte_ms))
-        .bind(number(record.total_ms))
-        .bind(record.user.as_ref().map(|user| &*user.0))
-        .execute(&mut **transaction)
-        .await?;
-    Ok(())
+    vec![
+        (&record.request_id).into(),
+        record.at.0.into(),
+        (&record.provider).into(),
+        (&*record.account.0).into(),
+        (&record.model).into(),
+        (&record.client).into(),
+        (&record.session).into(),
+        i64::from(record.status).into(),
+        ending(record.ending).into(),
+        tokens.map(|tokens| number(tokens.input)).into(),
+        tokens.map(|tokens| number(tokens.cache_read)).into(),
+        tokens.map(|tokens| number(tokens.cache_write_5m)).into(),
+        tokens.map(|tokens| number(tokens.cache_write_1h)).into(),
+        tokens.map(|tokens| number(tokens.output)).into(),
+        tokens.map(|tokens| number(tokens.reasoning)).into(),
+        i64::from(record.attempts).into(),
+        number(record.first_byte_ms).into(),
+        number(record.total_ms).into(),
+        record.user.as_ref().map(|user| &*user.0).into(),
+    ]
 }
 
 /// A million million: no honest answer comes near it, and sums of what a dishonest one claims still fit the database's

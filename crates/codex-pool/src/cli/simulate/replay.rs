@@ -1,14 +1,13 @@
 //! `simulate --from-ledger`: what this pool has really served, played again under other policies.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pool_core::sizes::Snapshot;
 use pool_core::{ProviderId, Span, UnixMs};
 use pool_server::memory::sizes;
 use pool_sim::replay::{self, Gaps, Record};
-use pool_store::{Ledger, ledger};
+use pool_store::{Ledger, Location, ledger};
 use serde_json::json;
 
 use super::compare::{self, Comparison};
@@ -29,10 +28,10 @@ pub(super) fn run(
     let settings = config::load_for_client(inputs)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let since = UnixMs(i64::try_from(now).unwrap_or(i64::MAX)) - span;
-    let (records, sizes) = read(&settings.server.db_path, since)?;
+    let (records, sizes) = read(&settings.server.database(), since)?;
     if records.is_empty() {
         let what = format!("the ledger has no request of the last {span}");
-        return Err(Problem::new(what, settings.server.db_path.display().to_string(), "").into());
+        return Err(Problem::new(what, settings.server.database().to_string(), "").into());
     }
     let (sessions, gaps) = replay::sessions(&records, since);
     let (accounts, sizes) = if let Some(path) = &arguments.pool {
@@ -53,18 +52,15 @@ pub(super) fn run(
     Ok(Output::fine(past.told(&comparison) + "\n" + &tell::told(&comparison)))
 }
 
-fn read(path: &Path, since: UnixMs) -> Result<(Vec<Record>, Snapshot), Failure> {
-    if !path.exists() {
+fn read(place: &Location, since: UnixMs) -> Result<(Vec<Record>, Snapshot), Failure> {
+    if matches!(place, Location::File(path) if !path.exists()) {
         let mend = "Run it in the folder that the server runs in, or give --db-path FILE";
-        return Err(Problem::new("there is no usage ledger", path.display().to_string(), mend).into());
+        return Err(Problem::new("there is no usage ledger", place.to_string(), mend).into());
     }
     let unreadable = |error: String| Problem::new("the usage ledger cannot be read", error, "");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| unreadable(error.to_string()))?;
+    let runtime = crate::cli::serve::runtime()?;
     let read = runtime.block_on(async {
-        let opened = Ledger::open(path, ledger::Options::default()).await.map_err(|error| error.to_string())?;
+        let opened = Ledger::open(place, ledger::Options::default()).await.map_err(|error| error.to_string())?;
         let served = opened.ledger.served_since(since, MOST_RECORDS).await.map_err(|error| error.to_string())?;
         // What cannot be read was not learned, and the report says so.
         Ok((served, sizes::put_away(&opened.ledger).await.unwrap_or_default()))

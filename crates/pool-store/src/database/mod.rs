@@ -1,0 +1,302 @@
+//! The two databases behind one door: a file of SQLite for one process, a PostgreSQL server for several.
+//!
+//! There is one text of SQL for both, and whoever asks a question does not see which of them answers: [`sql`] takes the
+//! text, `bind` the values, [`Database::all`] or [`Connection::run`] carry it out. What differs is in this folder: opening,
+//! errors, how a transaction begins.
+
+mod error;
+mod postgres;
+mod sqlite;
+mod statement;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgPool, Postgres, Sqlite, SqlitePool};
+
+pub use error::OpenError;
+pub(crate) use error::{is_passing, reason};
+pub use postgres::{BadUrl, PostgresUrl};
+pub(crate) use statement::{Row, Statement, Value, built, rows, sql};
+
+/// The tables, for both databases.
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// The same with what PostgreSQL alone needs.
+static POSTGRES_MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
+    static MORE: Migrator = sqlx::migrate!("./migrations/postgres");
+    let mut all: Vec<_> = MIGRATIONS.iter().chain(MORE.iter()).cloned().collect();
+    all.sort_by_key(|migration| migration.version);
+    Migrator { migrations: Cow::Owned(all), ..Migrator::DEFAULT }
+});
+
+/// A statement that takes longer is given up, and its connection with it: a server that is frozen, or a network that drops
+/// everything, must not hold its callers for ever.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Where the database is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// A file of SQLite.
+    File(PathBuf),
+    /// A PostgreSQL server.
+    Server(PostgresUrl),
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Server(url) => url.fmt(f),
+        }
+    }
+}
+
+impl From<&Path> for Location {
+    fn from(path: &Path) -> Self {
+        Self::File(path.to_owned())
+    }
+}
+
+impl From<&PathBuf> for Location {
+    fn from(path: &PathBuf) -> Self {
+        Self::File(path.clone())
+    }
+}
+
+impl From<&Location> for Location {
+    fn from(location: &Location) -> Self {
+        location.clone()
+    }
+}
+
+/// What is found at a location before anything is opened.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Where to open it.
+    pub(crate) location: Location,
+    /// Nothing is there yet. Of a server that is never said.
+    pub(crate) fresh: bool,
+    pub(crate) note: Option<String>,
+}
+
+/// A database: clones share its connections.
+#[derive(Clone, Debug)]
+pub(crate) enum Database {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+/// One connection, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) enum Connection {
+    Sqlite(PoolConnection<Sqlite>),
+    Postgres(PoolConnection<Postgres>),
+}
+
+/// What is written through it counts after [`Transaction::commit`], or not at all. One that is dropped takes its connection
+/// with it: whatever state a failure has left that in, nobody else gets it.
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    connection: Connection,
+    open: bool,
+}
+
+/// Looks where the database goes, and that nothing of others is there.
+pub(crate) fn find(location: Location) -> Result<Found, OpenError> {
+    match location {
+        Location::File(path) => sqlite::place(&path),
+        Location::Server(_) => Ok(Found { location, fresh: false, note: None }),
+    }
+}
+
+impl Database {
+    /// The connections; none is made yet. `busy`: how long an attempt waits for the lock of another program on the file.
+    pub(crate) fn at(location: &Location, busy: Duration) -> Self {
+        match location {
+            Location::File(path) => Self::Sqlite(sqlite::pool(path, busy)),
+            Location::Server(url) => Self::Postgres(postgres::pool(url)),
+        }
+    }
+
+    /// One connection that only reads; it is made when it is needed.
+    pub(crate) fn read_only(location: &Location, busy: Duration) -> Self {
+        match location {
+            Location::File(path) => Self::Sqlite(sqlite::read_only(path, busy)),
+            Location::Server(url) => Self::Postgres(postgres::read_only(url)),
+        }
+    }
+
+    /// Makes the file if it is absent, keeps others out of it, and brings the tables up to date. Several processes may do so at
+    /// once: on PostgreSQL an advisory lock lets one after the other in.
+    pub(crate) async fn prepare(&self, location: &Location) -> Result<(), OpenError> {
+        if let Location::File(path) = location {
+            sqlite::create_private(path).map_err(|source| OpenError::Io { place: location.to_string(), source })?;
+        }
+        let mut migrated = self.migrate().await;
+        // Of two who make the same file's tables, the slower finds them made.
+        for _ in 0..3 {
+            match &migrated {
+                Err(MigrateError::ExecuteMigration(error, _)) if !is_passing(error) => migrated = self.migrate().await,
+                _ => break,
+            }
+        }
+        match migrated {
+            Ok(()) => Ok(()),
+            Err(MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_)) => {
+                Err(OpenError::Newer { place: location.to_string() })
+            }
+            Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+                Err(OpenError::of(location, error))
+            }
+            Err(other) => Err(OpenError::of(location, sqlx::Error::Migrate(Box::new(other)))),
+        }
+    }
+
+    async fn migrate(&self) -> Result<(), MigrateError> {
+        let mut connection = self.connection().await.map_err(MigrateError::Execute)?;
+        let migrated = match &mut connection {
+            Connection::Sqlite(connection) => MIGRATIONS.run_direct(None, &mut **connection, false).await,
+            Connection::Postgres(connection) => POSTGRES_MIGRATIONS.run_direct(None, &mut **connection, false).await,
+        };
+        if migrated.is_err() {
+            // A migration that failed half way leaves its transaction open, and what is written there later is never committed.
+            connection.give_up();
+        }
+        migrated
+    }
+
+    pub(crate) async fn connection(&self) -> Result<Connection, sqlx::Error> {
+        Ok(match self {
+            Self::Sqlite(pool) => Connection::Sqlite(pool.acquire().await?),
+            Self::Postgres(pool) => Connection::Postgres(pool.acquire().await?),
+        })
+    }
+
+    /// Begins to write. On SQLite the one lock there is is taken at once, so that nothing fails later for want of it.
+    pub(crate) async fn begin(&self) -> Result<Transaction, sqlx::Error> {
+        let begin = match self {
+            Self::Sqlite(_) => "BEGIN IMMEDIATE",
+            Self::Postgres(_) => "BEGIN",
+        };
+        let mut transaction = Transaction { connection: self.connection().await?, open: true };
+        transaction.run(sql(begin)).await?;
+        Ok(transaction)
+    }
+
+    /// Every row of an answer.
+    pub(crate) async fn all(&self, statement: Statement) -> Result<Vec<Row>, sqlx::Error> {
+        self.connection().await?.all(statement).await
+    }
+
+    /// Carries out one statement by itself: how many rows it has changed.
+    pub(crate) async fn run(&self, statement: Statement) -> Result<u64, sqlx::Error> {
+        self.connection().await?.run(statement).await
+    }
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite(pool) => pool.close().await,
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+impl Connection {
+    pub(crate) async fn all(&mut self, statement: Statement) -> Result<Vec<Row>, sqlx::Error> {
+        let asked = async {
+            Ok(match self {
+                Self::Sqlite(connection) => {
+                    let rows = statement.for_sqlite()?.fetch_all(&mut **connection).await?;
+                    rows.into_iter().map(Row::Sqlite).collect()
+                }
+                Self::Postgres(connection) => {
+                    let rows = statement.for_postgres()?.fetch_all(&mut **connection).await?;
+                    rows.into_iter().map(Row::Postgres).collect()
+                }
+            })
+        };
+        let answer = in_time(asked).await;
+        self.checked(answer)
+    }
+
+    pub(crate) async fn run(&mut self, statement: Statement) -> Result<u64, sqlx::Error> {
+        let asked = async {
+            Ok(match self {
+                Self::Sqlite(connection) => statement.for_sqlite()?.execute(&mut **connection).await?.rows_affected(),
+                Self::Postgres(connection) => {
+                    statement.for_postgres()?.execute(&mut **connection).await?.rows_affected()
+                }
+            })
+        };
+        let answer = in_time(asked).await;
+        self.checked(answer)
+    }
+
+    /// Several statements without values, as in a migration.
+    pub(crate) async fn script(&mut self, text: &'static str) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(connection) => drop(sqlx::raw_sql(text).execute(&mut **connection).await?),
+            Self::Postgres(connection) => drop(sqlx::raw_sql(text).execute(&mut **connection).await?),
+        }
+        Ok(())
+    }
+
+    /// Closed instead of given back, whenever it is dropped.
+    fn give_up(&mut self) {
+        match self {
+            Self::Sqlite(connection) => connection.close_on_drop(),
+            Self::Postgres(connection) => connection.close_on_drop(),
+        }
+    }
+
+    fn checked<T>(&mut self, answer: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+        if matches!(answer, Err(sqlx::Error::Io(_))) {
+            self.give_up();
+        }
+        answer
+    }
+}
+
+async fn in_time<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    let late = |_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()));
+    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(late)
+}
+
+impl Transaction {
+    pub(crate) async fn commit(mut self) -> Result<(), sqlx::Error> {
+        self.run(sql("COMMIT")).await?;
+        self.open = false;
+        Ok(())
+    }
+}
+
+impl Deref for Transaction {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if self.open {
+            self.connection.give_up();
+        }
+    }
+}
