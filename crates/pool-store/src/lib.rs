@@ -4,6 +4,7 @@
 
 mod database;
 pub mod directory;
+pub mod events;
 pub mod ledger;
 pub mod memory;
 #[cfg(test)]
@@ -12,5 +13,7 @@ pub mod vault;
 
 pub use database::{BadUrl, Location, OpenError, PostgresUrl};
 pub use directory::{DirectoryStore, StoreError};
+pub use events::{Events, Told};
 pub use ledger::{Health, Ledger, Opened, Options, ReadError, Writer};
 pub use memory::{Changes, Note, Room, Sweep};
+pub use vault::{KeyError, Vault, VaultError, VaultKey};
