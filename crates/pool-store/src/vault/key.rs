@@ -84,7 +84,7 @@ impl VaultKey {
     }
 
     fn of(bytes: Zeroizing<[u8; 32]>) -> Self {
-        let hash = Sha256::new().chain_update("codex-pool vault key\0").chain_update(&*bytes).finalize();
+        let hash = Sha256::new().chain_update("codex-pool vault key\0").chain_update(*bytes).finalize();
         Self { id: hex(&hash[..8]), bytes }
     }
 }

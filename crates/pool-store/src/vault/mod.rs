@@ -121,10 +121,10 @@ impl Vault {
     }
 
     async fn open(database: Database, key: VaultKey, replica: &str, claim: Duration) -> Result<Self, VaultError> {
+        const FIRST: &str = "INSERT INTO vault_key (one, key_id) VALUES (1, $1) ON CONFLICT (one) DO NOTHING";
         if !matches!(database, Database::Postgres(_)) {
             return Err(VaultError::NoServer);
         }
-        const FIRST: &str = "INSERT INTO vault_key (one, key_id) VALUES (1, $1) ON CONFLICT (one) DO NOTHING";
         database.run(sql(FIRST).bind(key.id())).await?;
         let rows = database.all(sql("SELECT key_id FROM vault_key")).await?;
         let vault: String = rows.first().map(|row| row.get("key_id")).transpose()?.unwrap_or_default();
@@ -132,6 +132,15 @@ impl Vault {
             return Err(VaultError::WrongKey { vault, given: key.id().to_owned() });
         }
         Ok(Self { database, key, replica: replica.to_owned(), claim })
+    }
+
+    /// Does the ledger's database have a vault? Whoever uses it without its key would renew old copies of what is in there.
+    pub async fn is_beside(ledger: &Ledger) -> Result<bool, VaultError> {
+        let database = ledger.database();
+        match database {
+            Database::Postgres(_) => Ok(!database.all(sql("SELECT key_id FROM vault_key")).await?.is_empty()),
+            Database::Sqlite(_) => Ok(false),
+        }
     }
 
     /// How long a claim lasts that is not prolonged.
@@ -153,13 +162,13 @@ impl Vault {
 
     /// A new file. `false`: there is one of this name.
     pub async fn insert(&self, name: &str, text: &Secret) -> Result<bool, VaultError> {
+        const INSERT: &str = "INSERT INTO vault (name, version, key_id, sealed, changed_ms) \
+             SELECT $1, $2, key_id, $3, $2 FROM vault_key WHERE key_id = $4 ON CONFLICT (name) DO NOTHING";
         // Versions go on rising where a file was removed and another comes by its name, so that no old seal fits it.
         let rows = self.database.all(built(format!("SELECT {NOW_MS} AS version"))).await?;
         let version: i64 = rows.first().map(|row| row.get("version")).transpose()?.unwrap_or(1);
         let sealed = self.key.seal(name, version, text)?;
         let mut transaction = self.database.begin().await?;
-        const INSERT: &str = "INSERT INTO vault (name, version, key_id, sealed, changed_ms) \
-             SELECT $1, $2, key_id, $3, $2 FROM vault_key WHERE key_id = $4 ON CONFLICT (name) DO NOTHING";
         let insert = sql(INSERT).bind(name).bind(version).bind(sealed).bind(self.key.id());
         let inserted = transaction.run(insert).await? == 1;
         if inserted {

@@ -1,5 +1,7 @@
 //! The vault on a real PostgreSQL.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use pool_testkit::PgServer;
 
 use super::*;
