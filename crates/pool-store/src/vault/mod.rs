@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use pool_core::Secret;
 
-use crate::database::{Database, Location, Row, built, reason, sql};
+use crate::database::{Database, Location, Row, Statement, built, reason, sql};
 use crate::events::{self, NOW_MS};
 use crate::ledger::Ledger;
 use crate::{OpenError, PostgresUrl};
@@ -143,6 +143,11 @@ impl Vault {
         }
     }
 
+    /// This process's name among the others.
+    pub fn replica(&self) -> &str {
+        &self.replica
+    }
+
     /// How long a claim lasts that is not prolonged.
     pub fn claim_life(&self) -> Duration {
         self.claim
@@ -199,10 +204,7 @@ impl Vault {
             return Ok(None);
         }
         for hash in spent {
-            let note = built(format!(
-                "INSERT INTO vault_spent (hash, at_ms) VALUES ($1, {NOW_MS}) ON CONFLICT (hash) DO NOTHING"
-            ));
-            transaction.run(note.bind(hash)).await?;
+            transaction.run(spend(hash)).await?;
         }
         events::tell(&mut transaction, &self.replica, TOPIC, name).await?;
         transaction.commit().await?;
@@ -218,19 +220,26 @@ impl Vault {
         Ok(removed)
     }
 
+    /// Notes a refresh token, by its hash, that was used up without a write.
+    pub async fn spend(&self, hash: &str) -> Result<(), VaultError> {
+        self.database.run(spend(hash)).await?;
+        Ok(())
+    }
+
     /// Has a renewal used this refresh token up, by its hash?
     pub async fn is_spent(&self, hash: &str) -> Result<bool, VaultError> {
         let asked = sql("SELECT hash FROM vault_spent WHERE hash = $1").bind(hash);
         Ok(!self.database.all(asked).await?.is_empty())
     }
 
-    /// Asks for the right to renew a file's token. `None`: there is no such file.
-    pub async fn claim(&self, name: &str) -> Result<Option<Claimed>, VaultError> {
+    /// Asks for the right to renew a file's token, as `claimant`: nobody else's name, and a new one for each claim, so that what ends one
+    /// never ends a later one. `None`: there is no such file.
+    pub async fn claim(&self, name: &str, claimant: &str) -> Result<Option<Claimed>, VaultError> {
         let claim = built(format!(
             "UPDATE vault SET holder = $2, held_until_ms = {NOW_MS} + $3 WHERE name = $1 AND key_id = $4 AND refused IS NULL \
              AND COALESCE(not_before_ms, 0) <= {NOW_MS} AND (holder IS NULL OR held_until_ms < {NOW_MS})"
         ));
-        let claim = claim.bind(name).bind(&self.replica).bind(millis(self.claim)).bind(self.key.id());
+        let claim = claim.bind(name).bind(claimant).bind(millis(self.claim)).bind(self.key.id());
         let ours = self.database.run(claim).await? == 1;
         let look = built(format!(
             "SELECT name, version, sealed, refused, \
@@ -249,28 +258,28 @@ impl Vault {
         Ok(Some(Claimed { entry, turn }))
     }
 
-    /// Prolongs our claim. `false`: it is not ours any more.
-    pub async fn prolong(&self, name: &str) -> Result<bool, VaultError> {
+    /// Prolongs a claim. `false`: it has ended.
+    pub async fn prolong(&self, name: &str, claimant: &str) -> Result<bool, VaultError> {
         let prolong = built(format!("UPDATE vault SET held_until_ms = {NOW_MS} + $3 WHERE name = $1 AND holder = $2"));
-        let prolong = prolong.bind(name).bind(&self.replica).bind(millis(self.claim));
+        let prolong = prolong.bind(name).bind(claimant).bind(millis(self.claim));
         Ok(self.database.run(prolong).await? == 1)
     }
 
-    /// Gives our claim back.
-    pub async fn release(&self, name: &str) -> Result<(), VaultError> {
+    /// Gives a claim back.
+    pub async fn release(&self, name: &str, claimant: &str) -> Result<(), VaultError> {
         const RELEASE: &str = "UPDATE vault SET holder = NULL, held_until_ms = NULL WHERE name = $1 AND holder = $2";
-        self.database.run(sql(RELEASE).bind(name).bind(&self.replica)).await?;
+        self.database.run(sql(RELEASE).bind(name).bind(claimant)).await?;
         Ok(())
     }
 
-    /// Gives our claim back after a try that failed: nobody tries again for 2 s, 4 s, 8 s … up to 5 min.
-    pub async fn put_off(&self, name: &str) -> Result<(), VaultError> {
+    /// Gives a claim back after a try that failed: nobody tries again for 2 s, 4 s, 8 s … up to 5 min.
+    pub async fn put_off(&self, name: &str, claimant: &str) -> Result<(), VaultError> {
         let put_off = built(format!(
             "UPDATE vault SET holder = NULL, held_until_ms = NULL, failures = failures + 1, \
              not_before_ms = {NOW_MS} + LEAST(300000, 2000 * (1::bigint << LEAST(failures, 8)::int)) \
              WHERE name = $1 AND holder = $2"
         ));
-        self.database.run(put_off.bind(name).bind(&self.replica)).await?;
+        self.database.run(put_off.bind(name).bind(claimant)).await?;
         Ok(())
     }
 
@@ -289,6 +298,11 @@ impl Vault {
         let text = self.key.open(&name, version, &row.get::<Vec<u8>>("sealed")?);
         Ok(Entry { text, version, name, refused: row.get("refused")? })
     }
+}
+
+fn spend(hash: &str) -> Statement {
+    let note = format!("INSERT INTO vault_spent (hash, at_ms) VALUES ($1, {NOW_MS}) ON CONFLICT (hash) DO NOTHING");
+    built(note).bind(hash)
 }
 
 fn millis(span: Duration) -> i64 {

@@ -51,14 +51,14 @@ async fn one_at_a_time_renews_and_a_dead_one_only_delays_the_next() {
     let key = VaultKey::make().expect("random");
     let short = Duration::from_millis(300);
     let (a, b) = (replica(&url, &key, "a", short).await.unwrap(), replica(&url, &key, "b", CLAIM).await.unwrap());
-    assert_eq!(a.claim("x.json").await.unwrap(), None);
+    assert_eq!(a.claim("x.json", "a").await.unwrap(), None);
     a.insert("x.json", &text("r0")).await.unwrap();
-    let turn = async |vault: &Vault| vault.claim("x.json").await.unwrap().expect("there").turn;
+    let turn = async |vault: &Vault| vault.claim("x.json", vault.replica()).await.unwrap().expect("there").turn;
     assert_eq!((turn(&a).await, turn(&b).await), (Turn::Ours, Turn::Theirs));
-    assert!(a.prolong("x.json").await.unwrap() && !b.prolong("x.json").await.unwrap());
-    b.release("x.json").await.unwrap();
+    assert!(a.prolong("x.json", "a").await.unwrap() && !b.prolong("x.json", "b").await.unwrap());
+    b.release("x.json", "b").await.unwrap();
     assert_eq!(turn(&b).await, Turn::Theirs, "nobody gives back what is another's");
-    a.release("x.json").await.unwrap();
+    a.release("x.json", "a").await.unwrap();
     assert_eq!((turn(&a).await, turn(&b).await), (Turn::Ours, Turn::Theirs));
     // From here on a is as good as dead.
     let mut taken = Turn::Theirs;
@@ -70,15 +70,15 @@ async fn one_at_a_time_renews_and_a_dead_one_only_delays_the_next() {
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     assert_eq!(taken, Turn::Ours);
-    assert!(!a.prolong("x.json").await.unwrap(), "it is b's now");
+    assert!(!a.prolong("x.json", "a").await.unwrap(), "it is b's now");
 
-    b.put_off("x.json").await.unwrap();
+    b.put_off("x.json", "b").await.unwrap();
     assert_eq!(turn(&a).await, Turn::NotYet, "what b has tried in vain a does not try again at once");
     let version = b.one("x.json").await.unwrap().expect("there").version;
     b.refuse("x.json", version - 1, "of an older version").await.unwrap();
     assert_eq!(turn(&a).await, Turn::NotYet);
     b.refuse("x.json", version, "sign in again").await.unwrap();
-    let claimed = a.claim("x.json").await.unwrap().expect("there");
+    let claimed = a.claim("x.json", "a").await.unwrap().expect("there");
     assert_eq!((claimed.turn, claimed.entry.refused.as_deref()), (Turn::Nobodys, Some("sign in again")));
     a.replace("x.json", version, &text("new login"), &[]).await.unwrap().expect("written");
     assert_eq!(turn(&a).await, Turn::Ours, "a new login starts afresh");
@@ -107,7 +107,7 @@ async fn a_wrong_key_changes_nothing_and_a_new_one_opens_everything() {
     assert_eq!(stale.text, None);
     assert_eq!(a.replace("x.json", stale.version, &text("old key"), &[]).await.unwrap(), None);
     assert!(!a.insert("z.json", &text("old key")).await.unwrap());
-    assert_ne!(a.claim("x.json").await.unwrap().expect("there").turn, Turn::Ours);
+    assert_ne!(a.claim("x.json", "a").await.unwrap().expect("there").turn, Turn::Ours);
     assert!(a.rekey(&key).await.is_err());
     assert!(Vault::status(&url, &other).await.unwrap().unsealable.is_empty());
 
