@@ -23,6 +23,7 @@ use crate::pool::{Keeper, LivePool};
 use crate::relay::headers::is_forwarded;
 use crate::relay::receive::ReplayBudget;
 use crate::relay::ws::Sockets;
+use crate::replicas::Membership;
 use crate::sessions::Signed;
 use crate::spend::Till;
 use crate::upstream::SharedUpstream;
@@ -38,6 +39,8 @@ pub struct App {
     pub upstream: SharedUpstream,
     pub ledger: Ledger,
     pub people: People,
+    /// Where several replicas act as one.
+    pub membership: Option<Membership>,
     pub door: Door,
     pub till: Till,
     pub replay: Arc<ReplayBudget>,

@@ -267,12 +267,31 @@ impl People {
         self.change(vec![Change::Revoked { id: id.clone(), at: clock::now() }]).await
     }
 
+    /// Reads everything anew, because another replica has changed something. What that ends ends here too.
+    pub async fn reload(&self) -> Result<(), StoreError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let mut directory = Directory::default();
+        self.store.load().await?.into_iter().for_each(|change| directory.apply(change));
+        *self.directory.write() = directory;
+        self.end_tenures();
+        Ok(())
+    }
+
     async fn commit(&self, changes: Vec<Change>) -> Result<(), ChangeError> {
         self.store.write(&changes).await?;
-        let mut directory = self.directory.write();
-        for change in changes {
-            directory.apply(change);
+        {
+            let mut directory = self.directory.write();
+            for change in changes {
+                directory.apply(change);
+            }
         }
+        self.end_tenures();
+        Ok(())
+    }
+
+    /// Ends what nobody may go on with.
+    fn end_tenures(&self) {
+        let directory = self.directory.read();
         let now = clock::now();
         self.tenures.lock().retain(|hash, over| {
             let stays = directory.open(*hash, now).is_ok();
@@ -281,7 +300,6 @@ impl People {
             }
             stays
         });
-        Ok(())
     }
 
     fn operator_if_first(&self, role: Role) -> Result<Option<(User, Issued)>, ChangeError> {

@@ -46,6 +46,11 @@ pub enum VaultError {
     Unsealable(String),
     #[error("the vault cannot be reached: {0}")]
     Unreachable(String),
+    #[error(
+        "this database has a vault, which its replicas renew the accounts of, and this process has no key to it; copy the key file from \
+         another replica and set vault_key_file"
+    )]
+    NoKey,
     #[error("a vault needs a PostgreSQL server: set database_url")]
     NoServer,
     #[error(transparent)]

@@ -26,9 +26,6 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// While another replica renews, its token is looked for so often, and no longer than this.
 const LOOK: Duration = Duration::from_millis(250);
 const WAIT: Duration = Duration::from_secs(45);
-/// After the database was away nobody renews for so long: a replica that has got a new token meanwhile writes it down first.
-const SETTLE: Duration = Duration::from_secs(10);
-
 /// See the module's page.
 pub struct VaultHome {
     pub(super) vault: Vault,
@@ -162,7 +159,9 @@ impl VaultHome {
     }
 
     async fn claim_file(&self, name: &str) -> Result<Right, NoRight> {
-        if matches!(&*self.contact.lock(), Contact::BackSince(back) if back.elapsed() < SETTLE) {
+        // A replica that got a new token while the database was away writes it down first.
+        let settle = self.vault.claim_life() / 3;
+        if matches!(&*self.contact.lock(), Contact::BackSince(back) if back.elapsed() < settle) {
             return Err(NoRight::NotNow("the database was away until a moment ago".into()));
         }
         let claimant = format!("{}/{}", self.vault.replica(), self.claims.fetch_add(1, Ordering::Relaxed));
