@@ -1,7 +1,7 @@
 //! Several processes on one PostgreSQL act as one: each tells the others what it has learned or changed, and hears them.
 //!
-//! Requests never wait for any of this. A replica that hears nothing goes on with what it knows; when it hears again it catches up by
-//! the numbers of the events, and reads everything anew if it was away for longer than those are kept.
+//! Requests never wait for any of this. A replica that hears nothing goes on with what it knows, and when it hears again it reads
+//! everything anew.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::pool::{LivePool, VaultHome};
 
 /// Without a bell events are looked for so often.
 const LOOK: Duration = Duration::from_millis(400);
-/// How long events are kept.
+/// How long events are kept: longer than any question takes.
 const KEEP: Duration = Duration::from_mins(10);
 const SWEEP: Duration = Duration::from_mins(1);
 /// For one question to the database.
@@ -96,7 +96,6 @@ impl Replicas {
 
     async fn hear(&self, mut last: i64, heard: Heard<'_>) {
         let mut bell = Rope::default();
-        let mut in_touch = Instant::now();
         let mut sweep_at = Instant::now() + SWEEP;
         // Something was missed, or could not be read.
         let mut behind = false;
@@ -106,12 +105,11 @@ impl Replicas {
                 Ok(known) => known,
                 Err(why) => {
                     self.note(Some(why.0));
+                    tokio::time::sleep(LOOK).await;
                     continue;
                 }
             };
-            self.note(None);
-            behind |= in_touch.elapsed() > KEEP / 2;
-            in_touch = Instant::now();
+            behind |= self.note(None) || heard.vault.trouble().is_some();
             if behind {
                 last = known.last().map_or(last, |event| event.id);
                 behind = read_anew(&heard).await.is_err();
@@ -141,14 +139,17 @@ impl Replicas {
         }
     }
 
-    fn note(&self, trouble: Option<String>) {
+    /// `true`: they are heard again.
+    fn note(&self, trouble: Option<String>) -> bool {
         let mut known = self.trouble.lock();
+        let again = known.is_some() && trouble.is_none();
         match (&*known, &trouble) {
             (None, Some(why)) => tracing::warn!("the other replicas are not heard: {why}"),
             (Some(_), None) => tracing::info!("the other replicas are heard again"),
             _ => {}
         }
         *known = trouble;
+        again
     }
 }
 

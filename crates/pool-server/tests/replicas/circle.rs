@@ -50,16 +50,21 @@ impl Circle {
         let fake = FakeUpstream::start(world).await.expect("the fake starts");
         let mut circle = Self { fake, members: Vec::new(), gate, key: VaultKey::make().expect("random") };
         for _ in 0..replicas {
-            let member = circle.join(circle.key.clone()).await.expect("the server starts");
+            // Each brings a copy of every credential file.
+            let pool = TestPool::of(&circle.fake).expect("a temporary pool");
+            let member = circle.join_with(pool, circle.key.clone()).await.expect("the server starts");
             circle.members.push(member);
         }
         circle.settled().await;
         Some(circle)
     }
 
-    /// One more replica, with a copy of every credential file as it is now.
+    /// One more replica, with nothing in its folder.
     pub(crate) async fn join(&self, key: VaultKey) -> Result<Member, StartError> {
-        let pool = TestPool::of(&self.fake).expect("a temporary pool");
+        self.join_with(TestPool::empty().expect("a temporary pool"), key).await
+    }
+
+    async fn join_with(&self, pool: TestPool, key: VaultKey) -> Result<Member, StartError> {
         let config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
             pool_dir: pool.pool(),

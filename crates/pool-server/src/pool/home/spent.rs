@@ -117,7 +117,9 @@ mod tests {
         let replaced = |old: &Credentials, new: &str| spent_by(pear, &[old], &login(new));
         let used = [replaced(&login("r0"), "r1"), replaced(&login("stays"), "stays"), replaced(&key, "r9")].concat();
         assert_eq!(used.len(), 1);
-        used.iter().for_each(|hash| spent.add(dir.path(), hash));
+        for hash in &used {
+            spent.add(dir.path(), hash);
+        }
         for spent in [spent, Spent::load(dir.path())] {
             let holds = |provider, refresh| spent.holds(&hash(provider, &login(refresh)).expect("a token"));
             assert!(holds(pear, "r0"));

@@ -115,10 +115,10 @@ impl VaultHome {
     /// Into the vault, unless that holds something newer.
     fn put_in(&self, file: &PoolFile, text: &Secret, id: &AccountId, new: &Credentials) -> Result<(), String> {
         let provider = file.provider.ok_or("it has no provider")?;
-        if let Some(hash) = spent::hash(provider, new) {
-            if self.wait(self.vault.is_spent(&hash))? {
-                return Err(OLD_COPY.into());
-            }
+        if let Some(hash) = spent::hash(provider, new)
+            && self.wait(self.vault.is_spent(&hash))?
+        {
+            return Err(OLD_COPY.into());
         }
         // Twice at most: another replica may take in the same file at this moment.
         for _ in 0..3 {
@@ -134,11 +134,12 @@ impl VaultHome {
             if owner != *id {
                 return Err("the vault has another account of this name; rename the file".into());
             }
-            if entry.text.as_ref() == Some(text) {
+            // Every replica may bring a copy of the same file.
+            if same_secrets(new, &credentials) {
                 return Ok(());
             }
             let age = |credentials: &Credentials| (credentials.expires_at, credentials.refreshed_at);
-            let is_newer = new.refresh.is_none() || same_secrets(new, &credentials) || age(new) > age(&credentials);
+            let is_newer = new.refresh.is_none() || age(new) > age(&credentials);
             if !is_newer && entry.refused.is_none() {
                 return Err("the vault holds a newer login of this account; remove it, or sign in again".into());
             }

@@ -218,11 +218,11 @@ impl Home for VaultHome {
     fn replace(&self, file: &PoolFile, old: &Secret, new: &[u8], spent: &[String]) -> Result<Replaced, String> {
         let text = Secret::new(std::str::from_utf8(new).map_err(|_| "it is not UTF-8 text")?);
         let name = &file.rel;
-        if let Some(version) = self.version_of(name, old) {
-            if let Some(version) = self.wait(self.vault.replace(name, version, &text, spent))? {
-                self.put(Entry { name: name.clone(), version, text: Some(text), refused: None });
-                return Ok(Replaced::Written);
-            }
+        if let Some(version) = self.version_of(name, old)
+            && let Some(version) = self.wait(self.vault.replace(name, version, &text, spent))?
+        {
+            self.put(Entry { name: name.clone(), version, text: Some(text), refused: None });
+            return Ok(Replaced::Written);
         }
         match self.wait(self.vault.one(name))? {
             // A write whose answer was lost has arrived all the same.
