@@ -11,6 +11,7 @@ mod simulate;
 mod status;
 mod terminal;
 mod users;
+mod vault;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -67,6 +68,9 @@ enum Command {
     /// Let people in, limit them, take them out; the server must run
     #[command(subcommand)]
     Users(users::Command),
+    /// The key of the vault that several replicas share
+    #[command(subcommand)]
+    Vault(vault::Command),
     /// Point a client on this machine at the pool, and back
     Setup(setup::Arguments),
     /// Play a trace of conversations, or this pool's own past, under our routing and others
@@ -124,6 +128,7 @@ fn run(arguments: Arguments) -> Result<Output, Failure> {
         Command::Explain(asked) => explain::run(&inputs, &registry, &asked),
         Command::Accounts(command) => accounts::run(&inputs, &registry, command),
         Command::Users(command) => users::run(&inputs, command),
+        Command::Vault(command) => vault::run(&inputs, &command),
         Command::Setup(arguments) => setup::run(&inputs, &registry, &arguments),
         Command::Simulate(arguments) => simulate::run(&inputs, &registry, &arguments),
     }

@@ -121,6 +121,21 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ),
     ),
     text(
+        "vault_key_file",
+        "CODEX_POOL_VAULT_KEY_FILE",
+        "",
+        "For several replicas on one `database_url`: the file (mode 0600) with the key of the vault, where the accounts' credentials then live. `codex-pool vault init` makes it; every replica has a copy. See docs/REPLICAS.md.",
+    ),
+    of_kind(
+        Kind::Secret,
+        text(
+            "vault_key",
+            "CODEX_POOL_VAULT_KEY",
+            "",
+            "The key itself instead of a file: 64 hexadecimal digits. Better in the environment than in `config.toml`.",
+        ),
+    ),
+    text(
         "public_url",
         "PUBLIC_URL",
         "",

@@ -89,7 +89,7 @@ pub struct Claimed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     Ours,
-    /// Another replica is at it.
+    /// Another replica is at it: ask again soon.
     Theirs,
     /// A try has failed a moment ago.
     NotYet,
@@ -248,8 +248,7 @@ impl Vault {
         let ours = self.database.run(claim).await? == 1;
         let look = built(format!(
             "SELECT name, version, sealed, refused, \
-             CASE WHEN holder IS NOT NULL AND held_until_ms >= {NOW_MS} THEN 1::bigint ELSE 0 END AS held \
-             FROM vault WHERE name = $1"
+             CASE WHEN not_before_ms > {NOW_MS} THEN 1::bigint ELSE 0 END AS put_off FROM vault WHERE name = $1"
         ));
         let rows = self.database.all(look.bind(name)).await?;
         let Some(row) = rows.first() else { return Ok(None) };
@@ -257,8 +256,9 @@ impl Vault {
         let turn = match () {
             () if ours => Turn::Ours,
             () if entry.refused.is_some() => Turn::Nobodys,
-            () if row.get::<i64>("held")? == 1 => Turn::Theirs,
-            () => Turn::NotYet,
+            () if row.get::<i64>("put_off")? == 1 => Turn::NotYet,
+            // Or it was until a moment ago.
+            () => Turn::Theirs,
         };
         Ok(Some(Claimed { entry, turn }))
     }

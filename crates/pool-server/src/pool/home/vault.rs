@@ -169,6 +169,9 @@ impl VaultHome {
         loop {
             let claimed = self.ask(self.vault.claim(name, &claimant)).await.map_err(NoRight::NotNow)?;
             let Some(Claimed { entry, turn }) = claimed else { return Err(NoRight::Gone) };
+            if entry.text.is_none() {
+                return Err(NoRight::NotNow("its row in the vault was not sealed with this replica's key".into()));
+            }
             let (version, refused) = (entry.version, entry.refused.clone());
             let newer = self.put(entry);
             match turn {
