@@ -199,9 +199,28 @@ def check_all(pool: Pool, flags: argparse.Namespace, clients: pathlib.Path) -> l
         for own in (False, True):
             line = pool.ask("POST", f"/api/people/{person['id']}/setup/{cli}")["line"]["sh"]
             attempt(f"{cli}, {'own settings' if own else 'empty home'}, with a code", cli, own, line, None)
+    faults += powershell(pool, chosen, person["id"], clients)
     if "codex" in chosen:
         faults += handed_out_file(pool, person["id"], flags, clients)
     return faults
+
+
+def powershell(pool: Pool, chosen: list[str], person: str, clients: pathlib.Path) -> list[str]:
+    """The scripts for PowerShell, which a grammar has to accept."""
+    with tempfile.TemporaryDirectory(prefix="codex-pool-setup-") as name:
+        scripts = []
+        for cli in chosen:
+            code = pool.ask("POST", f"/api/people/{person}/setup/{cli}")["code"]
+            scripts.append(pathlib.Path(name) / f"{cli}.ps1")
+            with urllib.request.urlopen(f"{pool.url}/setup/{cli}/{code}?shell=powershell", timeout=10) as answer:
+                scripts[-1].write_bytes(answer.read())
+        parser = pathlib.Path(__file__).with_name("powershell.py")
+        parsed = subprocess.run(
+            [str(clients / "py/bin/python"), str(parser), *map(str, scripts)], capture_output=True, text=True, check=False,
+        )
+        fits = parsed.returncode == 0 and all(script.stat().st_size > 1000 for script in scripts)
+        print(f"{'PowerShell scripts parse':<40} {'ok' if fits else 'FAILED'}", flush=True)
+        return [] if fits else [f"PowerShell: {parsed.stdout}{parsed.stderr}"]
 
 
 def handed_out_file(pool: Pool, person: str, flags: argparse.Namespace, clients: pathlib.Path) -> list[str]:

@@ -68,7 +68,7 @@ fn pool(accounts: u64) -> Pool {
         let owner = id(number % accounts);
         pool.pins.set(key, &owner, Binding::default(), NOW);
         let drawn = Drawn { units: 10_000.0, prefix: 50_000, warm: Span::from_hours(1) };
-        pool.apply(Event::Drew { id: owner, session: Some(key), families: Vec::new(), drawn }, NOW);
+        pool.apply(Event::Drew { id: owner, user: None, session: Some(key), families: Vec::new(), drawn }, NOW);
         if let Ok(grant) = pool.lease(&Ask::new(&demand, Some(key)), NOW) {
             pool.release(&grant);
         }

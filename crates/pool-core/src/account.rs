@@ -95,6 +95,8 @@ pub struct Settings {
     pub disabled: bool,
     /// Higher first; 0 unless told.
     pub priority: i32,
+    /// Who brought it: a user's name or id. It gives them no rights; what others use of it counts as given by them.
+    pub owner: Option<String>,
     /// May friends use it? `None`: the pool's default.
     pub share: Option<bool>,
     pub weight: Weight,

@@ -21,10 +21,12 @@ pub fn eligible(slot: &Slot, demand: &Demand, caller: Rights<'_>, now: UnixMs) -
     }
     has_quota(slot, demand, caller, now)?;
     has_money(slot, now)?;
-    match slot.account.settings.max_in_flight {
-        Some(most) if slot.in_flight >= most => Err(Ineligible::Busy),
-        _ => Ok(()),
-    }
+    if is_full(slot) { Err(Ineligible::Busy) } else { Ok(()) }
+}
+
+/// Has it as many requests under way as it may?
+pub fn is_full(slot: &Slot) -> bool {
+    slot.account.settings.max_in_flight.is_some_and(|most| slot.in_flight >= most)
 }
 
 /// Can this account take this request: from this caller, after these tries, in this conversation?

@@ -314,6 +314,10 @@ pub fn ineligible(why: &Ineligible) -> Verdict {
         Ineligible::Reserved { window, resets_at, .. } => {
             ("reserved", format!("what is left of its {window} window is kept for the owner"), told(resets_at))
         }
+        Ineligible::KeptForOthers { window, resets_at, .. } => {
+            let reason = format!("what is left of its {window} window is kept for people who have used less");
+            ("shared out", reason, told(resets_at))
+        }
         Ineligible::SpendCap { until } => ("out", "it has cost as much today as it may".into(), Ends::At(*until)),
         Ineligible::Busy => ("busy", "it has as many requests under way as it may".into(), Ends::No),
     };

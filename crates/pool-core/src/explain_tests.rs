@@ -158,6 +158,11 @@ fn every_reason_against_an_account_has_a_word_and_a_reason() {
             "what is left of its week window is kept for the owner, until Sun +1, in 60 s",
         ),
         (
+            Ineligible::KeptForOthers { window: window(), span: None, resets_at: Some(after(1)) },
+            "shared out",
+            "what is left of its week window is kept for people who have used less, until Sun +1, in 60 s",
+        ),
+        (
             Ineligible::SpendCap { until: after(60) },
             "out",
             "it has cost as much today as it may, until Sun +60, in 60 min",

@@ -14,6 +14,7 @@ pub mod decision;
 pub mod demand;
 pub mod eligible;
 pub mod explain;
+pub mod fair;
 pub mod guard;
 mod learned;
 pub mod limits;
@@ -51,7 +52,7 @@ pub use quota::{Fraction, QuotaWindow, Scope, Source};
 pub use secret::Secret;
 pub use time::{Span, UnixMs};
 pub use trail::Trail;
-pub use usage::{TokenCounts, UsageRecord};
+pub use usage::{LatencyParts, TokenCounts, UsageRecord};
 pub use verdict::{Judgement, Verdict};
 
 /// Lower-case hexadecimal.

@@ -1,6 +1,9 @@
 //! The pool: every account with what we know of it, and the pins. All changes go through [`Pool::apply`]; choosing reserves the
 //! slot in the same step ([`Pool::lease`]), because a choice on a stale picture makes everybody run to one account.
 
+mod rest;
+mod slot;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,20 +16,22 @@ use crate::choose::Thrift;
 use crate::decision::Decision;
 use crate::demand::{Demand, SessionKey};
 use crate::eligible::{able, eligible};
+use crate::fair::Fair;
 use crate::learned::Learned;
 use crate::memory::{AccountMemory, Memory};
 use crate::outlook::Outlook;
 use crate::owners::{Creator, ObjectKey, Owned, Owners};
+use crate::people::UserId;
 use crate::pins::{Pin, Pins};
 use crate::policy::{Policy, Question};
 use crate::price::MicroUsd;
-use crate::quota::{self, QuotaWindow, Scope};
+use crate::quota::{QuotaWindow, Scope};
 use crate::refusal::refusal;
 use crate::sizes::{Meter, Snapshot};
 use crate::standing::{Refusal, Standing, StandingWindow};
 use crate::time::{Span, UnixMs};
 use crate::usage::Drawn;
-use crate::verdict::{Cause, Penalty, Until};
+use crate::verdict::{Cause, Penalty};
 use crate::wishes::{DayBook, KindOrder};
 
 /// One account and its state.
@@ -105,7 +110,14 @@ pub enum Event {
     Served { id: AccountId, families: Vec<String> },
     /// A request has come to its end: what it took from the account's quota, and what its conversation now has in the
     /// account's cache.
-    Drew { id: AccountId, session: Option<SessionKey>, families: Vec<String>, drawn: Drawn },
+    Drew {
+        id: AccountId,
+        /// Whose request it was, where the pool knows its people.
+        user: Option<UserId>,
+        session: Option<SessionKey>,
+        families: Vec<String>,
+        drawn: Drawn,
+    },
     /// A request that arrived at `at` has cost so much, as far as anybody knows.
     Spent { id: AccountId, at: UnixMs, cost: Option<MicroUsd> },
     /// The operator clears what keeps it out.
@@ -143,6 +155,8 @@ pub struct Grant {
     pub decision: Arc<Decision>,
     /// A light request takes no slot, so none is given back.
     pub counted: bool,
+    /// Who has it, where the pool knows its people.
+    pub user: Option<UserId>,
 }
 
 /// How the grant stands to the conversation's pin.
@@ -166,6 +180,7 @@ pub struct Pool {
     /// What has changed since it was last put away.
     pub memory: Memory,
     pub owners: Owners,
+    pub fair: Fair,
     policy: Box<dyn Policy>,
     kinds: KindOrder,
     /// What accounts have cost today whose files are not there: a file that comes back finds its book.
@@ -191,6 +206,7 @@ impl Pool {
             learned: Learned::default(),
             memory: Memory::default(),
             owners: Owners::default(),
+            fair: Fair::default(),
             policy,
             kinds: KindOrder::default(),
             away: BTreeMap::new(),
@@ -250,11 +266,12 @@ impl Pool {
                 slot.last_used = Some(now);
                 slot.cooldowns.retain(|cooldown| cooldown.is_hard() || !cooldown.scope.touches(&families));
             }),
-            Event::Drew { id, session, families, drawn } => {
+            Event::Drew { id, user, session, families, drawn } => {
                 if let Some(session) = session {
                     self.pins.drew(session, &id, &drawn, now);
                 }
                 if let Some(slot) = self.slots.get_mut(&id) {
+                    self.fair.drew(slot.account.provider, user.as_ref(), drawn.units, now);
                     self.learned.drew(slot, session, &families, &drawn, now);
                 }
             }
@@ -278,15 +295,23 @@ impl Pool {
     /// Chooses an account for the request and takes a slot of it.
     pub fn lease(&mut self, ask: &Ask<'_>, now: UnixMs) -> Result<Grant, Box<Refusal>> {
         self.learned.settle(&mut self.slots, now);
+        let Ask { demand, caller, .. } = *ask;
+        if !demand.light {
+            self.fair.asked(demand.provider, caller, now);
+        }
         let grant = match self.kept(ask, now) {
             Some(kept) => kept,
             None => self.choose(ask, now)?,
         };
+        if let Some(refusal) = self.kept_for_others(ask, &grant.account.id, now) {
+            return Err(refusal);
+        }
         if grant.counted {
+            self.fair.begun(demand.provider, caller.user);
             self.with(&grant.account.id, |slot| slot.in_flight += 1);
         }
-        if let Some(key) = ask.session.filter(|_| !ask.demand.light) {
-            self.pins.set(key, &grant.account.id, ask.demand.binding, now);
+        if let Some(key) = ask.session.filter(|_| !demand.light) {
+            self.pins.set(key, &grant.account.id, demand.binding, now);
             self.learned.leased(&mut self.slots, key, &grant.account.id, now);
         }
         Ok(grant)
@@ -311,6 +336,7 @@ impl Pool {
             bare: pin.bare,
             decision: Arc::new(Decision::kept(pin, accounts.saturating_sub(1), now)),
             counted: true,
+            user: ask.caller.user.cloned(),
         })
     }
 
@@ -358,12 +384,14 @@ impl Pool {
             bare,
             decision,
             counted: !demand.light,
+            user: ask.caller.user.cloned(),
         })
     }
 
     /// Gives the slot back.
     pub fn release(&mut self, grant: &Grant) {
         if grant.counted {
+            self.fair.ended(grant.account.provider, grant.user.as_ref());
             self.with(&grant.account.id, |slot| slot.in_flight = slot.in_flight.saturating_sub(1));
         }
     }
@@ -432,61 +460,6 @@ impl Pool {
         }
     }
 }
-
-impl Slot {
-    fn renew(&mut self, credentials: Credentials) {
-        self.credentials = Arc::new(credentials);
-        self.epoch += 1;
-        self.needs_login = None;
-    }
-
-    /// Takes readings in. Readings that show room well after a quota cooldown began end it: the provider has reset early, or
-    /// the operator bought more.
-    pub(crate) fn read(&mut self, windows: &[QuotaWindow], now: UnixMs) {
-        quota::merge(&mut self.windows, windows.iter().cloned());
-        self.cooldowns.retain(|cooldown| {
-            let mut same_scope = windows.iter().filter(|window| window.scope == cooldown.scope).peekable();
-            let refuted = cooldown.cause == Cause::QuotaSpent
-                && same_scope.peek().is_some()
-                && same_scope.all(|window| window.used(now).get() < 0.95 && window.seen_at > cooldown.since + SETTLE);
-            !refuted
-        });
-    }
-
-    fn penalise(&mut self, penalty: Penalty, now: UnixMs) {
-        self.cooldowns.retain(|cooldown| now < cooldown.until + MEMORY && cooldown.since <= now + CLOCK_SLACK);
-        let Penalty { scope, cause, until } = penalty;
-        let known = self.cooldowns.iter().position(|cooldown| cooldown.scope == scope && cooldown.cause == cause);
-        let before = known.map(|index| self.cooldowns.swap_remove(index));
-        // Several requests that were under way together fail together: that is one strike, not many.
-        let strikes = match &before {
-            Some(earlier) if now.since(earlier.since) < TOGETHER => earlier.strikes,
-            Some(earlier) => earlier.strikes.saturating_add(1),
-            None => 1,
-        };
-        let (end, told) = match until {
-            Until::At(time) => (time, true),
-            Until::For(span) => (now + span, true),
-            Until::BackOff => (now + cause.back_off(strikes), false),
-        };
-        let end = end.min(now + LONGEST);
-        let longer = before.filter(|earlier| earlier.is_running(now) && earlier.until > end);
-        if self.cooldowns.len() < MAX_COOLDOWNS {
-            self.cooldowns.push(Cooldown {
-                scope,
-                cause,
-                since: now,
-                until: longer.as_ref().map_or(end, |earlier| earlier.until),
-                told: told || longer.is_some_and(|earlier| earlier.told),
-                strikes,
-            });
-        }
-    }
-}
-
-/// Readings within this time of a limit reply may come from requests that were under way before it.
-const SETTLE: Span = Span::from_secs(5);
-const TOGETHER: Span = Span::from_secs(1);
 
 #[cfg(test)]
 #[path = "pool_tests.rs"]

@@ -12,6 +12,7 @@ use crate::quota::{Fraction, Source};
 use crate::secret::Secret;
 use crate::standing::Ineligible;
 use crate::standing::RefusalWhy;
+use crate::verdict::Until;
 
 const CLAUDE: ProviderId = ProviderId("claude");
 const NOW: UnixMs = UnixMs(1_800_000_000_000);
@@ -374,7 +375,7 @@ fn with_parent(warm: &str) -> (Pool, SessionKey) {
     let grant = pool.lease(&Ask::new(&demand(), Some(parent)).after(&others), NOW).expect("one is left");
     pool.release(&grant);
     let drawn = Drawn { units: 1.0, prefix: 9, warm: Span::from_mins(5) };
-    pool.apply(Event::Drew { id: id(warm), session: Some(parent), families: Vec::new(), drawn }, NOW);
+    pool.apply(Event::Drew { id: id(warm), user: None, session: Some(parent), families: Vec::new(), drawn }, NOW);
     (pool, parent)
 }
 
@@ -449,7 +450,7 @@ fn explaining_answers_as_leasing_would_and_changes_nothing() {
             pool.release(&grant);
         }
         let drawn = Drawn { units: 1.0, prefix: 118_000, warm: Span::from_mins(5) };
-        pool.apply(Event::Drew { id: id("a"), session: Some(session), families: vec![], drawn }, NOW);
+        pool.apply(Event::Drew { id: id("a"), user: None, session: Some(session), families: vec![], drawn }, NOW);
     }
     let told = pool.explain(&Ask::new(&demand, Some(session)), NOW).expect("somebody can serve");
     assert_eq!(told.cached, Some(Cached { tokens: 118_000, until: NOW + Span::from_mins(5) }));

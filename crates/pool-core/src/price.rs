@@ -5,7 +5,7 @@
 //! what the same tokens would have cost by the API. Rates are the standard ones: service tiers (priority, flex, batch) are not
 //! told apart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -71,8 +71,12 @@ pub struct Price {
 impl Price {
     /// What a request of these tokens costs.
     pub fn of(&self, tokens: &TokenCounts) -> MicroUsd {
-        let prompt = [tokens.input, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h];
-        let prompt = prompt.into_iter().fold(0, u64::saturating_add);
+        self.of_many(tokens, tokens.prompt())
+    }
+
+    /// What many requests cost that used these tokens together and whose prompts had about so many each: none of
+    /// [`Prices::lengths`] lies between them.
+    pub fn of_many(&self, tokens: &TokenCounts, prompt: u64) -> MicroUsd {
         let rates = self.long.filter(|(above, _)| prompt > *above).map_or(self.rates, |(_, rates)| rates);
         let classes = [
             (tokens.input, rates.input),
@@ -85,6 +89,14 @@ impl Price {
         let total: u128 = classes.into_iter().map(|(tokens, rate)| u128::from(tokens) * u128::from(rate)).sum();
         MicroUsd(u64::try_from((total + 500_000) / 1_000_000).unwrap_or(u64::MAX))
     }
+}
+
+/// The lengths of a prompt at which the prices of some models change. Sums of many requests are kept apart by them.
+pub const PROMPT_STEPS: [u64; 4] = [0, 100_000, 200_000, 272_000];
+
+/// The last of [`PROMPT_STEPS`] that a prompt is above.
+pub fn prompt_step(prompt: u64) -> u64 {
+    PROMPT_STEPS.into_iter().rev().find(|step| prompt > *step).unwrap_or(0)
 }
 
 /// The prices of many models.
@@ -187,6 +199,12 @@ impl Prices {
     /// What a request cost. `None`: its model's price, or what it used, is unknown.
     pub fn cost(&self, model: Option<&str>, tokens: Option<&TokenCounts>) -> Option<MicroUsd> {
         Some(self.find(model?)?.of(tokens?))
+    }
+
+    /// Lengths of a prompt, in tokens, beyond which some model costs more; rising.
+    pub fn lengths(&self) -> Vec<u64> {
+        let above = self.models.values().filter_map(|price| Some(price.long?.0));
+        above.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     pub fn len(&self) -> usize {

@@ -25,9 +25,9 @@ fn refusal_why(considered: &[(AccountId, Ineligible)], now: UnixMs) -> RefusalWh
         return RefusalWhy::Busy;
     }
     let limits = reasons().filter_map(|why| match why {
-        Ineligible::WindowSpent { window, span, resets_at } | Ineligible::Reserved { window, span, resets_at } => {
-            Some((*resets_at, Some(window.clone()), *span))
-        }
+        Ineligible::WindowSpent { window, span, resets_at }
+        | Ineligible::Reserved { window, span, resets_at }
+        | Ineligible::KeptForOthers { window, span, resets_at } => Some((*resets_at, Some(window.clone()), *span)),
         Ineligible::SpendCap { until } => Some((Some(*until), Some("day".into()), Some(Span::from_hours(24)))),
         Ineligible::Cooling { cause: Cause::QuotaSpent | Cause::OutOfCredit, until, .. } => {
             Some((Some(*until), None, None))

@@ -100,6 +100,13 @@ pub enum Ineligible {
         span: Option<Span>,
         resets_at: Option<UnixMs>,
     },
+    /// What is left of a window is kept for people who have used less than this caller.
+    KeptForOthers {
+        window: String,
+        span: Option<Span>,
+        /// When it begins anew, or when none of them is about any more, whichever comes first.
+        resets_at: Option<UnixMs>,
+    },
     /// It has cost as much today as it may.
     SpendCap {
         until: UnixMs,

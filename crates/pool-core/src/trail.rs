@@ -11,6 +11,7 @@ use crate::decision::{Considered, Decision, Finding, MOST_CONSIDERED};
 use crate::pool::Grant;
 use crate::standing::{Refusal, RefusalWhy};
 use crate::time::UnixMs;
+use crate::usage::LatencyParts;
 use crate::verdict::Judgement;
 
 /// One try upstream.
@@ -43,6 +44,9 @@ pub struct Trail {
     /// Tries that failed in passing (counted against the limit).
     #[serde(skip)]
     pub transient: u32,
+    /// Where the time went so far.
+    #[serde(skip)]
+    pub parts: LatencyParts,
 }
 
 /// Why nobody could take a request, at one moment.

@@ -35,6 +35,7 @@ fn grant(number: usize, value: f64) -> Grant {
         bare: false,
         decision: Arc::new(decision),
         counted: true,
+        user: None,
     }
 }
 

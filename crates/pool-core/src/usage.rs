@@ -1,5 +1,7 @@
 //! What a request cost, in disjoint classes of tokens.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::account::AccountId;
@@ -56,6 +58,23 @@ impl TokenCounts {
             + weigh(self.output.saturating_add(self.reasoning), OUTPUT)
     }
 
+    #[must_use]
+    pub fn plus(&self, more: &Self) -> Self {
+        Self {
+            input: self.input.saturating_add(more.input),
+            cache_read: self.cache_read.saturating_add(more.cache_read),
+            cache_write_5m: self.cache_write_5m.saturating_add(more.cache_write_5m),
+            cache_write_1h: self.cache_write_1h.saturating_add(more.cache_write_1h),
+            output: self.output.saturating_add(more.output),
+            reasoning: self.reasoning.saturating_add(more.reasoning),
+        }
+    }
+
+    /// The tokens of the prompt, wherever they came from.
+    pub fn prompt(&self) -> u64 {
+        [self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h].into_iter().fold(0, u64::saturating_add)
+    }
+
     /// The conversation as its next request will repeat it.
     pub fn prefix(&self) -> u64 {
         self.total()
@@ -101,4 +120,37 @@ pub struct UsageRecord {
     /// Milliseconds from the request's arrival to the first byte sent and to the last.
     pub first_byte_ms: u64,
     pub total_ms: u64,
+    /// `None`: not measured (on sockets).
+    pub parts: Option<LatencyParts>,
+}
+
+/// Where the time before an answer went, over all tries of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatencyParts {
+    /// Choosing accounts: microseconds.
+    pub choose_us: u64,
+    /// In line for a busy account.
+    pub wait_ms: u64,
+    /// Until there was a connection; 0 for one that was open already.
+    pub connect_ms: u64,
+    /// From there to the head of the answer: sending the request, and what the provider took to begin.
+    pub upstream_ms: u64,
+}
+
+impl LatencyParts {
+    /// An account was chosen within `taken`, of which `waited` were spent in line.
+    pub fn chose(&mut self, taken: Duration, waited: Duration) {
+        self.choose_us = self.choose_us.saturating_add(whole(taken.saturating_sub(waited).as_micros()));
+        self.wait_ms = self.wait_ms.saturating_add(whole(waited.as_millis()));
+    }
+
+    /// The head of an answer came within `taken`, of which `connecting` went into the connection.
+    pub fn heard(&mut self, taken: Duration, connecting: Duration) {
+        self.connect_ms = self.connect_ms.saturating_add(whole(connecting.as_millis()));
+        self.upstream_ms = self.upstream_ms.saturating_add(whole(taken.saturating_sub(connecting).as_millis()));
+    }
+}
+
+fn whole(number: u128) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }

@@ -114,7 +114,7 @@ fn a_warm_conversation_stays_and_a_cold_one_looks_anew() {
     assert_eq!(grant.account.name, "a");
     let session = Some(SessionKey([1; 16]));
     let drawn = Drawn { units: 1e5, prefix: 80_000, warm: Span::from_mins(30) };
-    pool.apply(Event::Drew { id: id("a"), session, families: Vec::new(), drawn }, NOW);
+    pool.apply(Event::Drew { id: id("a"), user: None, session, families: Vec::new(), drawn }, NOW);
     pool.release(&grant);
     let warm = NOW + Span::from_mins(29);
     read(&mut pool, "a", 0.8, 0.9, Span::from_hours(20), warm);
@@ -130,7 +130,7 @@ fn a_big_account_takes_more_conversations_than_a_small_one_that_is_as_full() {
     // Both have moved a tenth; the big one took ten times as much for it.
     for (name, units) in [("big", 2e6), ("small", 0.2e6)] {
         let drawn = Drawn { units, prefix: 0, warm: Span::ZERO };
-        pool.apply(Event::Drew { id: id(name), session: None, families: Vec::new(), drawn }, NOW);
+        pool.apply(Event::Drew { id: id(name), user: None, session: None, families: Vec::new(), drawn }, NOW);
         read(&mut pool, name, 0.2, 0.1 + 0.1 / 8.0, Span::from_hours(60), NOW);
     }
     for session in 0..10 {

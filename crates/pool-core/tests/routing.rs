@@ -125,7 +125,8 @@ impl World {
                 let (grant, session) = self.running.remove(0);
                 let drawn =
                     Drawn { units: f64::from(units), prefix: 1000, warm: Span::from_secs(u64::from(warm_secs)) };
-                let event = Event::Drew { id: grant.account.id.clone(), session, families: Vec::new(), drawn };
+                let event =
+                    Event::Drew { id: grant.account.id.clone(), user: None, session, families: Vec::new(), drawn };
                 self.pool.apply(event, now);
                 self.pool.release(&grant);
             }

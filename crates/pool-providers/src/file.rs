@@ -46,6 +46,7 @@ pub fn settings(file: &Map<String, Value>) -> Result<Settings, FileFault> {
     let keys = Keys(file);
     Ok(Settings {
         name: keys.read("name", "a text", name)?,
+        owner: keys.read("owner", "a user's name or id", |value| name(value).map(|name| label(&name)))?,
         disabled: keys.read("disabled", "true or false", Value::as_bool)?.unwrap_or(false),
         priority: keys.read("priority", "a whole number", priority)?.unwrap_or(0),
         share: keys.read("share", "true or false", Value::as_bool)?,
@@ -146,9 +147,11 @@ mod tests {
             disabled: true,
             priority: -3,
             share: Some(false),
+            owner: Some("mi\u{fffd}ra".into()),
             ..Settings::default()
         };
-        let file = r#"{"x": 1, "name": " Maria ", "disabled": true, "priority": -3, "share": false}"#;
+        let file =
+            r#"{"x": 1, "name": " Maria ", "disabled": true, "priority": -3, "share": false, "owner": " mi\u001bra"}"#;
         assert_eq!(of(file), Ok(expected.clone()));
         assert_eq!(of(&format!("\u{feff}{file}")), Ok(expected));
         assert_eq!(of(r#"{"name": null, "disabled": null, "priority": null, "share": null}"#), Ok(Settings::default()));
@@ -158,6 +161,7 @@ mod tests {
             (r#"{"name": "se"#, "the JSON breaks off (line 1, column 12); copy the whole file again"),
             ("secret", "it is not JSON (line 1, column 1); copy the file again without editing it"),
             (r#"{"name": " "}"#, "`name` is not a text"),
+            (r#"{"owner": 7}"#, "`owner` is not a user's name or id"),
             (r#"{"disabled": "yes"}"#, "`disabled` is not true or false"),
             (r#"{"priority": 1.5}"#, "`priority` is not a whole number"),
             (r#"{"priority": 99999999999}"#, "`priority` is not a whole number"),

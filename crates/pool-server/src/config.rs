@@ -60,7 +60,7 @@ pub struct Config {
     pub max_connections: usize,
     /// Between two probes of an idle account.
     pub probe_every: Duration,
-    /// How long the stories of requests are kept.
+    /// How long the records of requests are kept, with their stories.
     pub retention: Duration,
     /// Which kind of account goes first.
     pub kinds: KindOrder,

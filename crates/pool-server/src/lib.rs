@@ -5,6 +5,7 @@ pub mod admit;
 pub mod app;
 pub mod clock;
 pub mod config;
+pub mod contributions;
 mod dispatch;
 pub mod door;
 mod edge;

@@ -29,6 +29,10 @@ impl Till {
         Self { prices, pool, told: Mutex::default() }
     }
 
+    pub fn prices(&self) -> &Prices {
+        &self.prices
+    }
+
     /// Counts a request that has come to its end.
     pub fn take(&self, record: &UsageRecord) {
         let UsageRecord { account, at, model, status, tokens, .. } = record;

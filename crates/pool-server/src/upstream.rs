@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
@@ -18,8 +18,8 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
+use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use pool_providers::request::Call;
 use tokio::net::TcpStream;
@@ -103,6 +103,29 @@ impl Upstream {
             Ok(Err(error)) => Err(classify(&error)),
             Err(_) => Err(UpstreamError::Timeout(head_limit)),
         }
+    }
+
+    /// The same; `connecting` becomes the time that went into the connection.
+    pub async fn send_timed(
+        &self,
+        mut request: Request<OutBody>,
+        head_limit: Duration,
+        connecting: &mut Duration,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let begun = Instant::now();
+        let mut connection = capture_connection(&mut request);
+        let sending = self.send(request, head_limit);
+        tokio::pin!(sending);
+        let connected = async {
+            connection.wait_for_connection_metadata().await;
+            *connecting = begun.elapsed();
+        };
+        tokio::select! {
+            biased;
+            () = connected => {}
+            answer = &mut sending => return answer,
+        }
+        sending.await
     }
 
     /// A call of our own, with its answer read whole, within `limit`.

@@ -52,6 +52,11 @@ fn normalised(page: &ExplainPage) -> Facts {
     move_times(&mut value, NOON.0 - came);
     facts = serde_json::from_value(value).expect("facts");
     if let Subject::Request { record, trail } = &mut facts.subject {
+        // Where the time went is told, and is no longer than it took.
+        let parts = record.parts.expect("measured");
+        let sum = parts.choose_us / 1000 + parts.wait_ms + parts.connect_ms + parts.upstream_ms;
+        assert!(sum <= record.total_ms, "{parts:?} of {}", record.total_ms);
+        assert!(parts.upstream_ms > 0 || record.account.is_nobody() || record.total_ms < 5, "{parts:?}");
         record.request_id = "0193a1b2c3d4e5f60718293a4b5c6d7e".into();
         let trail = trail.as_mut().expect("a story");
         let steps = |count: usize| Span::from_millis(400 * count as u64);
@@ -162,7 +167,7 @@ async fn a_new_a_pinned_a_moved_and_a_refused_request_are_told() {
     let cache = |name: &str, prefix: u64| {
         let drawn = Drawn { units: 1e5, prefix, warm: Span::from_mins(5) };
         let id = account(&rig, name);
-        rig.app.pool.apply(Event::Drew { id, session: Some(session), families: vec![], drawn });
+        rig.app.pool.apply(Event::Drew { id, user: None, session: Some(session), families: vec![], drawn });
     };
     cache("claude-work", 118_231);
     hold("pinned", &send().await.1);

@@ -337,7 +337,7 @@ impl<'a> Run<'a> {
         let id = member.id.clone();
         self.pool.apply(Event::Served { id: id.clone(), families: Vec::new() }, now);
         let drawn = Drawn { units, prefix: tokens.prefix(), warm: WARM };
-        self.pool.apply(Event::Drew { id, session: Some(key), families: Vec::new(), drawn }, now);
+        self.pool.apply(Event::Drew { id, user: None, session: Some(key), families: Vec::new(), drawn }, now);
         if !self.scenario.options.at_head {
             self.read(account, now);
         }

@@ -56,7 +56,7 @@ pub(crate) fn learn(pool: &mut Pool, accounts: &[AccountSpec], start: UnixMs) {
         let units = LESSON * spec.weekly_units / spec.short_ratio;
         if count > 0 {
             let drawn = Drawn { units, prefix: 0, warm: WARM };
-            pool.apply(Event::Drew { id: id.clone(), session: None, families: Vec::new(), drawn }, now);
+            pool.apply(Event::Drew { id: id.clone(), user: None, session: None, families: Vec::new(), drawn }, now);
         }
         let window = |span: Span, used: f64, resets_at: UnixMs| QuotaWindow {
             name: QuotaWindow::name_of(span),

@@ -2,6 +2,7 @@
 //! On PostgreSQL also what several replicas share: the vault of credentials and the events that they tell each other. Providers'
 //! credentials are in it only sealed, the pool's own only as hashes.
 
+pub mod backup;
 mod database;
 pub mod directory;
 pub mod events;

@@ -55,6 +55,21 @@ impl PgServer {
         format!("postgres://tests:canary-of-a-password@{host}/{name}")
     }
 
+    /// The database of a pool in this folder, the same each time, if `CODEX_POOL_TEST_DATABASE=postgresql` asks for tests on a
+    /// server. `None`: the pool keeps its file.
+    pub fn database_of(folder: &Path) -> Option<String> {
+        if std::env::var_os("CODEX_POOL_TEST_DATABASE").is_none_or(|asked| asked != "postgresql") {
+            return None;
+        }
+        let note = folder.join("database");
+        if let Ok(address) = std::fs::read_to_string(&note) {
+            return Some(address);
+        }
+        let address = Self::shared()?.database();
+        std::fs::write(note, &address).expect("noted");
+        Some(address)
+    }
+
     fn start() -> io::Result<Self> {
         let programs = programs().ok_or_else(|| io::Error::other("no PostgreSQL in PATH or /usr/lib/postgresql"))?;
         // Not below TMPDIR, which may be too long for a socket's name.
@@ -63,13 +78,13 @@ impl PgServer {
         // It refuses to run as root, so then it is somebody else who must get in.
         let user = if is_root()? { Some("postgres") } else { None };
         if let Some(user) = user {
-            checked(Command::new("chown").arg(user).arg(&folder).output()?)?;
+            checked(&Command::new("chown").arg(user).arg(&folder).output()?)?;
         }
         // A language whose order of letters is not that of their bytes: what relies on that is to be found.
         let data = folder.join("data").display().to_string();
         let language = ["--locale-provider=icu", "--icu-locale=en-US", "--locale=C.UTF-8", "--encoding=UTF8"];
         let init = ["--no-sync", "--auth=trust", "--username=tests", "--pgdata", &data];
-        checked(as_user(user, &programs.join("initdb")).args(init).args(language).current_dir(&folder).output()?)?;
+        checked(&as_user(user, &programs.join("initdb")).args(init).args(language).current_dir(&folder).output()?)?;
         let folder = temporary.keep();
         let keeper = Command::new("sh").args(["-c", KEEPER, "keeper"]).arg(&folder).stdin(Stdio::piped()).spawn()?;
         let mut server = as_user(user, &programs.join("postgres"));
@@ -108,7 +123,7 @@ fn as_user(user: Option<&str>, program: &Path) -> Command {
 }
 
 fn is_root() -> io::Result<bool> {
-    Ok(checked(Command::new("id").arg("-u").output()?)?.trim() == "0")
+    Ok(checked(&Command::new("id").arg("-u").output()?)?.trim() == "0")
 }
 
 /// Where `initdb` and `postgres` are: Debian keeps them out of `PATH`, a folder for each version.
@@ -121,7 +136,7 @@ fn programs() -> Option<PathBuf> {
     versions.into_iter().rev().chain(std::env::split_paths(&in_path)).find(has)
 }
 
-fn checked(output: Output) -> io::Result<String> {
+fn checked(output: &Output) -> io::Result<String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

@@ -66,8 +66,10 @@ pub(super) fn draw(results: &[Played]) -> String {
         .unwrap_or_default();
     let (width, height) = (NAMES + PANEL + GAP + PANEL + 30.0, TOP + ROW * names.len() as f64 + 60.0);
     let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\">\n\
-         <title>Waiting and extra tokens of each policy, one dot a cell of the grid</title>\n<style>{STYLE}</style>\n"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-16 0 {} {height}\" role=\"img\">\n\
+         <title>Waiting and extra tokens of each policy, one dot a cell of the grid</title>\n<style>{STYLE}</style>\n",
+        // Some fonts are wider than ours.
+        width + 16.0
     );
     for axis in &AXES {
         grid(&mut out, axis, names.len());

@@ -40,6 +40,7 @@ fn record() -> UsageRecord {
         tokens: None,
         attempts: 1,
         first_byte_ms: 10,
+        parts: None,
         total_ms: 20,
     }
 }

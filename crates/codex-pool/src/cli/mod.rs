@@ -1,10 +1,12 @@
 //! The command line: what can be asked, and one file for each answer.
 
 pub(crate) mod accounts;
+mod backup;
 mod check;
 mod client;
 mod demo;
 mod explain;
+mod export;
 mod serve;
 mod setup;
 mod simulate;
@@ -71,6 +73,15 @@ enum Command {
     /// The key of the vault that several replicas share
     #[command(subcommand)]
     Vault(vault::Command),
+    /// Write the records of requests as CSV or JSON lines
+    Export(export::Arguments),
+    /// Copy the ledger and the pool's users into a file; the server may run
+    Backup(backup::Arguments),
+    /// Put a backup in the place of the ledger, which is kept; the server must not run
+    Restore(backup::Arguments),
+    /// Look after the ledger of usage
+    #[command(subcommand)]
+    Ledger(backup::Command),
     /// Point a client on this machine at the pool, and back
     Setup(setup::Arguments),
     /// Play a trace of conversations, or this pool's own past, under our routing and others
@@ -129,6 +140,10 @@ fn run(arguments: Arguments) -> Result<Output, Failure> {
         Command::Accounts(command) => accounts::run(&inputs, &registry, command),
         Command::Users(command) => users::run(&inputs, command),
         Command::Vault(command) => vault::run(&inputs, &command),
+        Command::Export(arguments) => export::run(&inputs, &registry, &arguments),
+        Command::Backup(arguments) => backup::backup(&inputs, &arguments),
+        Command::Restore(arguments) => backup::restore(&inputs, &arguments),
+        Command::Ledger(command) => backup::ledger(&inputs, &command),
         Command::Setup(arguments) => setup::run(&inputs, &registry, &arguments),
         Command::Simulate(arguments) => simulate::run(&inputs, &registry, &arguments),
     }

@@ -419,7 +419,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "PROXY_USAGE_RETENTION_DAYS",
         (1, 36_500),
         "30",
-        "Days that the story of each request is kept (`codex-pool explain`). What it used is not deleted.",
+        "Days that the record of each request is kept, with its story (`codex-pool explain`). What requests used by hour and by day is not deleted.",
     ),
     unused(LATER, text("friend_code", "FRIEND_CODE", "", "The code that friends enter.")),
     unused(LATER, text("friend_name", "FRIEND_NAME", "PP", "Whose friends they are, on the landing page.")),

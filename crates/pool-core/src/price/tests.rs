@@ -117,3 +117,18 @@ fn amounts_read_as_people_write_them() {
     assert_eq!(MicroUsd::from_dollars(2.5), Some(MicroUsd(2_500_000)));
     assert_eq!([f64::NAN, -0.01, 1e12].map(MicroUsd::from_dollars), [None; 3]);
 }
+
+#[test]
+fn the_sum_of_many_requests_costs_what_they_cost() {
+    let prices = Prices::default();
+    for (name, price) in &prices.models {
+        assert!(price.long.is_none_or(|(above, _)| PROMPT_STEPS.contains(&above)), "{name}: another step is needed");
+        for prompt in [1, 100_000, 100_001, 200_001, 272_000, 272_001, 900_000] {
+            let one = TokenCounts { input: 1, cache_read: prompt - 1, output: 1_000_000, ..TokenCounts::default() };
+            let sum =
+                TokenCounts { input: 3, cache_read: 3 * (prompt - 1), output: 3_000_000, ..TokenCounts::default() };
+            let cost = price.of_many(&sum, prompt_step(prompt) + 1).0;
+            assert!(cost.abs_diff(3 * price.of(&one).0) <= 2, "{name}, {prompt} tokens");
+        }
+    }
+}

@@ -224,6 +224,7 @@ fn reasons(considered: &[(pool_core::AccountId, Ineligible)]) -> String {
             Ineligible::WindowSpent { .. } | Ineligible::Reserved { .. } | Ineligible::SpendCap { .. } => {
                 "at their limit"
             }
+            Ineligible::KeptForOthers { .. } => "kept for users who have used less",
             Ineligible::Busy => "busy",
             Ineligible::NotForCaller => "not open to this user",
             Ineligible::ModelNotAllowed => "kept for other models",

@@ -5,6 +5,7 @@
 //! (`dispatch.rs`), and is 404 if those do not name it either. `docs/ACCESS.md` is made from both tables.
 
 mod accounts;
+mod contributions;
 mod explain;
 mod health;
 mod people;
@@ -74,6 +75,7 @@ table! {
     POST   "/api/sign-in"                    Operator  session::make_link,  "make such a link";
 
     GET    "/api/people"                     Operator  people::list,        "everybody, and open invitations";
+    GET    "/api/people/contributions"       Anyone    contributions::show, "what accounts they brought gave, and what they used; everybody's for the operator";
     POST   "/api/people"                     Operator  people::add,         "add somebody, with a first credential";
     GET    "/api/people/{user}"              Oneself   people::show,        "one person and their credentials";
     PATCH  "/api/people/{user}"              Operator  people::change,      "limits, accounts, role, name, pause";

@@ -111,7 +111,8 @@ fn state(app: &App, slot: &Slot, now: UnixMs) -> (State, Option<String>, Option<
             | Ineligible::BoundElsewhere
             | Ineligible::NotForCaller
             | Ineligible::ModelNotAllowed
-            | Ineligible::Reserved { .. },
+            | Ineligible::Reserved { .. }
+            | Ineligible::KeptForOthers { .. },
         ) => (State::Ready, None, None),
         Ok(()) if app.keeper.prober.is_checking(&slot.account.id) => (State::Checking, None, None),
         Ok(()) => {

@@ -1,6 +1,7 @@
 //! The table is sound, and everybody gets what it says and nothing else.
 
 mod access;
+mod contributions;
 mod setup;
 mod signing;
 mod world;

@@ -3,10 +3,13 @@
 use std::sync::Mutex;
 
 use pool_core::account::{Account, AccountKind, ProviderId, Settings};
+use pool_core::ask::Rights;
 use pool_core::pool::Event;
 use pool_core::standing::{Refusal, RefusalWhy};
+use pool_core::usage::Drawn;
 use pool_core::verdict::{Cause, Penalty, Until};
 use pool_core::{Ask, Client, Credentials, Demand, Scope, Secret, Span};
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -165,4 +168,86 @@ async fn a_raised_limit_serves_the_line_at_once() {
         assert!(request.await.expect("ends"));
     }
     assert_eq!(begun.elapsed(), Duration::from_secs(1), "all at once");
+}
+
+/// Who asks: somebody by name, or the operator.
+async fn lease_of(pool: &Arc<LivePool>, name: &str, owner: bool) -> Result<Lease, Box<Refusal>> {
+    let (demand, user) = (demand(), UserId(name.into()));
+    let ask = Ask::new(&demand, None).by(Rights { owner, user: Some(&user), ..Rights::OWNER });
+    pool.lease_by(&ask, Instant::now() + PATIENCE).await
+}
+
+/// Somebody has drawn so much.
+fn drew(pool: &LivePool, name: &str, units: f64) {
+    let (user, drawn) = (Some(UserId(name.into())), Drawn { units, prefix: 0, warm: pool_core::Span::ZERO });
+    pool.apply(Event::Drew { id: id(), user, session: None, families: Vec::new(), drawn });
+}
+
+/// These ask in this order while the one slot is taken, and keep it for a second each: who is served when.
+async fn served(pool: &Arc<LivePool>, people: &[(&'static str, bool)]) -> Vec<(&'static str, u64)> {
+    let held = lease(pool).await.expect("served");
+    let (served, begun) = (Arc::new(Mutex::new(Vec::new())), Instant::now());
+    let mut requests = Vec::new();
+    for (name, owner) in people.iter().copied() {
+        let (pool, served) = (pool.clone(), served.clone());
+        requests.push(tokio::spawn(async move {
+            let Ok(_lease) = lease_of(&pool, name, owner).await else { return };
+            served.lock().expect("whole").push((name, begun.elapsed().as_secs()));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }));
+        tokio::task::yield_now().await;
+    }
+    drop(held);
+    for request in requests {
+        request.await.expect("ends");
+    }
+    served.lock().expect("whole").clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_owner_goes_first_and_then_who_has_used_least() {
+    let pool = pool(1);
+    for (name, units) in [("much", 9e6), ("some", 5e5), ("operator", 9e9)] {
+        // Known to the pool since they asked.
+        drop(lease_of(&pool, name, name == "operator").await);
+        drew(&pool, name, units);
+    }
+    let asked = ["much", "much", "some", "new", "operator", "much"].map(|name| (name, name == "operator"));
+    let order: Vec<_> = served(&pool, &asked).await.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(order, ["operator", "new", "some", "much", "much", "much"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_has_used_much_is_served_all_the_same_within_the_patience() {
+    let pool = pool(1);
+    drop(lease_of(&pool, "much", false).await);
+    drew(&pool, "much", 1e12);
+    let mut asked = vec![("much", false)];
+    asked.extend([("mira", false); 20]);
+    asked.extend([("operator", true); 20]);
+    let order = served(&pool, &asked).await;
+    let of = |wanted: &str| order.iter().filter(|(name, _)| *name == wanted).map(|(_, at)| *at).collect::<Vec<_>>();
+    // Overdue after five seconds: the owner's next turn, then theirs, then the owner's again.
+    assert!(of("much").first().is_some_and(|at| (5..=8).contains(at)), "{order:?}");
+    assert!(!of("mira").is_empty(), "{order:?}");
+    assert!(of("operator").len() >= 7, "{order:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_fills_the_line_for_the_others() {
+    let pool = pool(1);
+    let _held = lease(&pool).await.expect("served");
+    let demand = demand();
+    let join = |name: &str| {
+        let user = UserId(name.into());
+        pool.join(&Ask::new(&demand, None).by(Rights { owner: false, user: Some(&user), ..Rights::OWNER }))
+    };
+    let mut greedy: Vec<_> = (0..LONGEST).map(|_| join("greedy").expect_err("waits").expect("has a place")).collect();
+    assert!(join("greedy").expect_err("busy").is_err(), "the line is full");
+    let mut mira = join("mira").expect_err("waits").expect("has a place all the same");
+    assert!(mira.try_recv().is_err_and(|error| error == TryRecvError::Empty));
+    // The latest of whoever has most gave way, and knows.
+    let last = greedy.pop().map(|mut told| told.try_recv().map(drop));
+    assert_eq!(last, Some(Err(TryRecvError::Closed)));
+    assert!(greedy.iter_mut().all(|told| told.try_recv().is_err_and(|error| error == TryRecvError::Empty)));
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use pool_core::decision::Decision;
@@ -40,6 +41,8 @@ impl Default for LivePool {
 pub struct Lease {
     grant: Grant,
     slot: Arc<TakenSlot>,
+    /// In line for it.
+    pub waited: Duration,
 }
 
 #[derive(Debug)]
@@ -64,13 +67,13 @@ impl std::ops::Deref for Lease {
 impl Lease {
     pub(super) fn new(grant: Grant, pool: Arc<LivePool>) -> Self {
         let slot = Arc::new(TakenSlot { grant: grant.clone(), pool });
-        Self { grant, slot }
+        Self { grant, slot, waited: Duration::ZERO }
     }
 
     /// The same slot, held by somebody else too.
     #[must_use]
     pub fn share(&self) -> Self {
-        Self { grant: self.grant.clone(), slot: self.slot.clone() }
+        Self { grant: self.grant.clone(), slot: self.slot.clone(), waited: self.waited }
     }
 
     /// Takes up credentials that were renewed since.
@@ -132,11 +135,13 @@ impl LivePool {
             Ok(lease) => return Ok(lease),
             Err(turn) => turn?,
         };
-        match tokio::time::timeout_at(deadline, turn).await {
-            Ok(Ok(lease)) => Ok(lease),
+        let begun = Instant::now();
+        let lease = match tokio::time::timeout_at(deadline, turn).await {
+            Ok(Ok(lease)) => lease,
             // Time alone may have freed an account.
-            _ => self.lease(ask),
-        }
+            _ => self.lease(ask)?,
+        };
+        Ok(Lease { waited: begun.elapsed(), ..lease })
     }
 
     /// A lease, or else a place in line, or a refusal that waiting does not change.
@@ -150,7 +155,7 @@ impl LivePool {
             Err(refusal) if refusal.why != RefusalWhy::Busy => return Err(Err(refusal)),
             Err(refusal) => refusal,
         };
-        Err(state.line.join(ask.waiting(), self.clone()).ok_or(refusal))
+        Err(state.line.join(ask, self.clone()).ok_or(refusal))
     }
 
     pub fn standing(&self, demand: &Demand) -> Standing {

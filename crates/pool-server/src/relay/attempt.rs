@@ -1,6 +1,6 @@
 //! One try on one account: freshen, send, hold until something meaningful comes, judge.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response, StatusCode, header};
@@ -107,7 +107,7 @@ pub async fn send(
     errand: &Errand,
     lease: &Lease,
     carry: Carry,
-    trail: &Trail,
+    trail: &mut Trail,
     early: &watch::Sender<Option<deliver::Head>>,
 ) -> Result<Opened, Miss> {
     let app = &errand.app;
@@ -129,7 +129,10 @@ pub async fn send(
     } else {
         app.config.timeouts.response_head
     };
-    let response = app.upstream.send(request, limit).await.map_err(|error| Miss::transport(&error))?;
+    let (sent, mut connecting) = (Instant::now(), Duration::ZERO);
+    let answer = app.upstream.send_timed(request, limit, &mut connecting).await;
+    trail.parts.heard(sent.elapsed(), connecting);
+    let response = answer.map_err(|error| Miss::transport(&error))?;
     let now = clock::now();
     let windows = provider.header_windows(&lease.account, &errand.demand, response.headers(), now);
     if !windows.is_empty() {

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
+use pool_core::people::UserId;
 use pool_core::pool::Event;
 use pool_core::usage::Drawn;
 use pool_core::{AccountId, Demand, SessionKey, Span, TokenCounts};
 
 use crate::app::App;
 
-/// A request has come to its end on this account, well or not: what it told of its tokens counts. `lasted`: since it
+/// A request of this user's has come to its end on this account, well or not: what it told of its tokens counts. `lasted`: since it
 /// arrived; for so long the cache has been ageing already.
 pub fn draw(
     app: &App,
-    account: &AccountId,
+    (account, user): (&AccountId, Option<&UserId>),
     demand: &Demand,
     session: Option<SessionKey>,
     tokens: Option<TokenCounts>,
@@ -23,5 +24,6 @@ pub fn draw(
     let lasted = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX);
     let warm = Span::from_millis(life.0.saturating_sub(lasted));
     let drawn = Drawn { units: tokens.units(), prefix: tokens.prefix(), warm };
-    app.pool.apply(Event::Drew { id: account.clone(), session, families: demand.families.clone(), drawn });
+    let (id, user, families) = (account.clone(), user.cloned(), demand.families.clone());
+    app.pool.apply(Event::Drew { id, user, session, families, drawn });
 }

@@ -113,7 +113,8 @@ impl Meter {
             self.record.model = answer.tap.model().map(str::to_owned);
         }
         let total = self.started.elapsed();
-        draw(&self.app, &self.account, &self.demand, self.session, self.record.tokens, total);
+        let whose = (&self.account, self.record.user.as_ref());
+        draw(&self.app, whose, &self.demand, self.session, self.record.tokens, total);
         self.record.first_byte_ms = clock::millis(self.first_byte.unwrap_or(total));
         self.record.total_ms = clock::millis(total);
         tracing::info!(
@@ -181,6 +182,7 @@ fn record(errand: &Errand, account: AccountId, status: StatusCode, trail: &Trail
         attempts: u32::try_from(trail.attempts.len()).unwrap_or(u32::MAX),
         first_byte_ms: 0,
         total_ms: 0,
+        parts: Some(trail.parts),
     }
 }
 

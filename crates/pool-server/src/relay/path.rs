@@ -122,6 +122,7 @@ impl Errand {
             let only = self.estate.account.clone();
             let ask = Ask::new(&self.demand, self.session).within(self.parent).after(&tried).only(only.as_ref());
             let ask = ask.by(self.caller.rights(self.app.sharing()));
+            let asked = Instant::now();
             let mut lease = match self.app.pool.lease_by(&ask, self.menu.patience(deadline)).await {
                 Ok(lease) => lease,
                 Err(_) if !stumbled.is_empty() => {
@@ -138,6 +139,7 @@ impl Errand {
                     Err(refusal) => return Err(self.give_up(Some(refusal), last, &trail)),
                 },
             };
+            trail.parts.chose(asked.elapsed(), lease.waited);
             let mut asking = Asking { errand: &self, trail: &mut trail, account: Some(Grant::clone(&lease)) };
             let tried = self.try_on(&mut lease, asking.trail, &early).await;
             asking.account = None;

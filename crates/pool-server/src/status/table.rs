@@ -43,6 +43,10 @@ pub fn render(page: &StatusPage, look: &Look, now: UnixMs) -> String {
             page.ledger.queued, page.ledger.dropped
         );
         wrapped(&mut out, &text, 0, look.width);
+    } else if page.ledger.dropped > 0 {
+        let text = format!("{} usage records were lost since the start: the queue was full.", page.ledger.dropped);
+        out.push('\n');
+        wrapped(&mut out, &text, 0, look.width);
     }
     if let Some(next) = next_step(page) {
         let _ = write!(out, "\nNext: {}\n", paint(look, Hue::Act, &next));

@@ -9,17 +9,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pool_core::TokenCounts;
 use pool_core::pool::Slot;
+use pool_core::{TokenCounts, UsageRecord};
 use pool_providers::Registry;
 use pool_providers::gemini::OauthClient;
 use pool_providers::request::Bases;
 use pool_server::app::App;
 use pool_server::{Config, Server};
+use pool_store::ledger::{Filter, LONGEST_PAGE, Order};
 use pool_testkit::client::Seen;
 use pool_testkit::request::Request;
-use pool_testkit::{FakeUpstream, TestPool, World};
-use sqlx::Row as _;
+use pool_testkit::{FakeUpstream, PgServer, TestPool, World};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -61,6 +61,7 @@ impl Rig {
             listen: ([127, 0, 0, 1], 0).into(),
             pool_dir: pool.pool(),
             db_path: pool.root().join("data/proxy.db"),
+            database_url: PgServer::database_of(pool.root()).map(|url| url.parse().expect("an address")),
             bases: bases(&fake),
             ..Config::default()
         };
@@ -113,12 +114,12 @@ impl Rig {
         })
     }
 
-    /// Every record in the ledger's file, in the order of arrival.
+    /// Every record in the ledger, in the order of arrival.
     pub async fn records(&self) -> Vec<Kept> {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.pool.root().join("data/proxy.db"));
-        let file = sqlx::SqlitePool::connect_with(options.read_only(true)).await.expect("the ledger opens");
-        let rows = sqlx::query("SELECT * FROM usage_records ORDER BY at_ms, request_id").fetch_all(&file).await;
-        rows.expect("readable").iter().map(Kept::of).collect()
+        let ledger = &self.app.ledger;
+        let page = ledger.records(&Filter::default(), Order::OldestFirst, None, LONGEST_PAGE).await.expect("readable");
+        assert!(page.next.is_none(), "more than a page");
+        page.records.iter().map(Kept::of).collect()
     }
 
     /// The record of the request that this answers, once it is written.
@@ -171,24 +172,16 @@ pub struct Kept {
 }
 
 impl Kept {
-    fn of(row: &sqlx::sqlite::SqliteRow) -> Self {
-        let count = |name: &str| row.get::<Option<i64>, _>(name).map(|count| u64::try_from(count).expect("no debt"));
-        let tokens = count("input").map(|input| TokenCounts {
-            input,
-            cache_read: count("cache_read").unwrap_or(0),
-            cache_write_5m: count("cache_write_5m").unwrap_or(0),
-            cache_write_1h: count("cache_write_1h").unwrap_or(0),
-            output: count("output").unwrap_or(0),
-            reasoning: count("reasoning").unwrap_or(0),
-        });
+    fn of(record: &UsageRecord) -> Self {
+        let ending = serde_json::to_value(record.ending).expect("a word");
         Self {
-            request_id: row.get("request_id"),
-            account: row.get("account"),
-            model: row.get("model"),
-            status: row.get("status"),
-            ending: row.get("ending"),
-            attempts: row.get("attempts"),
-            tokens,
+            request_id: record.request_id.clone(),
+            account: record.account.0.to_string(),
+            model: record.model.clone(),
+            status: i64::from(record.status),
+            ending: ending.as_str().expect("a word").to_owned(),
+            attempts: i64::from(record.attempts),
+            tokens: record.tokens,
         }
     }
 }

@@ -77,6 +77,11 @@ pub(crate) fn is_passing(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Does somebody else hold the file of SQLite?
+pub(crate) fn is_locked(error: &sqlx::Error) -> bool {
+    matches!(Code::of(error), Some(Code::Sqlite(5 | 6)))
+}
+
 fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)

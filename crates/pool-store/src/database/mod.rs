@@ -23,7 +23,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres, Sqlite, SqlitePool};
 
 pub use error::OpenError;
-pub(crate) use error::{is_passing, reason};
+pub(crate) use error::{is_locked, is_passing, reason};
 pub use postgres::{BadUrl, PostgresUrl};
 pub(crate) use statement::{Row, Statement, Value, built, rows, sql};
 
@@ -38,9 +38,15 @@ static POSTGRES_MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
     Migrator { migrations: Cow::Owned(all), ..Migrator::DEFAULT }
 });
 
+/// The newest of the migrations that this version knows.
+pub(crate) fn version() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
 /// A statement that takes longer is given up, and its connection with it: a server that is frozen, or a network that drops
 /// everything, must not hold its callers for ever.
 const PATIENCE: Duration = Duration::from_mins(2);
+const LONG_PATIENCE: Duration = Duration::from_hours(2);
 
 /// Where the database is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +103,13 @@ pub(crate) enum Database {
 
 /// One connection, given back when it is dropped.
 #[derive(Debug)]
-pub(crate) enum Connection {
+pub(crate) struct Connection {
+    to: To,
+    patience: Duration,
+}
+
+#[derive(Debug)]
+enum To {
     Sqlite(PoolConnection<Sqlite>),
     Postgres(PoolConnection<Postgres>),
 }
@@ -163,9 +175,9 @@ impl Database {
 
     async fn migrate(&self) -> Result<(), MigrateError> {
         let mut connection = self.connection().await.map_err(MigrateError::Execute)?;
-        let migrated = match &mut connection {
-            Connection::Sqlite(connection) => MIGRATIONS.run_direct(None, &mut **connection, false).await,
-            Connection::Postgres(connection) => POSTGRES_MIGRATIONS.run_direct(None, &mut **connection, false).await,
+        let migrated = match &mut connection.to {
+            To::Sqlite(connection) => MIGRATIONS.run_direct(None, &mut **connection, false).await,
+            To::Postgres(connection) => POSTGRES_MIGRATIONS.run_direct(None, &mut **connection, false).await,
         };
         if migrated.is_err() {
             // A migration that failed half way leaves its transaction open, and what is written there later is never committed.
@@ -175,10 +187,11 @@ impl Database {
     }
 
     pub(crate) async fn connection(&self) -> Result<Connection, sqlx::Error> {
-        Ok(match self {
-            Self::Sqlite(pool) => Connection::Sqlite(pool.acquire().await?),
-            Self::Postgres(pool) => Connection::Postgres(pool.acquire().await?),
-        })
+        let to = match self {
+            Self::Sqlite(pool) => To::Sqlite(pool.acquire().await?),
+            Self::Postgres(pool) => To::Postgres(pool.acquire().await?),
+        };
+        Ok(Connection { to, patience: PATIENCE })
     }
 
     /// Begins to write. On SQLite the one lock there is is taken at once, so that nothing fails later for want of it.
@@ -211,50 +224,54 @@ impl Database {
 }
 
 impl Connection {
+    /// For what is known to take long: nobody but who asked for it waits.
+    pub(crate) fn be_patient(&mut self) {
+        self.patience = LONG_PATIENCE;
+    }
+
     pub(crate) async fn all(&mut self, statement: Statement) -> Result<Vec<Row>, sqlx::Error> {
+        let patience = self.patience;
         let asked = async {
-            Ok(match self {
-                Self::Sqlite(connection) => {
+            Ok(match &mut self.to {
+                To::Sqlite(connection) => {
                     let rows = statement.for_sqlite()?.fetch_all(&mut **connection).await?;
                     rows.into_iter().map(Row::Sqlite).collect()
                 }
-                Self::Postgres(connection) => {
+                To::Postgres(connection) => {
                     let rows = statement.for_postgres()?.fetch_all(&mut **connection).await?;
                     rows.into_iter().map(Row::Postgres).collect()
                 }
             })
         };
-        let answer = in_time(asked).await;
+        let answer = in_time(patience, asked).await;
         self.checked(answer)
     }
 
     pub(crate) async fn run(&mut self, statement: Statement) -> Result<u64, sqlx::Error> {
+        let patience = self.patience;
         let asked = async {
-            Ok(match self {
-                Self::Sqlite(connection) => statement.for_sqlite()?.execute(&mut **connection).await?.rows_affected(),
-                Self::Postgres(connection) => {
-                    statement.for_postgres()?.execute(&mut **connection).await?.rows_affected()
-                }
+            Ok(match &mut self.to {
+                To::Sqlite(connection) => statement.for_sqlite()?.execute(&mut **connection).await?.rows_affected(),
+                To::Postgres(connection) => statement.for_postgres()?.execute(&mut **connection).await?.rows_affected(),
             })
         };
-        let answer = in_time(asked).await;
+        let answer = in_time(patience, asked).await;
         self.checked(answer)
     }
 
     /// Several statements without values, as in a migration.
     pub(crate) async fn script(&mut self, text: &'static str) -> Result<(), sqlx::Error> {
-        match self {
-            Self::Sqlite(connection) => drop(sqlx::raw_sql(text).execute(&mut **connection).await?),
-            Self::Postgres(connection) => drop(sqlx::raw_sql(text).execute(&mut **connection).await?),
+        match &mut self.to {
+            To::Sqlite(connection) => sqlx::raw_sql(text).execute(&mut **connection).await.map(|_| ()),
+            To::Postgres(connection) => sqlx::raw_sql(text).execute(&mut **connection).await.map(|_| ()),
         }
-        Ok(())
     }
 
     /// Closed instead of given back, whenever it is dropped.
     fn give_up(&mut self) {
-        match self {
-            Self::Sqlite(connection) => connection.close_on_drop(),
-            Self::Postgres(connection) => connection.close_on_drop(),
+        match &mut self.to {
+            To::Sqlite(connection) => connection.close_on_drop(),
+            To::Postgres(connection) => connection.close_on_drop(),
         }
     }
 
@@ -266,12 +283,28 @@ impl Connection {
     }
 }
 
-async fn in_time<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+async fn in_time<T>(patience: Duration, asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
     let late = |_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()));
-    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(late)
+    tokio::time::timeout(patience, asked).await.unwrap_or_else(late)
 }
 
 impl Transaction {
+    /// Everything that is read from here on is of one moment. On SQLite it is so in any case.
+    pub(crate) async fn stand_still(&mut self) -> Result<(), sqlx::Error> {
+        if matches!(self.connection.to, To::Postgres(_)) {
+            self.run(sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps others from writing these tables until the end. On SQLite nobody else writes in any case.
+    pub(crate) async fn lock(&mut self, tables: &[&str]) -> Result<(), sqlx::Error> {
+        if matches!(self.connection.to, To::Postgres(_)) {
+            self.run(built(format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", tables.join(", ")))).await?;
+        }
+        Ok(())
+    }
+
     pub(crate) async fn commit(mut self) -> Result<(), sqlx::Error> {
         self.run(sql("COMMIT")).await?;
         self.open = false;

@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 /// `postgres://user:password@host:port/database?sslmode=…`. Neither `Debug` nor `Display` tells the password.
 #[derive(Clone)]
 pub struct PostgresUrl {
-    options: PgConnectOptions,
+    options: Box<PgConnectOptions>,
     /// The address without password and parameters.
     shown: String,
 }
@@ -37,7 +37,7 @@ impl FromStr for PostgresUrl {
             options.get_username(),
             options.get_database().unwrap_or(options.get_username())
         );
-        Ok(Self { options: options.application_name("codex-pool"), shown })
+        Ok(Self { options: Box::new(options.application_name("codex-pool")), shown })
     }
 }
 
@@ -65,11 +65,11 @@ impl Eq for PostgresUrl {}
 const CONNECT: Duration = Duration::from_secs(10);
 
 pub(super) fn pool(url: &PostgresUrl) -> PgPool {
-    PgPoolOptions::new().max_connections(5).acquire_timeout(CONNECT).connect_lazy_with(url.options.clone())
+    PgPoolOptions::new().max_connections(5).acquire_timeout(CONNECT).connect_lazy_with((*url.options).clone())
 }
 
 pub(super) fn read_only(url: &PostgresUrl) -> PgPool {
-    let options = url.options.clone().options([("default_transaction_read_only", "on")]);
+    let options = (*url.options).clone().options([("default_transaction_read_only", "on")]);
     PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT).connect_lazy_with(options)
 }
 

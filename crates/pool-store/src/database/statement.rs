@@ -1,6 +1,7 @@
 //! A statement with its values, and a row of an answer: what both databases understand.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
@@ -12,6 +13,8 @@ use sqlx::{Arguments, AssertSqlSafe, Decode, Postgres, Row as _, Sqlite, Type};
 pub(crate) struct Statement {
     text: Cow<'static, str>,
     values: Vec<Value>,
+    /// The markers are `?` and stand in the order of the values.
+    plain: bool,
 }
 
 /// One value. The tables know no other kinds.
@@ -23,32 +26,40 @@ pub(crate) enum Value {
 }
 
 pub(crate) fn sql(text: &'static str) -> Statement {
-    Statement { text: Cow::Borrowed(text), values: Vec::new() }
+    Statement { text: Cow::Borrowed(text), values: Vec::new(), plain: false }
 }
 
 /// A text that was put together here. Never out of anything that came from outside: that is bound.
 pub(crate) fn built(text: String) -> Statement {
-    Statement { text: Cow::Owned(text), values: Vec::new() }
+    Statement { text: Cow::Owned(text), values: Vec::new(), plain: false }
 }
 
-/// `head VALUES (…), (…), … tail`: many rows in one statement.
+/// `head VALUES (…), (…), … tail`: many rows in one statement. SQLite looks for a marker with a number among all before it, which is
+/// slow for thousands, so these have none.
 pub(crate) fn rows(head: &str, rows: impl IntoIterator<Item = Vec<Value>>, tail: &str) -> Statement {
     let mut text = format!("{head} VALUES ");
     let mut values = Vec::new();
     for row in rows {
         text.push_str(if values.is_empty() { "(" } else { ", (" });
-        let mut comma = "";
-        for value in row {
-            values.push(value);
-            text.push_str(comma);
-            text.push_str(&format!("${}", values.len()));
-            comma = ", ";
-        }
+        text.push_str(&vec!["?"; row.len()].join(", "));
         text.push(')');
+        values.extend(row);
     }
     text.push(' ');
     text.push_str(tail);
-    Statement { text: Cow::Owned(text), values }
+    Statement { text: Cow::Owned(text), values, plain: true }
+}
+
+/// With `$1`, `$2`, … for the markers.
+fn numbered(plain: &str) -> String {
+    let mut text = String::with_capacity(plain.len() * 2);
+    for (number, part) in plain.split('?').enumerate() {
+        if number > 0 {
+            let _ = write!(text, "${number}");
+        }
+        text.push_str(part);
+    }
+    text
 }
 
 impl Statement {
@@ -62,7 +73,7 @@ impl Statement {
         for value in self.values {
             let added = match value {
                 Value::Number(number) => arguments.add(number),
-                Value::Text(text) => arguments.add(text),
+                Value::Text(text) => arguments.add(text.map(clean)),
                 Value::Bytes(bytes) => arguments.add(bytes),
             };
             added.map_err(sqlx::Error::Encode)?;
@@ -78,17 +89,24 @@ impl Statement {
         for value in self.values {
             let added = match value {
                 Value::Number(number) => arguments.add(number),
-                // PostgreSQL refuses this one character, and a model's name may come with it.
-                Value::Text(text) => arguments.add(text.map(|text| text.replace('\0', "\u{FFFD}"))),
+                Value::Text(text) => arguments.add(text.map(clean)),
                 Value::Bytes(bytes) => arguments.add(bytes),
             };
             added.map_err(sqlx::Error::Encode)?;
         }
         Ok(match self.text {
             Cow::Borrowed(text) => sqlx::query_with(text, arguments),
+            Cow::Owned(text) if self.plain => {
+                sqlx::query_with(AssertSqlSafe(numbered(&text)), arguments).persistent(false)
+            }
             Cow::Owned(text) => sqlx::query_with(AssertSqlSafe(text), arguments).persistent(false),
         })
     }
+}
+
+/// Without the one character that PostgreSQL refuses, and a model's name may come with.
+fn clean(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{FFFD}") } else { text }
 }
 
 impl From<i64> for Value {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pool_core::people::UserId;
 use pool_core::usage::Ending;
-use pool_core::{AccountId, Trail, UnixMs, UsageRecord};
+use pool_core::{AccountId, LatencyParts, Trail, UnixMs, UsageRecord};
 
 use super::read::{ReadError, tokens};
 use super::{Ledger, story};
@@ -77,9 +77,15 @@ async fn find(database: &Database, wanted: &Wanted) -> Result<Found, ReadError> 
 }
 
 fn kept(row: &Row) -> Result<Kept, sqlx::Error> {
+    let story: Option<Vec<u8>> = row.get("story")?;
+    Ok(Kept { record: record(row)?, trail: story.and_then(|story| story::unpack(&story)) })
+}
+
+/// A row of `usage_records`.
+pub(super) fn record(row: &Row) -> Result<UsageRecord, sqlx::Error> {
     let number = |name: &str| row.get::<i64>(name);
     let told = row.get::<Option<i64>>("input")?.is_some();
-    let record = UsageRecord {
+    Ok(UsageRecord {
         request_id: row.get("request_id")?,
         at: UnixMs(number("at_ms")?),
         user: row.get::<Option<String>>("user_id")?.map(|id| UserId(id.into())),
@@ -94,9 +100,20 @@ fn kept(row: &Row) -> Result<Kept, sqlx::Error> {
         attempts: u32::try_from(number("attempts")?).unwrap_or(0),
         first_byte_ms: row.count("first_byte_ms")?,
         total_ms: row.count("total_ms")?,
-    };
-    let story: Option<Vec<u8>> = row.get("story")?;
-    Ok(Kept { record, trail: story.and_then(|story| story::unpack(&story)) })
+        parts: parts(row)?,
+    })
+}
+
+fn parts(row: &Row) -> Result<Option<LatencyParts>, sqlx::Error> {
+    if row.get::<Option<i64>>("upstream_ms")?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(LatencyParts {
+        choose_us: row.count("choose_us")?,
+        wait_ms: row.count("wait_ms")?,
+        connect_ms: row.count("connect_ms")?,
+        upstream_ms: row.count("upstream_ms")?,
+    }))
 }
 
 fn ending(word: &str) -> Ending {

@@ -1,15 +1,21 @@
-//! The usage ledger: one record a request, with the story of how it was decided beside it for a while.
+//! The usage ledger: one record a request, with the story of how it was decided beside it, for a while; and for good, what
+//! they sum up to by hour and by day.
 //!
 //! The proxy hands a record over and goes on: [`Ledger::record`] never waits. One [`Writer`] task takes the records from a
 //! bounded queue and writes them in batches. While the disk is full or the database is busy, records wait up to the bound;
 //! beyond it they are counted as lost. A record counts once however often it is handed over.
 
 mod explained;
+mod portions;
 mod read;
+mod records;
+mod rollup;
 mod story;
+mod sums;
+mod sweep;
 mod write;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +26,11 @@ use crate::database::{self, Database, Location, OpenError};
 use crate::memory::Changes;
 
 pub use explained::{Found, Kept, Wanted, look_up};
+pub use portions::Portion;
 pub use read::{AccountTotals, ReadError, Use};
+pub use records::{Cursor, Filter, LONGEST_PAGE, Order, Page};
+pub use rollup::Checked;
+pub use sums::{Asked, Dimension, Step, UsageSums, Used};
 pub use write::Writer;
 
 /// Bounds of the ledger. The defaults are right for everything but tests.
@@ -37,7 +47,7 @@ pub struct Options {
     /// The pause after the first failed write; it doubles up to `max_pause`.
     pub first_pause: Duration,
     pub max_pause: Duration,
-    /// How long stories are kept. Records stay.
+    /// How long records and their stories are kept. What they sum up to by hour and day stays.
     pub retention: Duration,
 }
 
@@ -93,6 +103,8 @@ struct Shared {
     waiting: AtomicU64,
     written: AtomicU64,
     dropped: AtomicU64,
+    /// Records are being lost: that was said, and is not said again.
+    overflowing: AtomicBool,
     closing: watch::Sender<bool>,
     closed: watch::Sender<bool>,
 }
@@ -126,15 +138,7 @@ impl Ledger {
         let (queue, records) = mpsc::channel(options.queue.max(1));
         // One batch on its way and one being written: whoever brings more waits.
         let (memory, changes) = mpsc::channel(1);
-        let shared = Arc::new(Shared {
-            database,
-            trouble: Mutex::new(trouble),
-            waiting: AtomicU64::new(0),
-            written: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            closing: watch::Sender::new(false),
-            closed: watch::Sender::new(false),
-        });
+        let shared = Arc::new(Shared::new(database, trouble));
         let writer = Writer::new(Arc::clone(&shared), records, changes, options, found.location.clone(), ready);
         Ok(Opened {
             ledger: Self { shared, queue, memory },
@@ -143,6 +147,14 @@ impl Ledger {
             fresh: found.fresh,
             note: found.note,
         })
+    }
+
+    /// A ledger that is only read: nothing is made, brought up to date or written.
+    pub fn read_only(location: impl Into<Location>) -> Result<Self, OpenError> {
+        let found = database::find(location.into())?;
+        let shared = Shared::new(Database::read_only(&found.location, Duration::from_secs(5)), None);
+        shared.closing.send_replace(true);
+        Ok(Self { shared: Arc::new(shared), queue: mpsc::channel(1).0, memory: mpsc::channel(1).0 })
     }
 
     /// The database that the ledger is in.
@@ -171,6 +183,9 @@ impl Ledger {
         if !taken {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+            if !self.shared.overflowing.swap(true, Ordering::Relaxed) {
+                tracing::error!("usage records are being lost: the queue for the database is full");
+            }
         }
         taken
     }
@@ -198,6 +213,19 @@ impl Ledger {
 }
 
 impl Shared {
+    fn new(database: Database, trouble: Option<String>) -> Self {
+        Self {
+            database,
+            trouble: Mutex::new(trouble),
+            waiting: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            overflowing: AtomicBool::new(false),
+            closing: watch::Sender::new(false),
+            closed: watch::Sender::new(false),
+        }
+    }
+
     fn trouble(&self) -> std::sync::MutexGuard<'_, Option<String>> {
         // Nothing that holds this lock can leave it half changed.
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
@@ -205,4 +233,6 @@ impl Shared {
 }
 
 #[cfg(test)]
-mod tests;
+mod speed;
+#[cfg(test)]
+pub(crate) mod tests;

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use pool_core::usage::Ending;
-use pool_core::{AccountId, TokenCounts, UnixMs};
+use pool_core::{AccountId, LatencyParts, TokenCounts, UnixMs};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -22,7 +22,7 @@ fn quick() -> Options {
     }
 }
 
-fn record(id: &str, account: &str, at: i64) -> UsageRecord {
+pub(crate) fn record(id: &str, account: &str, at: i64) -> UsageRecord {
     UsageRecord {
         user: None,
         request_id: id.into(),
@@ -38,12 +38,65 @@ fn record(id: &str, account: &str, at: i64) -> UsageRecord {
         attempts: 1,
         first_byte_ms: 12,
         total_ms: 40,
+        parts: Some(LatencyParts { choose_us: 31, wait_ms: 0, connect_ms: 4, upstream_ms: 7 }),
     }
 }
 
 async fn start(location: impl Into<Location>, options: Options) -> (Ledger, JoinHandle<()>) {
     let opened = Ledger::open(location, options).await.expect("opens");
     (opened.ledger, tokio::spawn(opened.writer.run()))
+}
+
+#[tokio::test]
+async fn what_people_used_is_summed_by_account_model_and_length_of_prompt() {
+    for home in homes() {
+        let (ledger, _) = start(&home.location, quick()).await;
+        let used = |id: &str, user: Option<&str>, account: &str, input: u64| UsageRecord {
+            user: user.map(|user| pool_core::people::UserId(user.into())),
+            tokens: Some(TokenCounts { input, cache_read: 1, ..TokenCounts::default() }),
+            ..record(id, account, 100)
+        };
+        let untold = UsageRecord { tokens: None, ..used("r5", Some("mira"), "a", 0) };
+        let failed = UsageRecord { tokens: None, status: 429, ..used("r6", Some("mira"), "a", 0) };
+        let failed_late = UsageRecord { status: 529, ..used("r7", Some("nadia"), "a", 7) };
+        let old = UsageRecord { at: UnixMs(99), ..used("r8", None, "a", 5) };
+        for record in [
+            used("r1", Some("mira"), "a", 10),
+            used("r2", Some("mira"), "a", 199),
+            used("r3", Some("mira"), "a", 200),
+            used("r4", None, "b", 300),
+            untold,
+            failed,
+            failed_late,
+            old,
+            used("r9", None, "", 1),
+        ] {
+            assert!(ledger.record(record));
+        }
+        until("written", || ledger.health().queued == 0).await;
+        let portions = ledger.portions_since(UnixMs(100), &[200, 300]).await.expect("sums");
+        let told: Vec<_> = portions
+            .iter()
+            .map(|one| {
+                let user = one.user.as_ref().map(|user| user.0.to_string());
+                (user, one.account.to_string(), one.beyond, one.requests, one.untold, one.tokens.input)
+            })
+            .collect();
+        let row = |user: Option<&str>, account: &str, beyond, requests, untold, input| {
+            (user.map(str::to_owned), account.to_owned(), beyond, requests, untold, input)
+        };
+        // A prompt of as many tokens as a length is not beyond it.
+        let expected = [
+            row(None, "b", 2, 1, 0, 300),
+            row(Some("mira"), "a", 0, 3, 1, 209),
+            row(Some("mira"), "a", 1, 1, 0, 200),
+            row(Some("nadia"), "a", 0, 1, 0, 7),
+        ];
+        let mut told = told;
+        told.sort();
+        assert_eq!(told, expected);
+        assert_eq!(ledger.portions_since(UnixMs(100), &[]).await.expect("sums").len(), 3);
+    }
 }
 
 #[tokio::test]
@@ -336,7 +389,7 @@ async fn a_request_is_found_by_its_beginning_with_its_story() {
 }
 
 #[tokio::test]
-async fn stories_go_when_they_are_old_and_records_stay() {
+async fn what_is_old_goes_and_its_sums_stay() {
     for home in homes() {
         let day = 24 * 3600 * 1000;
         let (ledger, _) = start(&home.location, quick()).await;
@@ -345,16 +398,24 @@ async fn stories_go_when_they_are_old_and_records_stay() {
         }
         until("written", || ledger.health().written == 2).await;
         ledger.close(DEADLINE).await;
-        // The newest record tells the time; a writer looks for old stories when it begins.
+        // The newest record tells the time; a writer looks for old records when it begins.
         let (ledger, _) = start(&home.location, quick()).await;
         assert!(ledger.keep(record("03", "acme-1", 31 * day), story("03")));
         until("written", || ledger.health().written == 1).await;
         for (id, kept) in [("01", false), ("02", true), ("03", true)] {
-            let Ok(Found::One(found)) = ledger.explained(&Wanted::Id(id.into())).await else {
-                panic!("no record of {id}")
-            };
-            assert_eq!(found.trail.is_some(), kept, "{id}");
+            let found = ledger.explained(&Wanted::Id(id.into())).await.expect("reads");
+            assert_eq!(matches!(found, Found::One(found) if found.trail.is_some()), kept, "{id} in {}", home.name);
         }
+        assert_eq!(ledger.count().await, Ok(2));
+        let sums = ledger.database().all(sql("SELECT start_ms, requests FROM usage_days ORDER BY start_ms")).await;
+        let sums: Vec<(i64, i64)> = sums
+            .expect("rows")
+            .iter()
+            .map(|row| (row.get("start_ms").expect("one"), row.get("requests").expect("one")))
+            .collect();
+        assert_eq!(sums, [(0, 1), (29 * day, 1), (31 * day, 1)]);
+        let checked = ledger.check_sums().await.expect("checks");
+        assert_eq!((checked.agrees(), checked.since), (true, Some(UnixMs(day))));
     }
 }
 
@@ -380,7 +441,7 @@ async fn what_was_served_is_read_in_the_order_of_arrival() {
 #[tokio::test]
 async fn several_may_open_the_same_database_at_once() {
     for home in homes() {
-        let open = || Ledger::open(&home.location, quick());
+        let open = || Ledger::open(&home.location, Options::default());
         let (one, two, three) = tokio::join!(open(), open(), open());
         for opened in [one, two, three] {
             let opened = opened.expect("opens");

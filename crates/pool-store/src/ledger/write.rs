@@ -1,17 +1,18 @@
 //! The single writer: batches records into transactions and keeps trying while it cannot write.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pool_core::usage::Ending;
-use pool_core::{Span, UnixMs, UsageRecord};
+use pool_core::{Span, UsageRecord};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::story::Packer;
-use super::{Entry, Options, Shared};
-use crate::database::{self, Connection, Location, Value, rows, sql};
+use super::{Entry, Options, Shared, rollup, sweep};
+use crate::database::{self, Connection, Location, Value, rows};
 use crate::memory::{self, Changes};
 
 /// Writes what the [`super::Ledger`] takes in.
@@ -30,12 +31,13 @@ pub struct Writer {
     /// The database is there and its tables are up to date.
     ready: bool,
     batch: Vec<Entry>,
-    /// When stories that are too old are looked for next.
+    /// When records that are too old are looked for next.
     sweep_at: Instant,
 }
 
 const RECORDS: &str = "INSERT INTO usage_records (request_id, at_ms, provider, account, model, client, session, status, ending, \
-     input, cache_read, cache_write_5m, cache_write_1h, output, reasoning, attempts, first_byte_ms, total_ms, user_id)";
+     input, cache_read, cache_write_5m, cache_write_1h, output, reasoning, attempts, first_byte_ms, total_ms, user_id, \
+     choose_us, wait_ms, connect_ms, upstream_ms)";
 
 impl Writer {
     pub(super) fn new(
@@ -146,25 +148,31 @@ impl Writer {
             prepared.map_err(|error| error.passing().unwrap_or_else(|error| error.to_string()))?;
             self.ready = true;
         }
-        self.write_batch().await.map_err(|error| database::reason(&error))
+        self.write_batch().await.map_err(|error| database::reason(&error))?;
+        self.sweep().await;
+        Ok(())
     }
 
     async fn write_batch(&mut self) -> Result<(), sqlx::Error> {
         let mut transaction = self.shared.database.begin().await?;
         insert_all(&mut transaction, &self.batch).await?;
+        transaction.commit().await
+    }
+
+    /// Deletes a little of what is too old, where it is time to. That may fail: it is tried again.
+    async fn sweep(&mut self) {
         // The newest record tells the time.
         let newest = self.batch.iter().map(|entry| entry.record.at).max();
-        let due = newest.filter(|_| self.sweep_at <= Instant::now());
-        let mut next_sweep = self.sweep_at;
-        if let Some(now) = due {
-            let before = now - Span::from_millis(u64::try_from(self.options.retention.as_millis()).unwrap_or(u64::MAX));
-            if !sweep(&mut transaction, before).await? {
-                next_sweep = Instant::now() + BETWEEN_SWEEPS;
+        let Some(now) = newest.filter(|_| self.sweep_at <= Instant::now()) else { return };
+        let kept = Span::from_millis(u64::try_from(self.options.retention.as_millis()).unwrap_or(u64::MAX));
+        match sweep::some(&self.shared.database, now - kept).await {
+            Ok(sweep::Left::Some) => {}
+            Ok(sweep::Left::Nothing) => self.sweep_at = Instant::now() + BETWEEN_SWEEPS,
+            Err(error) => {
+                tracing::debug!(reason = database::reason(&error), "old records could not be deleted");
+                self.sweep_at = Instant::now() + BETWEEN_SWEEPS;
             }
         }
-        transaction.commit().await?;
-        self.sweep_at = next_sweep;
-        Ok(())
     }
 
     /// Writes what has changed of the slow memory. It is tried once: if it fails it waits, and records go on being written.
@@ -195,6 +203,13 @@ impl Writer {
         self.batch.clear();
         self.shared.written.fetch_add(count, Ordering::Relaxed);
         self.shared.waiting.fetch_sub(count, Ordering::Relaxed);
+        if self.shared.overflowing.swap(false, Ordering::Relaxed) {
+            let lost = self.shared.dropped.load(Ordering::Relaxed);
+            tracing::warn!(
+                lost,
+                "the queue for the database has room again; so many records were lost since the start"
+            );
+        }
         if self.shared.trouble().take().is_some() {
             tracing::info!(records = count, "usage is written again");
         }
@@ -215,7 +230,17 @@ async fn insert_all(connection: &mut Connection, batch: &[Entry]) -> Result<(), 
     if batch.is_empty() {
         return Ok(());
     }
-    connection.run(rows(RECORDS, batch.iter().map(|entry| columns(&entry.record)), ONCE)).await?;
+    // What was written before comes back without a row: it must not be summed again.
+    let once = format!("{ONCE} RETURNING request_id");
+    let new = connection.all(rows(RECORDS, batch.iter().map(|entry| columns(&entry.record)), &once)).await?;
+    let new = new.iter().map(|row| row.get("request_id")).collect::<Result<HashSet<String>, _>>()?;
+    // Of one that is in the batch twice, the first was written.
+    let mut seen = HashSet::new();
+    let new = batch
+        .iter()
+        .map(|entry| &entry.record)
+        .filter(|record| new.contains(&record.request_id) && seen.insert(record.request_id.as_str()));
+    rollup::add(connection, new).await?;
     let mut packer = Packer::new();
     let packed = batch.iter().filter_map(|Entry { record, story }| {
         let story = packer.pack(story.clone()?)?;
@@ -228,16 +253,6 @@ async fn insert_all(connection: &mut Connection, batch: &[Entry]) -> Result<(), 
     Ok(())
 }
 
-/// Deletes some of the stories that are older. `false`: there are none left.
-async fn sweep(connection: &mut Connection, before: UnixMs) -> Result<bool, sqlx::Error> {
-    const SWEEP: &str = "DELETE FROM explanations WHERE request_id IN \
-         (SELECT request_id FROM explanations WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)";
-    let swept = connection.run(sql(SWEEP).bind(before.0).bind(SWEPT_AT_ONCE)).await?;
-    Ok(swept == SWEPT_AT_ONCE.unsigned_abs())
-}
-
-/// Few enough that nobody who waits for the writer notices.
-const SWEPT_AT_ONCE: i64 = 1000;
 const BETWEEN_SWEEPS: Duration = Duration::from_mins(1);
 
 /// A record's values, in the order of [`RECORDS`].
@@ -263,6 +278,10 @@ fn columns(record: &UsageRecord) -> Vec<Value> {
         number(record.first_byte_ms).into(),
         number(record.total_ms).into(),
         record.user.as_ref().map(|user| &*user.0).into(),
+        record.parts.map(|parts| number(parts.choose_us)).into(),
+        record.parts.map(|parts| number(parts.wait_ms)).into(),
+        record.parts.map(|parts| number(parts.connect_ms)).into(),
+        record.parts.map(|parts| number(parts.upstream_ms)).into(),
     ]
 }
 
@@ -270,11 +289,11 @@ fn columns(record: &UsageRecord) -> Vec<Value> {
 /// signed numbers.
 const MOST: u64 = 1_000_000_000_000;
 
-fn number(value: u64) -> i64 {
+pub(super) fn number(value: u64) -> i64 {
     value.min(MOST) as i64
 }
 
-fn ending(ending: Ending) -> &'static str {
+pub(super) fn ending(ending: Ending) -> &'static str {
     match ending {
         Ending::Complete => "complete",
         Ending::Incomplete => "incomplete",

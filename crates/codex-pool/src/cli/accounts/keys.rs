@@ -7,8 +7,18 @@ use pool_core::scan::json::{Paths, find};
 use pool_core::scan::splice::apply;
 use serde_json::Value;
 
-const KEYS: [&str; 9] =
-    ["name", "disabled", "priority", "share", "weight", "reserve", "max_in_flight", "models", "daily_spend_usd"];
+const KEYS: [&str; 10] = [
+    "name",
+    "owner",
+    "disabled",
+    "priority",
+    "share",
+    "weight",
+    "reserve",
+    "max_in_flight",
+    "models",
+    "daily_spend_usd",
+];
 
 static PATHS: LazyLock<Paths> = LazyLock::new(|| Paths::new(&KEYS));
 

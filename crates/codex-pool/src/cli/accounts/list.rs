@@ -115,8 +115,11 @@ fn word(account: &Account, live: Option<&AccountStatus>) -> &'static str {
     }
 }
 
+/// The column that is left out where no account has one.
+const OWNER: usize = 4;
+
 fn table(entries: &[Entry], live: Option<&StatusPage>, width: usize) -> String {
-    let head = ["NAME", "PROVIDER", "KIND", "STATE", "FILE"].map(str::to_owned);
+    let head = ["NAME", "PROVIDER", "KIND", "STATE", "OWNER", "FILE"].map(str::to_owned);
     let mut rows = vec![head];
     let mut faults = String::new();
     for entry in entries {
@@ -126,14 +129,16 @@ fn table(entries: &[Entry], live: Option<&StatusPage>, width: usize) -> String {
                 let state = word(account, live.and_then(|page| state_of(page, account)));
                 let kind = folder::kind(account.kind).to_owned();
                 let provider = account.provider.to_string();
-                rows.push([account.name.clone(), provider, kind, state.to_owned(), account.file.clone()]);
+                let owner = account.settings.owner.clone().unwrap_or_default();
+                rows.push([account.name.clone(), provider, kind, state.to_owned(), owner, account.file.clone()]);
             }
             Err(fault) => {
                 let _ = writeln!(faults, "{} is left out: {fault}", entry.file.rel);
             }
         }
     }
-    let mut widths = [0; 5];
+    let owned = rows.iter().skip(1).any(|row| !row[OWNER].is_empty());
+    let mut widths = [0; 6];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
@@ -142,7 +147,8 @@ fn table(entries: &[Entry], live: Option<&StatusPage>, width: usize) -> String {
     widths[0] = widths[0].min(24);
     let mut out = String::new();
     for row in &rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$.width$}"));
+        let columns = row.iter().zip(widths).enumerate().filter(|(column, _)| owned || *column != OWNER);
+        let cells = columns.map(|(_, (cell, width))| format!("{cell:<width$.width$}"));
         let line: String = cells.collect::<Vec<_>>().join("  ").chars().take(width).collect();
         out += line.trim_end();
         out.push('\n');

@@ -63,7 +63,7 @@ pub(crate) enum Command {
         /// Its name, id or file
         account: String,
     },
-    /// Say how an account is to be used: priority, weight, reserve, `max_in_flight`, models, share, `daily_spend_usd`
+    /// Say how an account is to be used: priority, weight, reserve, `max_in_flight`, models, share, owner, `daily_spend_usd`
     Set {
         /// Its name, id or file
         account: String,

@@ -183,6 +183,7 @@ fn wishes_are_written_into_the_file_and_taken_back() {
         ("work", "models=a,,b", "models cannot be a,,b"),
         ("work", "reserve=120%", "`reserve` is not a share from 0 to 1"),
         ("work", "weight=0", "`weight` is not a number from 0.01 to 100"),
+        ("work", "owner=<b>", "owner cannot be <b>"),
         ("work", "max_in_flight=0", "`max_in_flight` is not a whole number from 1"),
         ("work", "daily_spend_usd=5", "work is a subscription"),
         ("nobody", "priority=1", "there is no account nobody"),
@@ -288,6 +289,28 @@ fn lists_tell_faults_and_that_nobody_serves() {
     assert!(twins[0].what.contains("apple/twin.json and apple/work.json are the same account"), "{twins:?}");
     let refused = test::run(&server, &world.registry, "apple/work", false).expect_err("not running");
     assert_eq!(refused.exit, Exit::NotRunning);
+}
+
+#[test]
+fn an_account_may_belong_to_somebody() {
+    let world = world(&[("apple/work.json", ANNA), ("pear/key.json", r#"{"key": "k"}"#)]);
+    let server = pool_server::Config {
+        pool_dir: world.dir.clone(),
+        listen: ([127, 0, 0, 1], 1).into(),
+        ..pool_server::Config::default()
+    };
+    let list = || list::list(&Inputs::default(), &server, &world.registry, false).expect("listed").text;
+    assert!(!list().contains("OWNER"), "{}", list());
+    let told = wishes::set(&world.dir, &world.registry, "work", &["owner=mira".to_owned()]).expect("set").text;
+    assert_eq!(told, "work: owner=mira. Undo: codex-pool accounts set apple/work.json owner=\n");
+    let listed = list();
+    let line = |start: &str| listed.lines().find(|line| line.starts_with(start)).expect("a line");
+    assert_eq!(line("NAME").find("OWNER"), line("work").find("mira"), "{listed}");
+    // A new login of the account is still hers.
+    world.add(&world.outside("new.json", r#"{"apple":"t9","user":"anna"}"#), None, false).expect("renewed");
+    assert!(world.text("apple/work.json").contains(r#""owner":"mira""#));
+    let shown = list::show(&Inputs::default(), &server, &world.registry, "work", false).expect("shown").text;
+    assert!(shown.contains("owner     mira"), "{shown}");
 }
 
 #[test]

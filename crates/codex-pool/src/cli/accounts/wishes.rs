@@ -14,7 +14,7 @@ use crate::problem::{Failure, Problem};
 /// What can be set: key, what it may be, and the JSON that a word means.
 type Wish = (&'static str, &'static str, fn(&str) -> Option<Value>);
 
-const WISHES: [Wish; 8] = [
+const WISHES: [Wish; 9] = [
     ("priority", "a whole number; higher goes first", whole),
     ("weight", "a number; 2 makes it count as twice as roomy", number),
     ("reserve", "a share of every window kept for you, as 20% or 0.2", share),
@@ -22,6 +22,7 @@ const WISHES: [Wish; 8] = [
     ("models", "names with * for any letters, with commas between: claude-sonnet-*,claude-haiku-*", names),
     ("disabled", "true or false", flag),
     ("share", "true or false", flag),
+    ("owner", "the name or id of the user who brought it (codex-pool users list)", user),
     ("daily_spend_usd", "dollars a day (from midnight UTC) for an API key, as 5 or 2.50", dollars),
 ];
 
@@ -125,6 +126,12 @@ fn names(word: &str) -> Option<Value> {
     names.iter().all(|name| !name.is_empty()).then(|| json!(names))
 }
 
+/// As users are called.
+fn user(word: &str) -> Option<Value> {
+    let fits = |letter: char| letter.is_alphanumeric() || matches!(letter, ' ' | '.' | '_' | '-' | '@');
+    (word.chars().count() <= 64 && word.chars().all(fits)).then(|| word.into())
+}
+
 fn flag(word: &str) -> Option<Value> {
     match word {
         "true" | "yes" => Some(true.into()),
@@ -153,6 +160,7 @@ pub(super) fn told(account: &Account) -> Vec<(&'static str, String)> {
     let settings = &account.settings;
     let percent = settings.reserve.get() * 100.0;
     let rows = [
+        ("owner", settings.owner.clone()),
         ("weight", (settings.weight.get() - 1.0).abs().gt(&f64::EPSILON).then(|| settings.weight.get().to_string())),
         ("reserve", (percent > 0.0).then(|| format!("{} % of every window", (percent * 100.0).round() / 100.0))),
         ("at once", settings.max_in_flight.map(|most| format!("{most} requests"))),

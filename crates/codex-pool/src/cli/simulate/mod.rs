@@ -174,7 +174,7 @@ fn days(text: &str) -> Result<f64, String> {
 }
 
 /// As `30s`, `5m`, `7d`; a bare number is seconds.
-fn span(text: &str) -> Result<Span, String> {
+pub(super) fn span(text: &str) -> Result<Span, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
         "ms" => 1.0,

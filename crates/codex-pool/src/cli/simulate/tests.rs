@@ -128,6 +128,7 @@ fn fill_ledger(folder: &TempDir, known: &[&str]) {
         }),
         attempts: 1,
         first_byte_ms: 5,
+        parts: None,
         total_ms: 2_000,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

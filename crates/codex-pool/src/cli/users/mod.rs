@@ -1,5 +1,6 @@
 //! `codex-pool users …`: people, through the running server.
 
+mod contributions;
 mod limits;
 mod show;
 #[cfg(test)]
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Resume(Whom),
     /// Remove somebody with their credentials; what they used stays on record
     Remove(Whom),
+    /// Show what the accounts that people brought gave to others, and what everybody used
+    Contributions(contributions::Arguments),
     /// Print a link that signs the operator in on the pages, once, within 15 minutes
     SignIn {
         /// Print JSON
@@ -190,6 +193,7 @@ pub(super) fn run(inputs: &Inputs, command: Command) -> Result<Output, Failure> 
         Command::Pause(whom) => pause(server, &whom, true),
         Command::Resume(whom) => pause(server, &whom, false),
         Command::Remove(whom) => remove(server, &whom),
+        Command::Contributions(arguments) => contributions::run(server, &arguments),
         Command::SignIn { json } => sign_in(server, json),
     }
 }

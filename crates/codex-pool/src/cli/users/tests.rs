@@ -110,6 +110,21 @@ fn people_come_and_go() {
 }
 
 #[test]
+fn who_gave_and_used_what_is_told_of_the_running_pool() {
+    let pool = Running::start();
+    pool.ask("add Mira").expect("added");
+    let told = pool.ask("contributions --days 7").expect("told");
+    assert!(told.starts_with("NAME") && told.contains("\nMira ") && told.contains("the last 7 days"), "{told}");
+    let json = pool.json("contributions");
+    assert_eq!(
+        (json["people"].as_array().map(Vec::len), &json["people"][0]["given"]["tokens"]),
+        (Some(3), &Value::from(0))
+    );
+    let failure = pool.ask("contributions --days 0").expect_err("no days");
+    assert_eq!(failure.exit, Exit::WrongUse);
+}
+
+#[test]
 fn what_is_wrong_is_told_and_how_to_mend_it() {
     let pool = Running::start();
     pool.ask("add Mira").expect("added");

@@ -369,6 +369,7 @@ impl Passage {
             attempts: u32::try_from(through.trail.attempts.len()).unwrap_or(u32::MAX),
             first_byte_ms: clock::millis(opened),
             total_ms: clock::millis(self.started.elapsed()),
+            parts: None,
         };
         tracing::info!(
             request = record.request_id, account = %through.lease.account.name, model = record.model, why = %end,

@@ -221,7 +221,8 @@ impl Turn {
         let Some(lease) = self.lease else { return };
         let total = self.started.elapsed();
         let tokens = turns.usage();
-        draw(&ground.app, &lease.account.id, &self.demand, Some(self.session), tokens, total);
+        let whose = (&lease.account.id, ground.caller.user().map(|user| &user.id));
+        draw(&ground.app, whose, &self.demand, Some(self.session), tokens, total);
         let trail = self.trail.delivered(&lease, status, clock::now());
         let record = UsageRecord {
             request_id: format!("{}.{}", ground.id, self.number),
@@ -238,6 +239,7 @@ impl Turn {
             attempts: u32::try_from(trail.attempts.len()).unwrap_or(u32::MAX),
             first_byte_ms: clock::millis(self.first_byte.unwrap_or(total)),
             total_ms: clock::millis(total),
+            parts: None,
         };
         tracing::info!(
             request = record.request_id, account = %lease.account.name, model = record.model, asked = self.menu.alias(), status, ending = ?ending,
@@ -278,6 +280,7 @@ impl Ground {
             attempts: u32::try_from(trail.attempts.len()).unwrap_or(u32::MAX),
             first_byte_ms: total_ms,
             total_ms,
+            parts: None,
         };
         self.app.keep(record, trail);
     }
