@@ -28,6 +28,8 @@ class Setting:
     direct: bool = False
     # How long Codex waits for an event; this is what it does by itself.
     codex_patience_ms: int = 300_000
+    # How often SDKs try again by themselves.
+    sdk_retries: int = 0
 
 
 @dataclasses.dataclass
@@ -55,8 +57,9 @@ def jwt(claims: dict) -> str:
     return ".".join([header, part(json.dumps(claims).encode()), part(b"made-up-signature")])
 
 
-def chatgpt_login() -> str:
-    """An auth.json that Codex CLI takes for a ChatGPT login, as a pool hands them out: long-lived and made up."""
+def chatgpt_login(access: str | None = None) -> str:
+    """An auth.json that Codex CLI takes for a ChatGPT login, as a pool hands them out: long-lived and made up. `access`: a pool
+    credential as its access token."""
     claims = {
         "email": "user@example.invalid",
         "exp": int(time.time()) + 10 * 365 * 86400,
@@ -68,7 +71,7 @@ def chatgpt_login() -> str:
     }
     tokens = {
         "id_token": jwt(claims),
-        "access_token": jwt(claims),
+        "access_token": access or jwt(claims),
         "refresh_token": "client-side-refresh-token",
         "account_id": "client-side-account",
     }
@@ -76,11 +79,12 @@ def chatgpt_login() -> str:
     return json.dumps({"auth_mode": "chatgpt", "OPENAI_API_KEY": None, "tokens": tokens, "last_refresh": now})
 
 
-def credentials(pool: pathlib.Path | None, key: str) -> dict[str, str]:
-    """What clients show: made-up logins and `key`, or the accounts' own from a folder of the fake's credential files."""
+def credentials(pool: pathlib.Path | None, key: str, person: bool = False) -> dict[str, str]:
+    """What clients show: made-up logins and `key`, or the accounts' own from a folder of the fake's credential files. `person`:
+    `key` is a pool user's, and counts."""
     if pool is None:
         names = ["openai_key", "anthropic_key", "claude_token", "gemini_key", "google_token"]
-        return {"chatgpt": chatgpt_login(), **dict.fromkeys(names, key)}
+        return {"chatgpt": chatgpt_login(key if person else None), **dict.fromkeys(names, key)}
 
     def read(name: str) -> dict:
         return json.loads((pool / name).read_text())
@@ -196,7 +200,12 @@ def gemini_gca_env(setting: Setting) -> dict[str, str]:
 def sdk(script: str, secret: str) -> Callable[[Setting], Prepared]:
     def prepare(setting: Setting) -> Prepared:
         source = pathlib.Path(__file__).resolve().parent / "sdk" / script
-        env = {"POOL_URL": setting.url, "POOL_KEY": setting.secrets[secret], "POOL_WAIT": str(KEPT_WAIT)}
+        env = {
+            "POOL_URL": setting.url,
+            "POOL_KEY": setting.secrets[secret],
+            "POOL_WAIT": str(KEPT_WAIT),
+            "POOL_RETRIES": str(setting.sdk_retries),
+        }
         if script.endswith(".py"):
             return Prepared([str(setting.clients / "py/bin/python"), str(source)], env)
         # Node looks for packages beside the script.

@@ -13,7 +13,8 @@ conversation on two accounts, the pool's ledger must hold what the books hold, t
 its socket. In `midway-*` the account that serves a client fails after its first answer, so the conversation has to move in
 the middle of a turn. In `kept`, SDKs use what they had one account keep when another has become the better one.
 In `sockets-*` upstream has no sockets, or no longer, and Codex goes over to HTTP. In `all-limit` each
-client must show a limit text soon. After `ok` in the same run, the others say what they cost in seconds.
+client must show a limit text soon. In `own-*` the clients are a pool user's: in `own-limit` that user's budget is used up, and each
+client must tell just that with the right time; in `own-pace` they may make a few requests a minute, and sit the rest out. After `ok` in the same run, the others say what they cost in seconds.
 """
 
 from __future__ import annotations
@@ -45,6 +46,12 @@ KEY = "pool-credential-of-a-client-8d1f"
 # Texts of the clients' own that must never reach upstream.
 PRIVATE = [KEY, "client-side-account", "client-side-user", "client-side-refresh-token"]
 LIMIT_SECONDS = 2400
+# Limits of the pool user whose clients these are.
+OWN = {
+    "own-limit": {"budgets": [{"period": "day", "amount": {"tokens": 0}}]},
+    "own-pace": {"requests_per_minute": 3},
+}
+OWN_WORDS = "own limit in this pool"
 # How long a client may take to say that there is nothing left.
 LIMIT_PATIENCE = 30
 
@@ -150,7 +157,7 @@ def refuse_sockets(fake: Fake, scenario: str) -> None:
 def scenarios() -> list[str]:
     first = [f"first-{failure}" for failure in FAILURES + MORE_FAILURES]
     midway = [f"midway-{failure}" for failure in MIDWAY]
-    return ["ok", *first, *midway, *SOCKETS, LONG_SILENCE, "kept", "only-last", "all-limit"]
+    return ["ok", *first, *midway, *SOCKETS, LONG_SILENCE, "kept", "only-last", "all-limit", *OWN]
 
 
 def free_port() -> int:
@@ -227,9 +234,13 @@ def play(scenario: str, chosen: list[modes.Mode], flags: argparse.Namespace) -> 
             with running([str(flags.pool_bin)], folder, "pool", env, f"{url}/healthz") as pool_log:
                 time.sleep(flags.settle)
                 spring(fake, scenario, each)
-                setting = modes.Setting(url, run.clients_folder(), modes.credentials(None, KEY))
+                key = somebody(url, OWN[scenario]) if scenario in OWN else KEY
+                fake.order("forbid", text=key)
+                setting = modes.Setting(url, run.clients_folder(), modes.credentials(None, key, scenario in OWN))
                 if scenario == LONG_SILENCE:
                     setting.codex_patience_ms = CODEX_PATIENCE_MS
+                if scenario == "own-pace":
+                    setting.sdk_retries = 5
 
                 def turn(mode: modes.Mode) -> run.Result:
                     print(f"{scenario}: {mode.name} …", file=sys.stderr, flush=True)
@@ -249,13 +260,39 @@ def play(scenario: str, chosen: list[modes.Mode], flags: argparse.Namespace) -> 
                     faults += strayed(books)
                 if scenario == "all-limit":
                     results = [judged(result, books) for result in results]
+                elif scenario == "own-limit":
+                    results = [judged_own(result) for result in results]
+                    faults += ["an account was asked" for one in books["log"] if one["inference"]]
                 else:
+                    results = [judged_pace(result) for result in results] if scenario == "own-pace" else results
                     faults += [fault for result in results for fault in seen_by_codex(result, scenario, flags.http)]
                 if flags.logs:
                     print(pool_log.read_text(errors="replace"), file=sys.stderr)
             # The pool has written everything by now.
             faults += unlike(folder / "data/proxy.db", books)
     return Outcome(scenario, results, faults)
+
+
+def somebody(url: str, limits: dict) -> str:
+    """The credential of a new pool user with these limits."""
+    person = json.dumps({"name": "Mira", "limits": limits}).encode()
+    headers = {"content-type": "application/json", "x-pool-page": "1"}
+    with urllib.request.urlopen(urllib.request.Request(f"{url}/api/people", person, headers), timeout=10) as answer:
+        return json.load(answer)["credential"]["secret"]
+
+
+def judged_pace(result: run.Result) -> run.Result:
+    """google-genai tries nothing again by itself: it has to tell the wait."""
+    result.ok = result.ok or (result.name == "py-genai" and OWN_WORDS in result.shown)
+    return result
+
+
+def judged_own(result: run.Result) -> run.Result:
+    """Whose own budget is used up has to be told so, with the end of the day, and at once."""
+    soon = result.exit is not None and result.seconds <= LIMIT_PATIENCE
+    told = OWN_WORDS in result.shown and "12:00 AM" in result.shown
+    result.ok = soon and told
+    return result
 
 
 def strayed(books: dict) -> list[str]:
@@ -376,7 +413,7 @@ def main() -> int:
         usual = {result.name: result.seconds for result in outcomes[0].results} if compared else {}
         if not flags.json:
             print(f"\n== {name}: {'ok' if outcome.ok else 'FAILED'}")
-            about = r"\blimits?\b|quota" if name == "all-limit" else None
+            about = r"\blimits?\b|quota" if name in {"all-limit", "own-limit"} else None
             print(run.table(outcome.results, flags.show, about))
             for result in (result for result in outcome.results if result.name in usual):
                 print(f"    {result.name}: {result.seconds - usual[result.name]:+.1f} s compared with ok")

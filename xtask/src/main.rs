@@ -1,11 +1,13 @@
 //! House rules that the compiler does not know: `cargo test -p xtask` holds the sources against them, `cargo run -p xtask`
 //! prints what is wrong.
-//! `cargo xtask routing` plays the grid that our routing is judged by (see [`routing`]).
+//! `cargo xtask routing` plays the grid that our routing is judged by (see [`routing`]), `cargo xtask forecast` the months that
+//! the forecast is judged by (see [`forecast`]).
 //!
 //! What stands in `xtask/tidy-allow.txt` is excused, with a reason; an excuse that is no longer needed is itself a fault.
 //! (Settings are held against their documents where they live, in `crates/codex-pool/src/config/tests.rs`.)
 
 mod allow;
+mod forecast;
 mod lexer;
 mod routing;
 mod rules;
@@ -47,8 +49,10 @@ fn tidy() -> Vec<String> {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(("routing", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
-        return routing::run(rest);
+    match arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        Some(("routing", rest)) => return routing::run(rest),
+        Some(("forecast", rest)) => return forecast::run(rest),
+        _ => {}
     }
     let faults = tidy();
     for fault in &faults {

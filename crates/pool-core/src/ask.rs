@@ -45,6 +45,14 @@ impl Sharing {
     }
 }
 
+impl Rights<'_> {
+    /// Is this account for them?
+    pub fn cover(&self, account: &Account) -> bool {
+        let own = self.accounts.is_none_or(|own| own.contains(&account.id));
+        own && self.friend.is_none_or(|sharing| sharing.covers(account))
+    }
+}
+
 impl Rights<'static> {
     pub const OWNER: Self = Self { owner: true, user: None, accounts: None, friend: None };
 }

@@ -44,7 +44,7 @@ pub fn able(slot: &Slot, ask: &Ask<'_>, pinned: Option<&AccountId>, now: UnixMs)
 }
 
 /// What nothing but a person changes.
-fn may_serve(slot: &Slot, demand: &Demand, caller: Rights<'_>) -> Result<(), Ineligible> {
+pub(crate) fn may_serve(slot: &Slot, demand: &Demand, caller: Rights<'_>) -> Result<(), Ineligible> {
     let settings = &slot.account.settings;
     let model_allowed = match (&settings.models, &demand.model) {
         (Some(list), Some(model)) => list.has(model),
@@ -52,8 +52,7 @@ fn may_serve(slot: &Slot, demand: &Demand, caller: Rights<'_>) -> Result<(), Ine
     };
     match () {
         () if !demand.admits(slot.account.kind) => Err(Ineligible::Kind),
-        () if caller.accounts.is_some_and(|own| !own.contains(&slot.account.id)) => Err(Ineligible::NotForCaller),
-        () if caller.friend.is_some_and(|sharing| !sharing.covers(&slot.account)) => Err(Ineligible::NotForCaller),
+        () if !caller.cover(&slot.account) => Err(Ineligible::NotForCaller),
         () if settings.disabled => Err(Ineligible::Paused),
         () if !model_allowed => Err(Ineligible::ModelNotAllowed),
         () => Ok(()),

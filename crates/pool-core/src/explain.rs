@@ -348,6 +348,10 @@ pub fn refusal(refused: &Refused, words: &Words<'_>) -> String {
         }
         RefusalWhy::Busy => "every account that may serve it has as many requests under way as it may".into(),
         RefusalWhy::Trouble { until, cause } => trouble(*until, *cause, now, words),
+        RefusalWhy::OwnLimit(over) => match over.until() {
+            Some(until) => format!("its user's own limit is reached ({over}), until {}", moment(until, now, words)),
+            None => format!("its user's own limit does not allow it ({over})"),
+        },
     }
 }
 

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::decision::Considered;
+use crate::limits::Over;
 use crate::time::Span;
 
 const NOW: UnixMs = UnixMs(1_000_000_000);
@@ -226,6 +227,16 @@ fn every_refusal_is_a_clause() {
             RefusalWhy::Trouble { until: None, cause: Cause::ModelOverloaded },
             vec![],
             "every account that may serve it was tried (the model is overloaded)",
+        ),
+        (
+            RefusalWhy::OwnLimit(Over::Pace { limit: 3, until: after(1) }),
+            vec![],
+            "its user's own limit is reached (3 requests a minute), until Sun +1, in 60 s",
+        ),
+        (
+            RefusalWhy::OwnLimit(Over::Model { allowed: vec!["kiwi".into()] }),
+            vec![],
+            "its user's own limit does not allow it (only kiwi)",
         ),
     ] {
         let refused = Refused { at: NOW, why, considered, more: 0 };

@@ -1,9 +1,19 @@
 //! What a person may use of the pool, and how far they are.
+//!
+//! A [`Book`] knows what is under way ([`Book::begin`], [`Book::end`]) and what was taken ([`Book::take`]). What a request takes is
+//! known at its end: requests that begin together can together take more than is left.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::demand::Demand;
+use crate::price::MicroUsd;
+use crate::quota::{Fraction, Scope};
+use crate::standing::StandingWindow;
 use crate::time::{Span, UnixMs};
+use crate::usage::TokenCounts;
+use crate::wishes;
 
 /// Limits of one person. `None` and empty: no limit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,6 +27,21 @@ pub struct Limits {
     pub models: Vec<String>,
     /// Names of providers; empty: every one.
     pub providers: Vec<String>,
+}
+
+impl Limits {
+    pub fn allow_model(&self, model: &str) -> bool {
+        self.models.is_empty() || self.models.iter().any(|pattern| wishes::fits(pattern.as_bytes(), model.as_bytes()))
+    }
+
+    fn allow_provider(&self, name: &str) -> bool {
+        self.providers.is_empty() || self.providers.iter().any(|one| one == name)
+    }
+
+    /// Must the capacity be known to judge by them?
+    pub fn need_capacity(&self) -> bool {
+        self.budgets.iter().any(|budget| matches!(budget.amount, Amount::WindowShare(_)))
+    }
 }
 
 /// So much in so long.
@@ -46,6 +71,15 @@ pub enum Amount {
 }
 
 impl Period {
+    /// As it is called where windows of that length are.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+        }
+    }
+
     /// When the period that `now` lies in began, and when it ends: days, weeks from Monday, and months of UTC, so that every
     /// replica means the same.
     pub fn around(self, now: UnixMs) -> (UnixMs, UnixMs) {
@@ -111,8 +145,15 @@ pub struct Taken {
     pub tokens: u64,
     /// Millionths of a dollar at the provider's price list; what has no known price counts nothing.
     pub micro_dollars: u64,
-    /// Weighted tokens (see [`crate::TokenCounts::units`]).
+    /// Weighted tokens (see [`TokenCounts::units`]).
     pub units: f64,
+}
+
+impl Taken {
+    /// `cost`: `None`: nobody knows it.
+    pub fn of(tokens: &TokenCounts, cost: Option<MicroUsd>) -> Self {
+        Self { tokens: tokens.total(), micro_dollars: cost.unwrap_or_default().0, units: tokens.units() }
+    }
 }
 
 /// What one person has taken, in every period, and what they have under way.
@@ -132,11 +173,12 @@ pub struct Tally {
 }
 
 /// Which of somebody's limits a request meets.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Over {
     /// Too many in a minute; the next one may come then.
     Pace {
+        limit: u32,
         until: UnixMs,
     },
     /// So many are under way already.
@@ -149,40 +191,91 @@ pub enum Over {
         until: UnixMs,
     },
     /// Not among the models that they may use.
-    Model,
-    Provider,
+    Model {
+        allowed: Vec<String>,
+    },
+    Provider {
+        allowed: Vec<String>,
+    },
 }
 
 impl Over {
     /// When it ends by itself. `None`: with the end of another request, or never.
     pub fn until(&self) -> Option<UnixMs> {
         match self {
-            Self::Pace { until } | Self::Budget { until, .. } => Some(*until),
-            Self::Streams { .. } | Self::Model | Self::Provider => None,
+            Self::Pace { until, .. } | Self::Budget { until, .. } => Some(*until),
+            Self::Streams { .. } | Self::Model { .. } | Self::Provider { .. } => None,
         }
     }
 }
 
+/// The limit, as `2,000,000 tokens a day`.
+impl fmt::Display for Over {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let many = |count: u32| if count == 1 { "request" } else { "requests" };
+        match self {
+            Self::Pace { limit, .. } => write!(f, "{limit} {} a minute", many(*limit)),
+            Self::Streams { limit } => write!(f, "{limit} {} at one time", many(*limit)),
+            Self::Budget { budget, .. } => budget.fmt(f),
+            Self::Model { allowed } | Self::Provider { allowed } => write!(f, "only {}", allowed.join(", ")),
+        }
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let period = self.period.name();
+        match self.amount {
+            Amount::Tokens(count) => write!(f, "{} tokens a {period}", grouped(count)),
+            Amount::MicroDollars(micro) => write!(f, "{} a {period}", MicroUsd(micro)),
+            Amount::WindowShare(part) => {
+                write!(f, "{}% of what the accounts hold, a {period}", (part * 1000.0).round() / 10.0)
+            }
+        }
+    }
+}
+
+/// `2,000,000`
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 impl Book {
-    /// May a request begin? If so it is under way until [`Self::end`].
+    /// May a request begin? If so it is under way until [`Self::end`], unless it is a light one: counting tokens, lists and the
+    /// like cost nothing that could be shared out.
     ///
     /// `capacity`: what the accounts that the person may use hold in their longest windows, in units; `None`: nobody knows, and
     /// shares of it limit nothing.
     pub fn begin(&mut self, limits: &Limits, demand: &Demand, capacity: Option<f64>, now: UnixMs) -> Result<(), Over> {
-        if !limits.providers.is_empty() && !limits.providers.iter().any(|name| name == demand.provider.0) {
-            return Err(Over::Provider);
+        if !limits.allow_provider(demand.provider.0) {
+            return Err(Over::Provider { allowed: limits.providers.clone() });
         }
-        let model = demand.model.as_deref();
-        if !limits.models.is_empty() && !model.is_some_and(|model| limits.models.iter().any(|one| fits(one, model))) {
-            return Err(Over::Model);
+        // What works without naming a model could be of any; what is light and names none is of none.
+        let model_allowed = match &demand.model {
+            Some(model) => limits.allow_model(model),
+            None => demand.light || limits.models.is_empty(),
+        };
+        if !model_allowed {
+            return Err(Over::Model { allowed: limits.models.clone() });
         }
-        // Counting tokens and the like costs nothing that could be shared out.
         if demand.light {
-            self.streams += 1;
             return Ok(());
         }
-        if let Some(budget) = limits.budgets.iter().find(|budget| self.is_spent(budget, capacity, now)) {
-            return Err(Over::Budget { budget: *budget, until: budget.period.around(now).1 });
+        let spent =
+            limits.budgets.iter().filter(|budget| self.share(budget, capacity, now).is_some_and(|used| used >= 1.0));
+        // Of several the one that ends last: before that, none of the others' ends helps.
+        if let Some((until, budget)) =
+            spent.map(|budget| (budget.period.around(now).1, *budget)).max_by_key(|(end, _)| *end)
+        {
+            return Err(Over::Budget { budget, until });
         }
         if let Some(limit) = limits.streams.filter(|limit| self.streams >= *limit) {
             return Err(Over::Streams { limit });
@@ -194,13 +287,12 @@ impl Book {
         Ok(())
     }
 
-    /// A request that had begun is over.
-    pub fn end(&mut self, taken: Taken, now: UnixMs) {
+    /// A request that had begun, and was not light, is over.
+    pub fn end(&mut self) {
         self.streams = self.streams.saturating_sub(1);
-        self.take(taken, now);
     }
 
-    /// Counts what was taken: by a request that ends, or by those of before a restart.
+    /// Counts what a request took that arrived at `at`: now that it has ended, or before a restart.
     pub fn take(&mut self, taken: Taken, at: UnixMs) {
         for (tally, period) in self.tallies.iter_mut().zip(PERIODS) {
             let since = period.around(at).0;
@@ -226,13 +318,31 @@ impl Book {
         self.streams
     }
 
-    fn is_spent(&self, budget: &Budget, capacity: Option<f64>, now: UnixMs) -> bool {
+    /// The budget that is nearest to its end, as a window. Of equals the one that ends last.
+    pub fn nearest(&self, limits: &Limits, capacity: Option<f64>, now: UnixMs) -> Option<StandingWindow> {
+        let window = |budget: &Budget| {
+            let (begins, ends) = budget.period.around(now);
+            Some(StandingWindow {
+                name: budget.period.name().into(),
+                scope: Scope::Account,
+                span: Some(ends.since(begins)),
+                used: Fraction::new(self.share(budget, capacity, now)?)?,
+                resets_at: Some(ends),
+            })
+        };
+        let windows = limits.budgets.iter().filter_map(window);
+        windows.max_by(|a, b| a.used.get().total_cmp(&b.used.get()).then(a.resets_at.cmp(&b.resets_at)))
+    }
+
+    /// How much of a budget is used, 1 and more if all of it is. `None`: nobody knows.
+    fn share(&self, budget: &Budget, capacity: Option<f64>, now: UnixMs) -> Option<f64> {
         let taken = self.taken(budget.period, now);
-        match budget.amount {
-            Amount::Tokens(most) => taken.tokens >= most,
-            Amount::MicroDollars(most) => taken.micro_dollars >= most,
-            Amount::WindowShare(most) => capacity.is_some_and(|capacity| taken.units >= most * capacity),
-        }
+        let (used, most) = match budget.amount {
+            Amount::Tokens(most) => (taken.tokens as f64, most as f64),
+            Amount::MicroDollars(most) => (taken.micro_dollars as f64, most as f64),
+            Amount::WindowShare(most) => (taken.units, most * capacity?),
+        };
+        Some(if most > 0.0 { used / most } else { 1.0 })
     }
 
     /// So many requests a minute, all at once or evenly.
@@ -242,7 +352,7 @@ impl Book {
         self.due = self.due.max(now).min(now + MINUTE);
         let ready = self.due - Span(MINUTE.0.saturating_sub(step.0));
         if limit == 0 || ready > now {
-            return Err(Over::Pace { until: if limit == 0 { now + MINUTE } else { ready } });
+            return Err(Over::Pace { limit, until: if limit == 0 { now + MINUTE } else { ready } });
         }
         self.due = self.due + step;
         Ok(())
@@ -251,19 +361,6 @@ impl Book {
 
 const PERIODS: [Period; 3] = [Period::Day, Period::Week, Period::Month];
 const MINUTE: Span = Span::from_mins(1);
-
-/// Does a name fit a pattern in which `*` stands for anything?
-fn fits(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern.eq_ignore_ascii_case(name),
-        Some((start, rest)) => {
-            let Some(head) = name.get(..start.len()) else { return false };
-            let tail = &name[start.len()..];
-            head.eq_ignore_ascii_case(start)
-                && (0..=tail.len()).filter_map(|at| tail.get(at..)).any(|tail| fits(rest, tail))
-        }
-    }
-}
 
 #[cfg(test)]
 #[path = "limits_tests.rs"]

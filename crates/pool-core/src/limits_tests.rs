@@ -47,9 +47,11 @@ fn a_budget_ends_with_its_period_and_comes_back_with_the_next() {
         let limits = Limits { budgets: vec![budget], ..Limits::default() };
         let mut book = Book::default();
         assert_eq!(begin(&mut book, &limits, NOW), Ok(()));
-        book.end(tokens(enough - 1), NOW);
+        book.end();
+        book.take(tokens(enough - 1), NOW);
         assert_eq!(begin(&mut book, &limits, NOW), Ok(()), "{amount:?}: what is left is theirs");
-        book.end(tokens(1), NOW);
+        book.end();
+        book.take(tokens(1), NOW);
         let tomorrow = Period::Day.around(NOW).1;
         assert_eq!(begin(&mut book, &limits, NOW), Err(Over::Budget { budget, until: tomorrow }));
         assert_eq!(begin(&mut book, &limits, tomorrow), Ok(()));
@@ -79,7 +81,7 @@ fn a_minutes_requests_may_come_at_once_but_not_more() {
     for _ in 0..6 {
         assert_eq!(begin(&mut book, &limits, NOW), Ok(()));
     }
-    let Err(Over::Pace { until }) = begin(&mut book, &limits, NOW) else { panic!("a seventh") };
+    let Err(Over::Pace { until, .. }) = begin(&mut book, &limits, NOW) else { panic!("a seventh") };
     assert_eq!(until, NOW + Span::from_secs(10));
     assert!(begin(&mut book, &limits, until - Span(1)).is_err());
     assert_eq!(begin(&mut book, &limits, until), Ok(()));
@@ -102,30 +104,77 @@ fn streams_are_counted_until_they_end() {
     assert_eq!(begin(&mut book, &limits, NOW), Ok(()));
     assert_eq!(begin(&mut book, &limits, NOW), Ok(()));
     assert_eq!(begin(&mut book, &limits, NOW), Err(Over::Streams { limit: 2 }));
-    book.end(Taken::default(), NOW);
+    book.end();
     assert_eq!(begin(&mut book, &limits, NOW), Ok(()));
 }
 
 #[test]
 fn only_allowed_models_and_providers() {
-    for (models, providers, expected) in [
-        (vec![], vec![], Ok(())),
-        (vec!["claude-opus-5"], vec!["claude"], Ok(())),
-        (vec!["gpt-*", "*OPUS*"], vec![], Ok(())),
-        (vec!["claude-*-5"], vec![], Ok(())),
-        (vec!["claude-*-4"], vec![], Err(Over::Model)),
-        (vec!["opus"], vec![], Err(Over::Model)),
-        (vec![], vec!["codex"], Err(Over::Provider)),
+    for (models, providers, model, expected) in [
+        (vec![], vec![], Some("claude-opus-5"), ""),
+        (vec![], vec![], None, ""),
+        (vec!["claude-opus-5"], vec!["claude"], Some("claude-opus-5"), ""),
+        (vec!["gpt-*", "*OPUS*"], vec![], Some("claude-opus-5"), ""),
+        (vec!["claude-*-5"], vec![], Some("claude-opus-5"), ""),
+        (vec!["claude-*-4"], vec![], Some("claude-opus-5"), "only claude-*-4"),
+        (vec!["opus", "x"], vec![], Some("claude-opus-5"), "only opus, x"),
+        (vec![], vec!["codex"], Some("claude-opus-5"), "only codex"),
+        // What names none could be any.
+        (vec!["*"], vec![], None, "only *"),
     ] {
         let owned = |list: &[&str]| list.iter().map(|one| (*one).to_owned()).collect();
         let limits = Limits { models: owned(&models), providers: owned(&providers), ..Limits::default() };
-        assert_eq!(begin(&mut Book::default(), &limits, NOW), expected, "{models:?} {providers:?}");
+        let asked = Demand { model: model.map(str::to_owned), ..demand("") };
+        let told = Book::default().begin(&limits, &asked, None, NOW).err().map(|over| over.to_string());
+        assert_eq!(told.unwrap_or_default(), expected, "{models:?} {providers:?} {model:?}");
     }
 }
 
 #[test]
 fn counting_tokens_costs_nothing() {
-    let limits = Limits { requests_per_minute: Some(0), streams: Some(0), ..Limits::default() };
-    let light = Demand { light: true, ..demand("claude-opus-5") };
-    assert_eq!(Book::default().begin(&limits, &light, None, NOW), Ok(()));
+    let limits =
+        Limits { requests_per_minute: Some(0), streams: Some(0), models: vec!["claude-*".into()], ..Limits::default() };
+    let mut book = Book::default();
+    for model in [Some("claude-opus-5".to_owned()), None] {
+        let light = Demand { light: true, model, ..demand("") };
+        assert_eq!(book.begin(&limits, &light, None, NOW), Ok(()));
+    }
+    assert_eq!(book.streams(), 0);
+    let light = Demand { light: true, ..demand("gpt-6") };
+    assert!(book.begin(&limits, &light, None, NOW).is_err(), "not theirs, however light");
+}
+
+#[test]
+fn of_several_spent_budgets_the_one_counts_that_ends_last() {
+    let budget = |period, most| Budget { period, amount: Amount::Tokens(most) };
+    let budgets = vec![budget(Period::Day, 5), budget(Period::Month, 10), budget(Period::Week, 100)];
+    let limits = Limits { budgets: budgets.clone(), ..Limits::default() };
+    let mut book = Book::default();
+    let nearest = |book: &Book| {
+        let window = book.nearest(&limits, None, NOW).expect("a budget");
+        (window.name, window.used.get(), window.resets_at)
+    };
+    let ends = |period: Period| period.around(NOW).1;
+    book.take(tokens(4), NOW);
+    assert_eq!(nearest(&book), ("day".into(), 0.8, Some(ends(Period::Day))));
+    book.take(tokens(2), NOW);
+    assert_eq!(begin(&mut book, &limits, NOW), Err(Over::Budget { budget: budgets[0], until: ends(Period::Day) }));
+    book.take(tokens(4), NOW);
+    assert_eq!(begin(&mut book, &limits, NOW), Err(Over::Budget { budget: budgets[1], until: ends(Period::Month) }));
+    assert_eq!(nearest(&book), ("month".into(), 1.0, Some(ends(Period::Month))));
+}
+
+#[test]
+fn limits_are_told_as_people_say_them() {
+    let budget = |period, amount| Over::Budget { budget: Budget { period, amount }, until: NOW };
+    for (over, told) in [
+        (budget(Period::Day, Amount::Tokens(2_000_000)), "2,000,000 tokens a day"),
+        (budget(Period::Day, Amount::Tokens(100)), "100 tokens a day"),
+        (budget(Period::Month, Amount::MicroDollars(20_500_000)), "$20.50 a month"),
+        (budget(Period::Week, Amount::WindowShare(0.25)), "25% of what the accounts hold, a week"),
+        (Over::Pace { limit: 30, until: NOW }, "30 requests a minute"),
+        (Over::Streams { limit: 1 }, "1 request at one time"),
+    ] {
+        assert_eq!(over.to_string(), told);
+    }
 }

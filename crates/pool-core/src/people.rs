@@ -26,6 +26,17 @@ pub enum Role {
     Friend,
 }
 
+impl Role {
+    /// As a label: `operator`, `user`, `friend`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::User => "user",
+            Self::Friend => "friend",
+        }
+    }
+}
+
 /// A random id, as `u-3f0a9c…`. It appears in addresses and logs and opens nothing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::account::AccountId;
 use crate::binding::Binding;
+use crate::capacity::Moves;
 use crate::demand::SessionKey;
 use crate::pool::CLOCK_SLACK;
 use crate::time::{Span, UnixMs};
@@ -41,6 +42,7 @@ pub struct Pins {
     idle: Span,
     /// Those that changed since they were last put away. `None`: nobody puts them away.
     changed: Option<HashSet<SessionKey>>,
+    moves: Moves,
 }
 
 impl Default for Pins {
@@ -51,7 +53,7 @@ impl Default for Pins {
 
 impl Pins {
     pub fn new(capacity: usize, idle: Span) -> Self {
-        Self { map: HashMap::new(), capacity: capacity.max(1), idle, changed: None }
+        Self { map: HashMap::new(), capacity: capacity.max(1), idle, changed: None, moves: Moves::default() }
     }
 
     /// The most that are held.
@@ -62,6 +64,11 @@ impl Pins {
     /// A pin that was not used for so long is forgotten.
     pub fn idle(&self) -> Span {
         self.idle
+    }
+
+    /// Conversations that have changed their account.
+    pub fn moves(&self) -> Moves {
+        self.moves
     }
 
     pub fn len(&self) -> usize {
@@ -82,6 +89,14 @@ impl Pins {
             self.make_room(now);
         }
         let before = self.map.get(&session);
+        match before.filter(|pin| pin.account != *account) {
+            Some(left) if left.is_warm(now) => {
+                self.moves.warm += 1;
+                self.moves.tokens = self.moves.tokens.saturating_add(left.prefix);
+            }
+            Some(_) => self.moves.cold += 1,
+            None => {}
+        }
         let bare = before.is_some_and(|pin| pin.bare);
         let (prefix, warm_until) = before
             .filter(|pin| pin.account == *account)

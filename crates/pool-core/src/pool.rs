@@ -15,8 +15,9 @@ use crate::beside;
 use crate::choose::Thrift;
 use crate::decision::Decision;
 use crate::demand::{Demand, SessionKey};
-use crate::eligible::{able, eligible};
+use crate::eligible::able;
 use crate::fair::Fair;
+use crate::forecast::{Burn, Week};
 use crate::learned::Learned;
 use crate::memory::{AccountMemory, Memory};
 use crate::outlook::Outlook;
@@ -28,7 +29,7 @@ use crate::price::MicroUsd;
 use crate::quota::{QuotaWindow, Scope};
 use crate::refusal::refusal;
 use crate::sizes::{Meter, Snapshot};
-use crate::standing::{Refusal, Standing, StandingWindow};
+use crate::standing::{self, Refusal, Standing};
 use crate::time::{Span, UnixMs};
 use crate::usage::Drawn;
 use crate::verdict::{Cause, Penalty};
@@ -140,6 +141,10 @@ pub enum Event {
     Repinned { pins: Vec<(SessionKey, Pin)> },
     /// What windows had taught of their sizes before a restart. What they have taught since counts more.
     Resized { sizes: Snapshot },
+    /// A request from before a restart had come to its end at that time, and taken so much.
+    Burned { id: AccountId, at: UnixMs, units: f64 },
+    /// What was usual before a restart, by the provider's name.
+    Weeks { weeks: Vec<(String, Week)> },
 }
 
 /// An account handed to one attempt. The slot is taken until [`Pool::release`].
@@ -176,11 +181,13 @@ pub enum PinState {
 pub struct Pool {
     slots: BTreeMap<AccountId, Slot>,
     pub pins: Pins,
-    learned: Learned,
+    pub(crate) learned: Learned,
     /// What has changed since it was last put away.
     pub memory: Memory,
     pub owners: Owners,
     pub fair: Fair,
+    /// How fast it is drawn on.
+    pub burn: Burn,
     policy: Box<dyn Policy>,
     kinds: KindOrder,
     /// What accounts have cost today whose files are not there: a file that comes back finds its book.
@@ -207,6 +214,7 @@ impl Pool {
             memory: Memory::default(),
             owners: Owners::default(),
             fair: Fair::default(),
+            burn: Burn::default(),
             policy,
             kinds: KindOrder::default(),
             away: BTreeMap::new(),
@@ -238,6 +246,7 @@ impl Pool {
                 if let Some(slot) = &slot {
                     self.learned.gone(slot);
                 }
+                self.burn.gone(&id);
                 let book = slot.map(|slot| slot.book);
                 self.away.extend(book.filter(|book| book.is_of(now)).map(|book| (id, book)));
             }
@@ -273,6 +282,7 @@ impl Pool {
                 if let Some(slot) = self.slots.get_mut(&id) {
                     self.fair.drew(slot.account.provider, user.as_ref(), drawn.units, now);
                     self.learned.drew(slot, session, &families, &drawn, now);
+                    self.burn.drew(slot.account.provider, &id, &families, drawn.units, now);
                 }
             }
             Event::Spent { id, at, cost } => self.book(&id, now).add(at, cost, now),
@@ -285,6 +295,8 @@ impl Pool {
             Event::HeardPins { pins } => self.pins.hear(pins, now),
             Event::Repinned { pins } => self.pins.restore(pins, now),
             Event::Resized { sizes } => self.learned.restore(&mut self.slots, sizes),
+            Event::Burned { id, at, units } => self.burned(&id, at, units, now),
+            Event::Weeks { weeks } => self.weeks(weeks, now),
             Event::Cleared { id } => self.with(&id, |slot| {
                 slot.cooldowns.clear();
                 slot.windows.retain(|window| !window.is_exhausted(now));
@@ -301,7 +313,7 @@ impl Pool {
         }
         let grant = match self.kept(ask, now) {
             Some(kept) => kept,
-            None => self.choose(ask, now)?,
+            None => self.choose(ask, now).inspect_err(|refusal| self.note_dry(refusal, now))?,
         };
         if let Some(refusal) = self.kept_for_others(ask, &grant.account.id, now) {
             return Err(refusal);
@@ -396,25 +408,14 @@ impl Pool {
         }
     }
 
-    /// The accounts of a provider that may serve this client, told as one.
-    pub fn standing(&self, demand: &Demand, now: UnixMs) -> Standing {
-        let able: Vec<&Slot> = self
-            .slots
-            .values()
-            .filter(|slot| slot.account.provider == demand.provider && demand.admits(slot.account.kind))
-            .filter(|slot| !slot.account.settings.disabled && slot.needs_login.is_none())
-            .collect();
-        let mut windows: Vec<StandingWindow> = Vec::new();
-        for window in able.iter().flat_map(|slot| &slot.windows) {
-            let known = windows.iter().any(|seen| seen.name == window.name && seen.scope == window.scope);
-            let wanted = demand.families.is_empty() || window.scope.touches(&demand.families);
-            if wanted && !known {
-                windows.extend(StandingWindow::of(&able, window, now));
-            }
-        }
-        windows.sort_by_key(|window| window.span);
-        let ready = able.iter().filter(|slot| eligible(slot, demand, Rights::OWNER, now).is_ok()).count();
-        Standing { accounts: able.len(), ready, windows }
+    /// The accounts of a provider that may serve this client and caller, told as one.
+    pub fn standing(&self, demand: &Demand, caller: Rights<'_>, now: UnixMs) -> Standing {
+        Standing::of(self.slots.values(), demand, caller, now)
+    }
+
+    /// What the accounts that a caller may use hold in their longest windows, in units; `None`: nobody knows.
+    pub fn capacity(&self, caller: Rights<'_>) -> Option<f64> {
+        standing::capacity(self.slots.values(), caller)
     }
 
     fn seen(&mut self, account: Account, mut credentials: Credentials) {

@@ -317,7 +317,7 @@ fn the_pool_stands_as_the_mean_of_its_accounts_and_a_spent_week_blocks_the_day()
     let mut pool = pool(&[("a", Subscription), ("b", Subscription)]);
     read(&mut pool, "a", vec![window("5h", 0.2, Span::from_hours(1)), window("week", 0.4, Span::from_hours(50))]);
     read(&mut pool, "b", vec![window("5h", 0.1, Span::from_hours(2)), window("week", 1.0, Span::from_hours(20))]);
-    let standing = pool.standing(&demand(), NOW);
+    let standing = pool.standing(&demand(), crate::ask::Rights::OWNER, NOW);
     assert_eq!((standing.accounts, standing.ready), (2, 1));
     let told: Vec<_> = standing.windows.iter().map(|w| (w.name.as_str(), w.used.get(), w.resets_at)).collect();
     assert_eq!(told, [("5h", 0.6, Some(NOW + Span::from_hours(1))), ("week", 0.7, Some(NOW + Span::from_hours(20)))]);

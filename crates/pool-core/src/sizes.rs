@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::account::AccountId;
+use crate::capacity::Expired;
 use crate::quota::{QuotaWindow, Scope};
 use crate::time::{Span, UnixMs};
 
@@ -65,6 +66,9 @@ pub struct Meter {
     /// The share moved since then, as last told.
     moved: f64,
     stretches: Vec<Stretch>,
+    /// What was left at its last resets, if it is a long window; the newest last.
+    #[serde(default)]
+    pub expired: Vec<Expired>,
     /// Drawn through us since the last reading.
     #[serde(skip)]
     unread: f64,
@@ -102,6 +106,7 @@ impl Meter {
             units: 0.0,
             moved: 0.0,
             stretches: Vec::new(),
+            expired: Vec::new(),
             unread: 0.0,
             size: None,
         }
@@ -129,15 +134,22 @@ impl Meter {
 
     /// True if a stretch has ended.
     fn read(&mut self, window: &QuotaWindow, now: UnixMs) -> bool {
-        self.unread = 0.0;
+        let unread = std::mem::take(&mut self.unread);
         self.span = window.span.or(self.span);
         let used = window.used(now).get();
         let mark = Mark { used, resets_at: window.resets_at, at: now };
         let from = self.from.unwrap_or(mark);
         let over = from.resets_at.is_some_and(|reset| reset <= now) || used + BACK < from.used || now < from.at;
         if over || self.from.is_none() {
+            let reset = from.resets_at.filter(|reset| *reset <= now);
+            if let Some(at) = reset.filter(|_| self.span.is_some_and(|span| span >= LONG)) {
+                let unread = self.size.map_or(0.0, |size| unread / size.units.max(1.0));
+                Expired::note(&mut self.expired, from.used + self.moved + unread, at);
+            }
             self.start(mark);
-        } else if used - from.used >= STRETCH {
+            return reset.is_some();
+        }
+        if used - from.used >= STRETCH {
             let stretch = Stretch { units: self.units, moved: used - from.used };
             // What moved without us teaches nothing of the size.
             if stretch.units > 0.0 {
@@ -148,10 +160,9 @@ impl Meter {
             }
             self.start(mark);
             return true;
-        } else {
-            self.moved = self.moved.max(used - from.used);
-            self.from = Some(Mark { resets_at: from.resets_at.or(mark.resets_at), ..from });
         }
+        self.moved = self.moved.max(used - from.used);
+        self.from = Some(Mark { resets_at: from.resets_at.or(mark.resets_at), ..from });
         false
     }
 
@@ -301,7 +312,10 @@ pub(crate) fn recall(meters: &mut Vec<Meter>, mut away: Vec<Meter>) {
     mend(&mut away);
     for old in away {
         match meters.iter().position(|meter| meter.window == old.window && meter.scope == old.scope) {
-            Some(index) if meters[index].stretches.is_empty() => meters[index].stretches = old.stretches,
+            Some(index) if meters[index].stretches.is_empty() => {
+                meters[index].stretches = old.stretches;
+                meters[index].expired = old.expired;
+            }
             None if meters.len() < MOST_METERS => meters.push(old),
             _ => {}
         }
@@ -318,6 +332,7 @@ fn mend(meters: &mut Vec<Meter>) {
         };
         meter.stretches.retain(sound);
         meter.stretches.truncate(KEPT);
+        meter.expired.truncate(Expired::KEPT);
         // What was drawn while nobody looked is unknown.
         meter.from = None;
         meter.units = 0.0;

@@ -56,7 +56,7 @@ impl ModelList {
 }
 
 /// Does a name fit a pattern? After a mismatch the last `*` takes one letter more.
-fn fits(pattern: &[u8], name: &[u8]) -> bool {
+pub(crate) fn fits(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at, mut here) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while let Some(letter) = name.get(here) {

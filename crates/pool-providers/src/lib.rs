@@ -11,6 +11,7 @@ mod file;
 pub mod gemini;
 pub mod objects;
 mod opening;
+mod own;
 pub mod provider;
 mod quote;
 pub mod reply;

@@ -9,6 +9,7 @@ use pool_core::{
     Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, Settings, Span, TokenCounts,
     UnixMs,
 };
+use serde_json::Value;
 
 use crate::alias::Listing;
 use crate::claude::Claude;
@@ -106,6 +107,12 @@ pub trait Provider: Send + Sync {
 
     /// The answer to a renewal that ends the client's tries.
     fn not_renewed(&self) -> Option<Reply> {
+        None
+    }
+
+    /// What a new friend is given for this client, by the name that the Go original's claim gave it. Null: what it gave does no good
+    /// any more; the set-up line does.
+    fn gift(&self, _key: &Secret, _user: &str, _now: UnixMs) -> Option<(&'static str, Value)> {
         None
     }
 

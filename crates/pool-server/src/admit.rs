@@ -10,6 +10,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Uri, header};
 use pool_core::ask::{Rights, Sharing};
 use pool_core::guard::Wait;
+use pool_core::limits::Limits;
 use pool_core::people::{Closed, Credential, Directory, Role, SecretHash, User};
 use pool_core::{Secret, UnixMs};
 use pool_providers::request::Head;
@@ -57,6 +58,11 @@ impl Caller {
             accounts: user.and_then(|user| user.accounts.as_deref()),
             friend: (self.role() == Role::Friend).then_some(sharing),
         }
+    }
+
+    /// What limits them; nothing limits the operator.
+    pub fn limits(&self) -> Option<&Limits> {
+        self.user().filter(|user| user.role != Role::Operator).map(|user| &user.limits)
     }
 
     /// The user of the directory, if it is one.
@@ -160,6 +166,13 @@ pub fn comes_from_foreign_page(headers: &HeaderMap) -> bool {
         (Some(origin), Some(own)) => !origin.as_str().eq_ignore_ascii_case(own),
         _ => true,
     }
+}
+
+/// A form of our own page, as the browser says in headers that no script can set: it needs no header of ours.
+pub fn comes_from_own_page(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map(header::HeaderValue::as_bytes);
+    let says_so = site == Some(b"same-origin") || (site.is_none() && headers.contains_key(header::ORIGIN));
+    says_so && !comes_from_foreign_page(headers)
 }
 
 /// The Host's name or address, without port and brackets. Two Hosts are none.

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use http::{HeaderMap, Method};
 use pool_core::ask::Sharing;
-use pool_core::people::Closed;
-use pool_core::{Trail, UsageRecord};
+use pool_core::people::{Closed, Role};
+use pool_core::pool::Slot;
+use pool_core::{AccountKind, Trail, UsageRecord};
 use pool_providers::Registry;
 use pool_providers::request::Head;
 use pool_providers::routes::Table;
@@ -17,13 +18,16 @@ use crate::admit::{self, Caller, Denied};
 use crate::clock;
 use crate::config::Config;
 use crate::door::{self, Door};
+use crate::friends::Answered;
 use crate::network;
+use crate::notices::{self, Facts};
 use crate::people::People;
 use crate::pool::{Keeper, LivePool};
 use crate::relay::headers::is_forwarded;
 use crate::relay::receive::ReplayBudget;
 use crate::relay::ws::Sockets;
 use crate::replicas::Membership;
+use crate::roster::Notice;
 use crate::sessions::Signed;
 use crate::spend::Till;
 use crate::upstream::SharedUpstream;
@@ -41,6 +45,7 @@ pub struct App {
     pub people: People,
     /// Where several replicas act as one.
     pub membership: Option<Membership>,
+    pub answered: Answered,
     pub door: Door,
     pub till: Till,
     pub replay: Arc<ReplayBudget>,
@@ -79,7 +84,7 @@ impl App {
         let now = clock::now();
         let Some((signed, _)) = self.door.find(cookie, now) else { return Ok(None) };
         let reads = matches!(*head.method, Method::GET | Method::HEAD);
-        if !reads && !head.headers.contains_key(door::FROM_OUR_PAGE) {
+        if !reads && !head.headers.contains_key(door::FROM_OUR_PAGE) && !admit::comes_from_own_page(head.headers) {
             return Err(Denied::NotOurPage);
         }
         match signed {
@@ -101,7 +106,28 @@ impl App {
 
     /// What friends may use of the accounts that do not say so themselves.
     pub fn sharing(&self) -> Sharing {
-        Sharing { subscriptions: self.config.share_subscriptions.unwrap_or(true) }
+        Sharing { subscriptions: self.shares_subscriptions().unwrap_or(true) }
+    }
+
+    /// May friends use subscriptions? The setting wins over what was answered. `None`: the operator has not said.
+    pub fn shares_subscriptions(&self) -> Option<bool> {
+        self.config.share_subscriptions.or(self.answered.share_subscriptions())
+    }
+
+    /// Has nobody said whether friends, who are here or may come, may use the subscriptions that there are?
+    pub fn shares_unasked(&self) -> bool {
+        let friends = || self.people.read(|people| people.users().any(|user| user.role == Role::Friend));
+        let open =
+            |slot: &Slot| slot.account.kind == AccountKind::Subscription && slot.account.settings.share.is_none();
+        self.shares_subscriptions().is_none()
+            && (self.config.friends.code.is_some() || friends())
+            && self.pool.read(|pool, _| pool.slots().any(open))
+    }
+
+    /// What the operator should know.
+    pub fn notices(&self) -> Vec<Notice> {
+        let facts = Facts { has_users: !self.people.is_empty(), shares_unasked: self.shares_unasked() };
+        notices::of(&self.config, facts)
     }
 
     /// Where a request comes from, as far as that can be believed.
@@ -109,9 +135,11 @@ impl App {
         network::origin(&self.config.trusted_proxies, peer, headers)
     }
 
-    /// Keeps the record of a request that has come to its end, with the story of how it was decided, and counts what it cost.
+    /// Keeps the record of a request that has come to its end, with the story of how it was decided, and counts what it
+    /// cost and what its user has taken.
     pub fn keep(&self, record: UsageRecord, trail: Trail) {
         self.till.take(&record);
+        self.people.books.take(&record, &self.config.prices);
         self.ledger.keep(record, trail);
     }
 }

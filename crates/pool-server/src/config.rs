@@ -54,6 +54,9 @@ pub struct Config {
     pub public_url: Option<String>,
     /// May friends use subscriptions whose files do not say? `None`: the operator has not said.
     pub share_subscriptions: Option<bool>,
+    pub friends: Friends,
+    /// The users of the Go original, taken over at the first start. `None`: there are none.
+    pub old_users: Option<PathBuf>,
     /// Local requests need no credential.
     pub local_access: bool,
     /// Connections at one time.
@@ -83,6 +86,25 @@ impl Config {
     /// Is the pool reached by https? Then so are its cookies.
     pub fn is_secure(&self) -> bool {
         self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+    }
+}
+
+/// Friends mode: who knows the code comes in by themself.
+#[derive(Clone, Debug)]
+pub struct Friends {
+    /// `None`: friends mode is off; invitations work all the same.
+    pub code: Option<Secret>,
+    /// Whose friends they are, on the landing page.
+    pub name: String,
+    /// The line under it.
+    pub tagline: String,
+    /// Do friends see who has used how much?
+    pub leaderboard: bool,
+}
+
+impl Default for Friends {
+    fn default() -> Self {
+        Self { code: None, name: "PP".into(), tagline: String::new(), leaderboard: false }
     }
 }
 
@@ -174,6 +196,8 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             public_url: None,
             share_subscriptions: None,
+            friends: Friends::default(),
+            old_users: None,
             local_access: true,
             max_connections: 10_000,
             probe_every: Duration::from_mins(5),

@@ -33,7 +33,7 @@ pub async fn handle(app: Arc<App>, peer: SocketAddr, request: Request<Incoming>)
     }
     let route = app.table.find(&head(&parts));
     if let Some(route) = route.filter(|route| route.kind == Kind::OpenAnswer) {
-        return local(&app, route, &parts, body).await;
+        return local(&app, route, None, &parts, body).await;
     }
     let caller = match app.admit(peer, &head(&parts)) {
         Ok(caller) => caller,
@@ -97,14 +97,20 @@ async fn act(
         Kind::Relay { .. } => relay(app, route, parts, body, caller).await,
         Kind::Upgrade => ws::upgrade(app, route, parts, caller).await,
         Kind::Tunnel => ws::tunnel(app, route, parts, caller).await,
-        Kind::Answer | Kind::OpenAnswer => local(&app, route, &parts, body).await,
+        Kind::Answer | Kind::OpenAnswer => local(&app, route, Some(caller), &parts, body).await,
         Kind::List => refused(NO_LISTS),
         Kind::Refused => refused("concerns the account owner's own things, so the pool does not pass it on"),
     }
 }
 
-/// A call that the provider's folder answers in the pool's name.
-async fn local(app: &App, route: &'static Route, parts: &http::request::Parts, body: Incoming) -> Response<ReplyBody> {
+/// A call that the provider's folder answers in the pool's name. Strangers are told nothing of the pool.
+async fn local(
+    app: &App,
+    route: &'static Route,
+    caller: Option<&Caller>,
+    parts: &http::request::Parts,
+    body: Incoming,
+) -> Response<ReplyBody> {
     let failed = |failure: &Failure| deliver::failure(&app.registry, Some(route), parts, failure);
     let limits = receive::Limits { keep: ANSWER_BODY_CAP, progress: app.config.timeouts.body_progress };
     let received = match receive::receive(&parts.headers, body, limits, &app.replay).await {
@@ -115,7 +121,8 @@ async fn local(app: &App, route: &'static Route, parts: &http::request::Parts, b
         Ok(provider) => provider,
         Err(failure) => return failed(&failure),
     };
-    let standing = app.pool.standing(&Demand::any(route.provider, provider.client(&head(parts))));
+    let demand = Demand::any(route.provider, provider.client(&head(parts)));
+    let standing = caller.map(|caller| app.standing(caller, &demand)).unwrap_or_default();
     deliver::reply(provider.answer(route, &head(parts), &received.seen.bytes, &standing, clock::now()))
 }
 

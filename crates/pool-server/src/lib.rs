@@ -10,6 +10,8 @@ mod dispatch;
 pub mod door;
 mod edge;
 pub mod explain;
+pub mod forecast;
+pub mod friends;
 pub mod memory;
 pub mod network;
 pub mod notices;

@@ -7,6 +7,7 @@
 //! Pins have a table. Everything else is a [`Kind`] of notes: one more kind is one more file and one line in [`KINDS`].
 
 mod accounts;
+pub mod burn;
 mod owned;
 pub mod sizes;
 pub mod told;
@@ -37,7 +38,7 @@ struct Kind {
 }
 
 /// Every kind there is.
-const KINDS: &[Kind] = &[accounts::KIND, owned::KIND, sizes::KIND];
+const KINDS: &[Kind] = &[accounts::KIND, burn::KIND, owned::KIND, sizes::KIND];
 
 /// How often what has changed is put away: so much a killed process forgets.
 const EVERY: Duration = Duration::from_secs(2);

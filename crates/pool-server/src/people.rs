@@ -1,5 +1,7 @@
 //! The directory of people as the server uses it: asked from memory, changed on disk first.
 
+pub mod books;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::admit::Caller;
 use crate::clock;
 
+use books::Books;
+
 /// Everybody who may use the pool, beyond who sits at this machine.
 #[derive(Debug)]
 pub struct People {
@@ -26,6 +30,7 @@ pub struct People {
     changing: tokio::sync::Mutex<()>,
     /// What ends with a credential: one token for each that has come in, so there are never more of them than credentials.
     tenures: Mutex<HashMap<SecretHash, CancellationToken>>,
+    pub books: Arc<Books>,
 }
 
 /// How long somebody may stay who has come in: until their credential is revoked or ends, or they are paused or removed.
@@ -67,8 +72,12 @@ pub enum ChangeError {
         "{0:?} cannot be a name: it needs 1 to 64 letters, digits, spaces or any of . _ - @ and must not begin or end with a space"
     )]
     BadName(String),
+    #[error("this is no e-mail address")]
+    BadEmail,
     #[error("nobody is called {0:?}; see `codex-pool users list`")]
     Nobody(String),
+    #[error("this pool has as many friends as it takes: ask its operator")]
+    Full,
     #[error("this code is unknown, was used, or has ended; ask for a new one")]
     NoSuchCode,
     #[error(
@@ -82,6 +91,15 @@ pub enum ChangeError {
 
 /// How long what is over stays on record.
 const KEEP: Span = Span::from_hours(90 * 24);
+
+/// How long a friend's credential works, if nothing says otherwise.
+pub const FRIENDS_KEY: Span = Span::from_hours(90 * 24);
+
+/// The label of the operator's credential that comes with the first user.
+pub const FIRST_USER: &str = "made when the first user came";
+
+/// Credentials of one person that work: enough for every machine, and an end to a script that runs wild.
+pub const MOST_KEYS: usize = 50;
 
 impl People {
     /// Reads the directory. It must be readable: an empty one would open the pool to everybody on this machine. Only where nothing
@@ -101,6 +119,7 @@ impl People {
             store,
             changing: tokio::sync::Mutex::default(),
             tenures: Mutex::default(),
+            books: Arc::default(),
         })
     }
 
@@ -158,21 +177,24 @@ impl People {
             Grants::SetUp { .. } => Role::Operator,
         };
         let operator = self.operator_if_first(role)?;
-        let secret = random_text::<16>("")?;
-        let now = clock::now();
-        let code = Code {
-            hash: SecretHash::of(secret.expose()),
-            grants,
-            created_at: now,
-            expires_at: now + life,
-            used_at: None,
-        };
+        let (secret, code) = new_code(grants, life)?;
         let mut changes = vec![Change::Code(code.clone())];
         if let Some((user, issued)) = &operator {
             changes.extend([Change::User(user.clone()), Change::Credential(issued.credential.clone())]);
         }
         self.commit(changes).await?;
         Ok((secret, code, operator.map(|(_, issued)| issued)))
+    }
+
+    /// Changes that follow from who is known at that moment.
+    pub async fn decide<T>(
+        &self,
+        decide: impl FnOnce(&Directory) -> Result<(Vec<Change>, T), ChangeError>,
+    ) -> Result<T, ChangeError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let (changes, result) = decide(&self.directory.read())?;
+        self.commit(changes).await?;
+        Ok(result)
     }
 
     /// Uses a code up: `redeem` says what it brings. Two who redeem it at once: one gets it.
@@ -227,18 +249,18 @@ impl People {
 
     /// Is this a name that somebody new may have?
     pub fn check_new_name(&self, name: &str) -> Result<(), ChangeError> {
-        check_name(name)?;
-        let taken = self.directory.read().named(name).is_some();
-        if taken { Err(ChangeError::Store(StoreError::NameTaken)) } else { Ok(()) }
+        check_new_name(&self.directory.read(), name)
     }
 
-    /// Changes after which an operator can still come in, unless nobody is known any more: then whoever sits here is.
+    /// Changes that do not take the last operator's way in, unless nobody is known any more: then whoever sits here is.
     async fn commit_kept(&self, changes: Vec<Change>, outside: bool) -> Result<(), ChangeError> {
         let mut after = self.directory.read().clone();
         for change in &changes {
             after.apply(change.clone());
         }
-        if !outside && !after.is_empty() && !has_operator(&after, clock::now()) {
+        let now = clock::now();
+        let could = has_operator(&self.directory.read(), now);
+        if !outside && could && !after.is_empty() && !has_operator(&after, now) {
             return Err(ChangeError::LastOperator);
         }
         self.commit(changes).await
@@ -300,6 +322,7 @@ impl People {
             }
             stays
         });
+        self.books.keep(|user| directory.user(user).is_some());
     }
 
     fn operator_if_first(&self, role: Role) -> Result<Option<(User, Issued)>, ChangeError> {
@@ -307,7 +330,7 @@ impl People {
             return Ok(None);
         }
         let user = new_user("operator", Role::Operator)?;
-        let issued = issue(&user.id, "made when the first user came", None)?;
+        let issued = issue(&user.id, FIRST_USER, None)?;
         Ok(Some((user, issued)))
     }
 }
@@ -353,9 +376,23 @@ pub fn issue(user: &UserId, label: &str, life: Option<Span>) -> Result<Issued, C
     Ok(Issued { credential, secret })
 }
 
+/// A code of 128 random bits that works once within `life`. It counts once it is in the directory.
+pub fn new_code(grants: Grants, life: Span) -> Result<(Secret, Code), ChangeError> {
+    let secret = random_text::<16>("")?;
+    let now = clock::now();
+    let hash = SecretHash::of(secret.expose());
+    Ok((secret, Code { hash, grants, created_at: now, expires_at: now + life, used_at: None }))
+}
+
 fn has_operator(people: &Directory, now: UnixMs) -> bool {
     let operators = people.users().filter(|user| user.role == Role::Operator);
     operators.into_iter().any(|user| people.credentials_of(&user.id).any(|key| people.open(key.hash, now).is_ok()))
+}
+
+/// Is this a name that somebody new may have?
+pub fn check_new_name(people: &Directory, name: &str) -> Result<(), ChangeError> {
+    check_name(name)?;
+    if people.named(name).is_some() { Err(ChangeError::Store(StoreError::NameTaken)) } else { Ok(()) }
 }
 
 fn check_name(name: &str) -> Result<(), ChangeError> {

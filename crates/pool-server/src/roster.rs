@@ -151,6 +151,12 @@ pub struct Invite {
     pub hours: Option<u32>,
 }
 
+impl Default for Invite {
+    fn default() -> Self {
+        Self { role: Role::Friend, name: None, limits: Limits::default(), accounts: None, hours: None }
+    }
+}
+
 /// `GET /api/session`: who one is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Whoami {

@@ -10,7 +10,7 @@ use pool_core::Pool;
 use pool_core::pins::Pins;
 use pool_providers::Registry;
 use pool_providers::routes::Table;
-use pool_store::{DirectoryStore, Ledger, StoreError, VaultError};
+use pool_store::{Answers, DirectoryStore, Ledger, StoreError, VaultError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use crate::app::{App, Gauge};
 use crate::config::Config;
 use crate::door::{self, Door};
 use crate::edge;
+use crate::friends::{self, Answered};
 use crate::memory;
 use crate::notices;
 use crate::people::People;
@@ -126,11 +127,18 @@ impl Server {
         };
         let people = People::start(directory, opened.fresh).await?;
         guard(&config, people.is_empty())?;
-        notices::tell_once(&config);
+        let answered = Answered::recall(Answers::beside(&opened.ledger)).await;
+        friends::import(&config, &people, &answered).await;
+        if let Err(error) = friends::open(&config, &people).await {
+            tracing::warn!("{error}; friends mode cannot begin yet");
+        }
+        notices::tell_once(&config, config.friends.code.is_some(), &answered).await;
         let door = open_door(&config);
         memory::recall(&pool, &opened.ledger).await;
         let till = Till::new(config.prices.clone(), pool.clone());
         till.take_up(&opened.ledger).await;
+        people.take_up(&opened.ledger, &config.prices).await;
+        memory::burn::take_up(&pool, &opened.ledger).await;
         let ledger_writer = tokio::spawn(opened.writer.run());
         let app = Arc::new(App {
             table: Table::new(&registry),
@@ -143,6 +151,7 @@ impl Server {
             ledger: opened.ledger,
             people,
             membership,
+            answered,
             door,
             till,
             in_flight: Gauge::default(),

@@ -6,8 +6,10 @@ mod table;
 use pool_core::{AccountKind, Fraction, Source};
 use serde::{Deserialize, Serialize};
 
+use crate::forecast::ForecastPage;
+
 pub use table::{Look, render, render_table};
-pub(crate) use table::{chars, harmless, pad, wrapped};
+pub(crate) use table::{chars, clock, harmless, pad, wrapped};
 
 /// The pool at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,6 +18,9 @@ pub struct StatusPage {
     pub version: String,
     /// The server's clock, milliseconds since the Unix epoch. Ages and countdowns are meant from here.
     pub now_ms: i64,
+    /// When it runs dry.
+    #[serde(default)]
+    pub forecast: ForecastPage,
     pub accounts: Vec<AccountStatus>,
     pub files_with_faults: Vec<FaultyFile>,
     pub requests_in_flight: u64,
@@ -57,6 +62,21 @@ pub enum State {
     Paused,
     /// Its first probe has not come back.
     Checking,
+}
+
+impl State {
+    pub const ALL: [Self; 5] = [Self::Ready, Self::Cooling, Self::NeedsLogin, Self::Paused, Self::Checking];
+
+    /// As JSON and labels write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Cooling => "cooling",
+            Self::NeedsLogin => "needs_login",
+            Self::Paused => "paused",
+            Self::Checking => "checking",
+        }
+    }
 }
 
 /// One quota window of an account.
@@ -135,6 +155,7 @@ mod tests {
         let page = StatusPage {
             version: "0.1.0".into(),
             now_ms: 1,
+            forecast: ForecastPage::default(),
             accounts: vec![],
             files_with_faults: vec![FaultyFile { file: "a.json".into(), fault: "not JSON".into(), usable: false }],
             requests_in_flight: 2,

@@ -4,12 +4,12 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use pool_core::people::Role;
-use pool_server::people::{Issued, new_user};
+use pool_server::people::Issued;
 use pool_testkit::request::Request;
 use pool_testkit::socket_client::{Came, SocketClient, create};
 use pool_testkit::{FakeAccount, Fault, Style, World};
 use support::clients::{CLAUDE, CODEX};
+use support::people::{as_somebody, somebody};
 use support::{Rig, until};
 use tokio::task::JoinHandle;
 
@@ -17,16 +17,6 @@ use tokio::task::JoinHandle;
 const WITHIN: Duration = Duration::from_secs(1);
 /// Of each kind, for each person.
 const STREAMS: usize = 20;
-
-async fn somebody(rig: &Rig, name: &str) -> Issued {
-    let user = new_user(name, Role::User).expect("random");
-    rig.app.people.add(user, "laptop", None).await.expect("added").issued
-}
-
-fn as_somebody(mut request: Request, issued: &Issued) -> Request {
-    request.headers.retain(|(name, _)| name != "authorization" && name != "x-api-key");
-    request.header("authorization", &format!("Bearer {}", issued.secret.expose()))
-}
 
 /// A request that tells whether its answer came whole, and when it ended.
 fn send(rig: &Rig, request: Request) -> JoinHandle<(Option<u16>, bool, Instant)> {

@@ -32,18 +32,34 @@ pub struct Scenario<'a> {
 const START: UnixMs = UnixMs(1_760_000_000_000);
 /// Nobody knows when an account can serve again: ask anew after this.
 const ASK_AGAIN: Span = Span::from_mins(1);
+const MINUTE: Span = Span::from_mins(1);
 /// With use outside the pool an account is asked what it has left when no reply has told for so long (`probe_seconds`).
 const PROBE: Span = Span::from_mins(5);
 
 /// Plays the scenario with one policy. `progress` is told the share done, 0 to 1, now and then.
 pub fn run(scenario: &Scenario<'_>, contestant: &Contestant, progress: &mut dyn FnMut(f64)) -> Outcome {
+    play(Run::new(scenario, contestant), progress)
+}
+
+/// Is shown the pool and the time.
+pub type Watch<'a> = dyn FnMut(&Pool, UnixMs) + 'a;
+
+/// The same; the pool is shown to `watch` at every minute.
+pub fn run_watched<'a>(scenario: &Scenario<'a>, contestant: &'a Contestant, watch: &'a mut Watch<'a>) -> Outcome {
     let mut run = Run::new(scenario, contestant);
+    run.at(START + MINUTE, Happening::Look);
+    run.watch = Some(watch);
+    play(run, &mut |_| ())
+}
+
+fn play(mut run: Run<'_>, progress: &mut dyn FnMut(f64)) -> Outcome {
+    let length = run.scenario.options.length.0.max(1) as f64;
     run.prepare();
     let mut told = 0_u64;
     while let Some(Reverse((now, _, happening))) = run.queue.pop() {
         told += 1;
         if told.is_multiple_of(1024) {
-            progress((now.since(START).0 as f64 / scenario.options.length.0.max(1) as f64).min(1.0));
+            progress((now.since(START).0 as f64 / length).min(1.0));
         }
         run.handle(happening, now);
     }
@@ -65,6 +81,7 @@ enum Happening {
     Probe(usize),
     Revoked(usize),
     SignedIn(usize),
+    Look,
 }
 
 /// An account of the run.
@@ -90,6 +107,7 @@ struct Run<'a> {
     readings: HashMap<usize, VecDeque<Vec<QuotaWindow>>>,
     end: UnixMs,
     outcome: Outcome,
+    watch: Option<&'a mut Watch<'a>>,
 }
 
 impl<'a> Run<'a> {
@@ -133,6 +151,7 @@ impl<'a> Run<'a> {
             },
             scenario,
             contestant,
+            watch: None,
         }
     }
 
@@ -209,6 +228,12 @@ impl<'a> Run<'a> {
                 self.at(due.max(now + ASK_AGAIN), Happening::Probe(account));
             }
             Happening::Revoked(account) => self.members[account].revoked = true,
+            Happening::Look => {
+                if let Some(watch) = &mut self.watch {
+                    watch(&self.pool, now);
+                }
+                self.at(now + MINUTE, Happening::Look);
+            }
             Happening::SignedIn(account) => {
                 let member = &mut self.members[account];
                 member.revoked = false;

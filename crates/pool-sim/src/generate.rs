@@ -19,12 +19,14 @@ pub struct Recipe {
     pub sessions_a_day: f64,
     /// The chance that a user begins another conversation within minutes of one.
     pub bursts: f64,
+    /// Conversations on a day of the weekend (two days of seven), next to another day's.
+    pub weekend: f64,
     pub seed: u64,
 }
 
 impl Default for Recipe {
     fn default() -> Self {
-        Self { users: 8, days: 14.0, sessions_a_day: 10.0, bursts: 0.3, seed: 1 }
+        Self { users: 8, days: 14.0, sessions_a_day: 10.0, bursts: 0.3, weekend: 1.0, seed: 1 }
     }
 }
 
@@ -85,7 +87,8 @@ pub fn trace(recipe: &Recipe) -> Vec<Session> {
         let morning = 8.0 + 3.0 * rng.unit();
         for day in 0..recipe.days.ceil() as usize {
             let mut begun = 0.0;
-            let wanted = poisson(recipe.sessions_a_day, &mut rng);
+            let works = if day % 7 < 5 { 1.0 } else { recipe.weekend };
+            let wanted = poisson(recipe.sessions_a_day * works, &mut rng);
             let mut count = 0;
             while count < wanted {
                 // A working day with a long evening.

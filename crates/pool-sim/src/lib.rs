@@ -5,6 +5,7 @@
 //! What the pool is told is what the relay would know (readings, refusals, the tokens of a reply), never the truth.
 
 pub mod engine;
+pub mod foresight;
 pub mod generate;
 pub mod grid;
 pub mod options;

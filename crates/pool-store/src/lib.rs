@@ -2,6 +2,7 @@
 //! On PostgreSQL also what several replicas share: the vault of credentials and the events that they tell each other. Providers'
 //! credentials are in it only sealed, the pool's own only as hashes.
 
+pub mod answers;
 pub mod backup;
 mod database;
 pub mod directory;
@@ -12,6 +13,7 @@ pub mod memory;
 mod rig;
 pub mod vault;
 
+pub use answers::Answers;
 pub use database::{BadUrl, Location, OpenError, PostgresUrl};
 pub use directory::{DirectoryStore, StoreError};
 pub use events::{Events, Told};

@@ -1,7 +1,7 @@
 // JS @anthropic-ai/sdk: a plain and a streamed step with a tool call.
 import Anthropic from "@anthropic-ai/sdk";
 
-const client = new Anthropic({ baseURL: process.env.POOL_URL, apiKey: process.env.POOL_KEY, maxRetries: 0, timeout: 60_000 });
+const client = new Anthropic({ baseURL: process.env.POOL_URL, apiKey: process.env.POOL_KEY, maxRetries: Number(process.env.POOL_RETRIES), timeout: 60_000 });
 const tools = [{
   name: "weather",
   description: "The weather",

@@ -4,7 +4,7 @@ import os
 
 from anthropic import Anthropic
 
-client = Anthropic(base_url=os.environ["POOL_URL"], api_key=os.environ["POOL_KEY"], max_retries=0, timeout=60)
+client = Anthropic(base_url=os.environ["POOL_URL"], api_key=os.environ["POOL_KEY"], max_retries=int(os.environ["POOL_RETRIES"]), timeout=60)
 city = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 tools = [{"name": "weather", "description": "The weather", "input_schema": city}]
 messages = [{"role": "user", "content": "How is the weather?"}]

@@ -1,7 +1,7 @@
 // JS openai: a plain Responses turn and a streamed chat turn, each with a tool call.
 import OpenAI from "openai";
 
-const client = new OpenAI({ baseURL: process.env.POOL_URL + "/v1", apiKey: process.env.POOL_KEY, maxRetries: 0, timeout: 60_000 });
+const client = new OpenAI({ baseURL: process.env.POOL_URL + "/v1", apiKey: process.env.POOL_KEY, maxRetries: Number(process.env.POOL_RETRIES), timeout: 60_000 });
 const city = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
 const model = "gpt-5.5";
 

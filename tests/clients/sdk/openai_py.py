@@ -5,7 +5,7 @@ import os
 
 from openai import OpenAI
 
-client = OpenAI(base_url=os.environ["POOL_URL"] + "/v1", api_key=os.environ["POOL_KEY"], max_retries=0, timeout=60)
+client = OpenAI(base_url=os.environ["POOL_URL"] + "/v1", api_key=os.environ["POOL_KEY"], max_retries=int(os.environ["POOL_RETRIES"]), timeout=60)
 city = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
 tools = [{"type": "function", "name": "weather", "parameters": city}]

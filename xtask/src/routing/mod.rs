@@ -11,6 +11,7 @@ mod tell;
 use std::path::Path;
 use std::process::ExitCode;
 
+pub(crate) use play::in_parallel;
 use pool_sim::Contestant;
 use pool_sim::policies::ALL;
 

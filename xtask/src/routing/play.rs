@@ -62,7 +62,7 @@ fn traces(cells: &[Cell], seeds: &[u64]) -> Traces {
 }
 
 /// The results stand in the order of the jobs, whoever was done first.
-fn in_parallel<J: Sync, R: Send>(jobs: &[J], work: impl Fn(&J) -> R + Sync) -> Vec<R> {
+pub(crate) fn in_parallel<J: Sync, R: Send>(jobs: &[J], work: impl Fn(&J) -> R + Sync) -> Vec<R> {
     let shown = std::io::stderr().is_terminal();
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::new());

@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn everything_is_told_at_once() {
-        let config = "friend_code = \"come-in-5521\"\nmax_atempts = 3\n";
+        let config = "log_bodies = true\nmax_atempts = 3\n";
         let files = [
             ("apple/a.json", r#"{"apple":"t","user":"anna","daily_spend_usd":5}"#),
             ("pear_b.json", "{}"),
@@ -142,7 +142,7 @@ mod tests {
         for part in [
             "ok    settings are valid",
             "ok    apple/a.json: Apple subscription, a…@example.com",
-            "note  friend_code is accepted, no effect yet",
+            "note  log_bodies is accepted, no effect yet",
             "warn  unknown setting max_atempts",
             "Did you mean max_attempts?",
             "fail  pear_b.json is no account\n      it has no token; sign in again",
@@ -154,7 +154,7 @@ mod tests {
         }
         let json: Value = serde_json::from_str(&check(config, &files, true).expect("JSON").text).expect("JSON");
         assert_eq!(json["problems"].as_array().map(Vec::len), Some(2));
-        assert_eq!(json["accepted_without_effect"][0]["key"], "friend_code");
+        assert_eq!(json["accepted_without_effect"][0]["key"], "log_bodies");
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod tests {
         let mut page = StatusPage {
             version: "9".into(),
             now_ms: 5,
+            forecast: pool_server::forecast::ForecastPage::default(),
             accounts: vec![],
             files_with_faults: vec![],
             requests_in_flight: 0,

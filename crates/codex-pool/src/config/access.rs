@@ -6,6 +6,7 @@ use std::path::Path;
 
 use http::Uri;
 use pool_core::Secret;
+use pool_server::config::Friends;
 use pool_server::network::Block;
 
 use super::table::{Kind, SETTINGS};
@@ -18,12 +19,18 @@ pub(super) struct Access {
     pub(super) admin_password: Option<Secret>,
     pub(super) trusted_proxies: Vec<Block>,
     pub(super) public_url: Option<String>,
+    pub(super) friends: Friends,
+    /// `None`: not said.
+    pub(super) share_subscriptions: Option<bool>,
     /// Local requests need no credential.
     pub(super) locally_open: bool,
 }
 
 /// A password with fewer characters is as good as none.
 const SHORT: usize = 10;
+
+/// The same of a friend code, which opens less, and which people tell each other.
+const SHORT_CODE: usize = 8;
 
 const MAKE_TOKEN: &str = "Set operator_token (or POOL_OPERATOR_TOKEN) to what this prints: openssl rand -hex 32";
 
@@ -34,6 +41,8 @@ pub(super) fn resolve(values: &mut Values, listen: Option<SocketAddr>) -> Access
         admin_password: values.secret("pool_users.admin_password"),
         trusted_proxies: trusted_proxies(values),
         public_url: public_url(values),
+        friends: friends(values),
+        share_subscriptions: share_subscriptions(values),
         locally_open: values.flag("local_access"),
     };
     let Some(listen) = listen else { return access };
@@ -120,6 +129,7 @@ fn sample_secrets(values: &mut Values, listen: SocketAddr) {
             () if !values.is_said(key) => continue,
             () if is_sample(&text) => "is empty or a sample value that everybody knows",
             () if key == "pool_users.admin_password" && text.chars().count() < SHORT => "is short enough to be guessed",
+            () if key == "friend_code" && text.trim().chars().count() < SHORT_CODE => "is short enough to be guessed",
             () => continue,
         };
         let problem = Problem::new(
@@ -133,6 +143,22 @@ fn sample_secrets(values: &mut Values, listen: SocketAddr) {
             values.problems.push(problem);
         }
     }
+}
+
+fn friends(values: &mut Values) -> Friends {
+    Friends {
+        code: values.secret("friend_code"),
+        name: values.text("friend_name"),
+        tagline: values.text("friend_tagline"),
+        leaderboard: values.flag("friends.leaderboard"),
+    }
+}
+
+fn share_subscriptions(values: &mut Values) -> Option<bool> {
+    const KEY: &str = "friends.share_subscriptions";
+    let said = values.is_said(KEY);
+    let share = values.flag(KEY);
+    said.then_some(share)
 }
 
 fn public_url(values: &mut Values) -> Option<String> {

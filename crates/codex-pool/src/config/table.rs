@@ -39,7 +39,9 @@ pub(crate) enum Effect {
 impl Setting {
     /// Settings that the Go original had; ours have variables of our own.
     pub(crate) fn is_of_original(&self) -> bool {
-        !["POOL_TIMEOUT_", "POOL_MAX_", "POOL_ROUTING_", "CODEX_POOL_"].iter().any(|ours| self.env.starts_with(ours))
+        !["POOL_TIMEOUT_", "POOL_MAX_", "POOL_ROUTING_", "POOL_FRIENDS_", "CODEX_POOL_"]
+            .iter()
+            .any(|ours| self.env.starts_with(ours))
     }
 }
 
@@ -79,8 +81,6 @@ const fn flagged(flag: &'static str, setting: Setting) -> Setting {
 const fn of_kind(kind: Kind, setting: Setting) -> Setting {
     Setting { kind, ..setting }
 }
-
-const LATER: &str = "pool users and friends are not built yet";
 
 /// In the order of the documentation.
 pub(crate) static SETTINGS: &[Setting] = &[
@@ -421,9 +421,35 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "30",
         "Days that the record of each request is kept, with its story (`codex-pool explain`). What requests used by hour and by day is not deleted.",
     ),
-    unused(LATER, text("friend_code", "FRIEND_CODE", "", "The code that friends enter.")),
-    unused(LATER, text("friend_name", "FRIEND_NAME", "PP", "Whose friends they are, on the landing page.")),
-    unused(LATER, text("friend_tagline", "FRIEND_TAGLINE", "", "The line under it.")),
+    of_kind(
+        Kind::Secret,
+        text(
+            "friend_code",
+            "FRIEND_CODE",
+            "",
+            "Turns friends mode on: who enters this code on the pool's first page gets a credential of their own. At least 8 characters; from then on every request needs a credential.",
+        ),
+    ),
+    text("friend_name", "FRIEND_NAME", "PP", "Whose friends they are, on the pages that they see."),
+    text("friend_tagline", "FRIEND_TAGLINE", "", "The line under it."),
+    of_kind(
+        Kind::Bool,
+        text(
+            "friends.share_subscriptions",
+            "POOL_FRIENDS_SHARE_SUBSCRIPTIONS",
+            "true",
+            "May friends use subscriptions whose files do not say (`share`)? Not set: what the operator answers on the page; until then they may.",
+        ),
+    ),
+    of_kind(
+        Kind::Bool,
+        text(
+            "friends.leaderboard",
+            "POOL_FRIENDS_LEADERBOARD",
+            "false",
+            "Everybody with a credential sees by name who has used how much.",
+        ),
+    ),
     of_kind(
         Kind::Secret,
         text(
@@ -437,9 +463,11 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "credentials are random and need no signing key",
         of_kind(Kind::Secret, text("pool_users.jwt_secret", "POOL_JWT_SECRET", "", "No longer needed.")),
     ),
-    unused(
-        LATER,
-        text("pool_users.storage_path", "POOL_USERS_PATH", "./data/pool_users.json", "The users of the Go original."),
+    text(
+        "pool_users.storage_path",
+        "POOL_USERS_PATH",
+        "./data/pool_users.json",
+        "The users of the Go original. They are taken over once, as friends without credentials; `codex-pool users key NAME` issues one.",
     ),
     unused(
         "prompts and answers are never logged",

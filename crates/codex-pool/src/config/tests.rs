@@ -38,9 +38,29 @@ fn problems(file: &str, env: &[(&str, &str)], listen: Option<&str>) -> String {
 #[test]
 fn without_a_word_everything_has_its_default() {
     let settings = settings("", &[]);
-    let expected = Config { db_path: "./data/proxy.db".into(), ..Config::default() };
+    let expected = Config {
+        db_path: "./data/proxy.db".into(),
+        old_users: Some("./data/pool_users.json".into()),
+        ..Config::default()
+    };
     assert_eq!(format!("{:?}", settings.server), format!("{expected:?}"));
     assert_eq!((settings.warnings, settings.file), (vec![], None));
+}
+
+#[test]
+fn a_friend_code_is_not_easily_guessed() {
+    for (code, wrong) in [("abc", true), ("admin", true), ("1234567", true), ("come-in-5521", false)] {
+        let file = format!("friend_code = \"{code}\"\n");
+        let loopback = settings(&file, &[]);
+        assert_eq!(loopback.warnings.iter().any(|warning| warning.what.contains("friend_code")), wrong, "{code}");
+        assert_eq!(loopback.server.friends.code.as_ref().map(pool_core::Secret::expose), Some(code));
+        let beyond = format!("operator_token = \"{TOKEN}\"\n{file}");
+        let (_folder, beyond) = inputs(&beyond, &[], Some("0.0.0.0:8989"));
+        assert_eq!(load(&beyond).is_err(), wrong, "{code}");
+    }
+    let said = settings("[friends]\nshare_subscriptions = false\nleaderboard = true\n", &[]);
+    assert_eq!((said.server.share_subscriptions, said.server.friends.leaderboard), (Some(false), true));
+    assert_eq!(settings("", &[("POOL_FRIENDS_SHARE_SUBSCRIPTIONS", "yes")]).server.share_subscriptions, Some(true));
 }
 
 #[test]
@@ -53,7 +73,7 @@ fn the_go_originals_settings_work_as_they_are() {
     assert_eq!(settings.server.max_attempts, 5);
     assert!(settings.log.filter.contains("pool_server=debug"));
     let unused: Vec<_> = settings.without_effect.iter().map(|(key, ..)| *key).collect();
-    assert_eq!(unused, ["friend_code", "pool_users.jwt_secret", "flush_interval_ms"]);
+    assert_eq!(unused, ["pool_users.jwt_secret", "flush_interval_ms"]);
     let warned: Vec<_> = settings.warnings.iter().map(|warning| warning.what.as_str()).collect();
     assert_eq!(warned.iter().filter(|what| what.contains("sample value")).count(), 2, "{warned:?}");
     let beyond = format!("operator_token = \"{TOKEN}\"\n{file}");

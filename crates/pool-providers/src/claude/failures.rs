@@ -5,7 +5,8 @@
 
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use pool_core::limits::{Over, Period};
 use pool_core::standing::{Ineligible, Refusal, RefusalWhy};
 use pool_core::verdict::Cause;
 use pool_core::{Scope, Span, UnixMs};
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::pool::put;
 use super::quota::{PLAN_WINDOWS, PlanWindow};
+use crate::own;
 use crate::reply::{Failure, Reply};
 
 /// Guessed where nobody named the time.
@@ -30,11 +32,13 @@ struct Answer {
     retry: bool,
     /// A plan limit: when it ends, and which window frees first.
     limit: Option<(Option<UnixMs>, Option<&'static PlanWindow>)>,
+    /// A cap that whoever runs the pool has set for this person: when it ends, and its period.
+    cap: Option<(UnixMs, &'static str)>,
 }
 
 impl Answer {
     fn last(status: u16, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { status, kind, message: message.into(), retry_after: None, retry: false, limit: None }
+        Self { status, kind, message: message.into(), retry_after: None, retry: false, limit: None, cap: None }
     }
 
     fn again(status: u16, kind: &'static str, message: impl Into<String>, retry_after: Span) -> Self {
@@ -72,7 +76,26 @@ pub(super) fn reply(failure: &Failure, now: UnixMs) -> Reply {
             }
         }
     }
+    if let Some((until, period)) = answer.cap {
+        capped(headers, &until.as_secs_ceil().to_string(), period);
+    }
     reply
+}
+
+/// A gateway's own cap, as Anthropic's protocol for gateways has it ("Usage-limit headers"). With a claim or a status of the
+/// overage, Claude Code would put words of its own in the place of ours.
+fn capped(headers: &mut HeaderMap, reset: &str, period: &str) {
+    put(headers, "status", "", "rejected");
+    put(headers, "reset", "", reset);
+    for (what, value) in [
+        ("-reset", reset),
+        ("-utilization", "1"),
+        ("-surpassed-threshold", "1"),
+        ("-period", period),
+        ("-disabled-reason", "org_spend_cap_reached"),
+    ] {
+        put(headers, "overage", what, value);
+    }
 }
 
 /// The last event of a stream that has begun.
@@ -135,6 +158,24 @@ fn refused(refusal: &Refusal, now: UnixMs) -> Answer {
             Answer::again(429, "rate_limit_error", message, BUSY)
         }
         RefusalWhy::Trouble { until, cause } => trouble(refusal, *until, *cause, now),
+        RefusalWhy::OwnLimit(over) => own_limit(over, refusal.model.as_deref(), now),
+    }
+}
+
+fn own_limit(over: &Over, model: Option<&str>, now: UnixMs) -> Answer {
+    let message = own::words(over, model, now);
+    match (over, own::wait(over, now)) {
+        (Over::Budget { budget, until }, _) => {
+            let period = match budget.period {
+                Period::Day => "daily",
+                Period::Week => "weekly",
+                Period::Month => "monthly",
+            };
+            let cap = Some((*until, period));
+            Answer { retry_after: Some(until.since(now)), cap, ..Answer::last(429, "billing_error", message) }
+        }
+        (_, Some(wait)) => Answer::again(429, "rate_limit_error", message, wait),
+        (_, None) => Answer::last(403, "permission_error", message),
     }
 }
 
@@ -152,7 +193,7 @@ fn spent_class(refusal: &Refusal, resets_at: Option<UnixMs>) -> Option<&str> {
 
 fn spent(resets_at: Option<UnixMs>, window: Option<&'static PlanWindow>, now: UnixMs) -> Answer {
     let resets_at = resets_at.filter(|at| *at > now);
-    let when = resets_at.map(|at| format!(" · {}", resets(at, now))).unwrap_or_default();
+    let when = resets_at.map(|at| format!(" · resets {}", own::moment(at, now))).unwrap_or_default();
     let message = format!("All pooled Claude accounts are at their limit{when}");
     Answer {
         retry_after: resets_at.map(|at| at.since(now)),
@@ -221,18 +262,6 @@ fn census(refusal: &Refusal) -> String {
         .map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many }))
         .collect();
     if said.is_empty() { String::new() } else { format!(": {}", said.join(", ")) }
-}
-
-/// `resets 3:40 PM UTC (in 40 min)`; with the day if it is not within a day.
-fn resets(at: UnixMs, now: UnixMs) -> String {
-    let wait = at.since(now);
-    let format = if wait < Span::from_hours(24) { "%-I:%M %p UTC" } else { "%b %-d, %-I:%M %p UTC" };
-    // Up to the next minute: a time told too early is a try that fails.
-    let minute = at.as_secs_ceil().saturating_add(59).div_euclid(60).saturating_mul(60);
-    match jiff::Timestamp::from_second(minute) {
-        Ok(time) => format!("resets {} (in {wait})", time.strftime(format)),
-        Err(_) => format!("resets in {wait}"),
-    }
 }
 
 #[cfg(test)]

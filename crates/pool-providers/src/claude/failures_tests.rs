@@ -133,3 +133,37 @@ fn the_last_event_of_a_stream_is_an_error_event() {
     );
     assert!(text(&spent(None, None)).contains("\"rate_limit_error\""));
 }
+
+#[test]
+fn ones_own_limit_is_told_as_a_gateways_cap() {
+    use pool_core::limits::{Amount, Budget};
+    let budget = Budget { period: Period::Week, amount: Amount::MicroDollars(5_000_000) };
+    let until = NOW + Span::from_secs(3600);
+    let over = |over| reply(&refusal(RefusalWhy::OwnLimit(over)), NOW);
+    let capped = over(Over::Budget { budget, until });
+    assert_eq!(short(&capped), "429 billing_error false 3600");
+    assert!(message(&capped).starts_with("You have used up your own limit in this pool, $5.00 a week; it resets "));
+    let unified = |name: &str| {
+        let value = capped.headers.get(format!("anthropic-ratelimit-unified-{name}"));
+        value.and_then(|value| value.to_str().ok()).unwrap_or("-").to_owned()
+    };
+    let reset = until.as_secs_ceil().to_string();
+    for (name, value) in [
+        ("status", "rejected"),
+        ("reset", &reset),
+        ("overage-reset", &reset),
+        ("overage-utilization", "1"),
+        ("overage-period", "weekly"),
+        ("overage-disabled-reason", "org_spend_cap_reached"),
+        // With these the client has its own words.
+        ("representative-claim", "-"),
+        ("overage-status", "-"),
+    ] {
+        assert_eq!(unified(name), value, "{name}");
+    }
+    let pace = Over::Pace { limit: 3, until: NOW + Span::from_secs(20) };
+    assert_eq!(short(&over(pace)), "429 rate_limit_error - 20");
+    assert_eq!(short(&over(Over::Streams { limit: 1 })), "429 rate_limit_error - 5");
+    assert_eq!(short(&over(Over::Model { allowed: vec!["a".into()] })), "403 permission_error false -");
+    assert_eq!(short(&over(Over::Provider { allowed: vec!["a".into()] })), "403 permission_error false -");
+}

@@ -28,7 +28,7 @@ use pool_core::standing::Standing;
 use pool_core::{
     Account, Client, Credentials, Demand, Judgement, ProviderId, QuotaWindow, Secret, Span, TokenCounts, UnixMs,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::alias::Listing;
 use crate::provider::{FileContent, FileFault, Login, Probed, Provider, Refreshed};
@@ -62,6 +62,10 @@ impl Provider for Claude {
 
     fn set_up(&self) -> Option<SetUp> {
         Some(setup::SET_UP)
+    }
+
+    fn gift(&self, key: &Secret, _user: &str, _now: UnixMs) -> Option<(&'static str, Value)> {
+        Some(("claude_api_key", key.expose().into()))
     }
 
     fn read_file(&self, _file: &str, text: &[u8]) -> Result<FileContent, FileFault> {

@@ -6,7 +6,7 @@ use pool_core::standing::{Standing, StandingWindow};
 use pool_core::{Scope, UnixMs};
 use serde_json::{Value, json};
 
-use super::quota::{PLAN_WINDOWS, PlanWindow, UNIFIED};
+use super::quota::{PLAN_WINDOWS, PlanWindow, UNIFIED, WEEK};
 
 /// From here on Claude Code warns.
 const WARN: f64 = 0.9;
@@ -71,7 +71,13 @@ fn plan_windows(standing: &Standing) -> impl Iterator<Item = (&'static PlanWindo
 }
 
 fn find<'a>(standing: &'a Standing, plan: &PlanWindow) -> Option<&'a StandingWindow> {
-    standing.windows.iter().find(|window| window.name == plan.name && window.scope == plan.scope())
+    let own = standing.own.as_ref().filter(|own| plan.class.is_none() && plan.name == place(own));
+    own.or_else(|| standing.windows.iter().find(|window| window.name == plan.name && window.scope == plan.scope()))
+}
+
+/// Claude Code has two bars for everything, of five hours and of a week: which of them a limit of the caller's own takes.
+fn place(own: &StandingWindow) -> &'static str {
+    if own.span.is_some_and(|span| span < WEEK) { "5h" } else { "week" }
 }
 
 fn status(standing: &Standing, window: &StandingWindow) -> &'static str {
@@ -114,8 +120,12 @@ pub(super) fn usage(standing: &Standing, now: UnixMs) -> Value {
             *place = json!({"utilization": percent(window), "resets_at": resets(window)});
         }
     }
-    let rows = standing.windows.iter().filter_map(|window| {
-        let (kind, group) = match (window.name.as_str(), &window.scope) {
+    let own = standing.own.as_ref().map(|own| (place(own), own));
+    let replaced =
+        |window: &&StandingWindow| window.scope == Scope::Account && own.is_some_and(|(name, _)| name == window.name);
+    let windows = standing.windows.iter().filter(|window| !replaced(window)).map(|window| (&*window.name, window));
+    let rows = windows.chain(own).filter_map(|(name, window)| {
+        let (kind, group) = match (name, &window.scope) {
             ("5h", Scope::Account) => ("session", "session"),
             ("week", Scope::Account) => ("weekly_all", "weekly"),
             ("week", Scope::Family(_)) => ("weekly_scoped", "weekly"),

@@ -14,7 +14,7 @@ fn window(name: &str, class: Option<&str>, used: f64, resets_in: Option<u64>) ->
 }
 
 fn standing(ready: usize, windows: Vec<StandingWindow>) -> Standing {
-    Standing { accounts: 3, ready, windows }
+    Standing { accounts: 3, ready, windows, own: None }
 }
 
 /// The unified headers, sorted, without their common beginning.
@@ -117,4 +117,24 @@ fn the_usage_answer_has_the_provider_s_shape() {
     assert_eq!(rows[0]["kind"], "session");
     assert_eq!((&rows[1]["kind"], &rows[1]["severity"]), (&json!("weekly_scoped"), &json!("warning")));
     assert_eq!(rows[1]["scope"], json!({"model": {"display_name": "Opus"}}));
+}
+
+#[test]
+fn a_limit_of_the_callers_own_takes_the_bar_of_its_length() {
+    let pool = standing(3, vec![window("5h", None, 0.1, None), window("week", None, 0.2, None)]);
+    for (hours, bars) in [(24, (60.0, 20.0)), (168, (10.0, 60.0)), (720, (10.0, 60.0))] {
+        let own = StandingWindow { span: Some(Span::from_hours(hours)), ..window("own", None, 0.6, Some(60)) };
+        let pool = Standing { own: Some(own), ..pool.clone() };
+        let usage = usage(&pool, NOW);
+        let told = ["five_hour", "seven_day"].map(|bar| usage[bar]["utilization"].as_f64().expect("a number"));
+        assert_eq!((told[0], told[1]), bars, "{hours}");
+        let rows = usage["limits"].as_array().expect("rows");
+        let kinds: Vec<_> = rows.iter().map(|row| (row["kind"].as_str(), row["percent"].as_f64())).collect();
+        assert_eq!(kinds.len(), 2, "{kinds:?}");
+        assert!(
+            kinds.contains(&(Some("session"), Some(bars.0))) && kinds.contains(&(Some("weekly_all"), Some(bars.1)))
+        );
+        let claim = if hours < 168 { "five_hour" } else { "seven_day" };
+        assert!(spoken(&pool).contains(&format!("representative-claim: {claim}")), "{hours}");
+    }
 }

@@ -21,7 +21,7 @@ pub(super) const UNIFIED: &str = "anthropic-ratelimit-unified-";
 const LIMIT: &str = "anthropic-ratelimit-";
 
 const FIVE_HOURS: Span = Span::from_hours(5);
-const WEEK: Span = Span::from_hours(7 * 24);
+pub(super) const WEEK: Span = Span::from_hours(7 * 24);
 
 /// One of the plan's windows: how headers abbreviate it, what a claim and the usage answer call it.
 pub(super) struct PlanWindow {

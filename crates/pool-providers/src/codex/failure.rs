@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
-use jiff::Timestamp;
+use pool_core::limits::{Budget, Over};
 use pool_core::standing::{Ineligible, Refusal, RefusalWhy};
 use pool_core::verdict::Cause;
 use pool_core::{Client, Span, UnixMs};
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::demand;
 use super::routes::{about, why_refused};
 use super::standing::set_window;
+use crate::own;
 use crate::reply::{Failure, Reply};
 use crate::request::Head;
 use crate::routes::{Kind, Route};
@@ -39,6 +40,9 @@ struct Told {
     /// Of a spent pool: the first reset, and the length of the window that it frees.
     resets_at: Option<UnixMs>,
     window: Option<Span>,
+    /// What Codex CLI puts between "You've hit your usage limit." and the time of the reset: it shows no `message` there
+    /// (`codex-rs/protocol/src/error.rs`, `UsageLimitReachedError`).
+    promo: Option<String>,
     /// Trying again can only fail the same way.
     final_: bool,
 }
@@ -46,7 +50,17 @@ struct Told {
 impl Told {
     fn new(status: StatusCode, r#type: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { status, r#type, code: None, message, wait: None, resets_at: None, window: None, final_: true }
+        Self {
+            status,
+            r#type,
+            code: None,
+            message,
+            wait: None,
+            resets_at: None,
+            window: None,
+            promo: None,
+            final_: true,
+        }
     }
 
     fn passing(status: StatusCode, message: impl Into<String>, wait: Span) -> Self {
@@ -83,6 +97,9 @@ pub(super) fn reply(route: Option<&Route>, head: &Head<'_>, failure: &Failure, n
     }
     if told.final_ {
         set(HeaderName::from_static("x-should-retry"), "false".into());
+    }
+    if let Some(promo) = told.promo {
+        set(HeaderName::from_static("x-codex-promo-message"), promo);
     }
     if let Some(span) = told.window {
         set_window(&mut reply.headers, "primary", 100.0, span, told.resets_at, now);
@@ -175,16 +192,37 @@ fn refused(refusal: &Refusal, client: Client, now: UnixMs) -> Told {
             "No pooled Codex account can serve this{of_model}: {}. See `codex-pool status`",
             reasons(&refusal.considered)
         )),
+        RefusalWhy::OwnLimit(over) => {
+            let message = own::words(over, refusal.model.as_deref(), now);
+            match (over, own::wait(over, now)) {
+                (Over::Budget { budget, until }, _) => own_budget(budget, *until, message, now),
+                (_, Some(wait)) => passing_limit(client, message, wait),
+                (_, None) => forbidden(message),
+            }
+        }
     }
+}
+
+/// A person's own budget is used up.
+fn own_budget(budget: &Budget, until: UnixMs, message: String, now: UnixMs) -> Told {
+    let (begins, ends) = budget.period.around(now);
+    let promo = format!("It is your own limit in this pool, {budget}: ask the pool's operator for more");
+    let told = Told::new(StatusCode::TOO_MANY_REQUESTS, "usage_limit_reached", message);
+    let window = Some(ends.since(begins));
+    Told { code: Some("usage_limit_reached"), resets_at: Some(until), window, promo: Some(promo), ..told }
 }
 
 /// A shortage that is over so soon that the client itself can wait.
 fn short_of(message: &str, wait: Span, client: Client) -> Told {
     let wait = wait.max(Span::from_secs(1));
+    passing_limit(client, format!("{message}; try again in {wait}"), wait)
+}
+
+fn passing_limit(client: Client, message: String, wait: Span) -> Told {
     // A 429 would stop Codex at once, but it repeats a 503 for long enough.
     let own = client == Client::OwnCli;
     let status = if own { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::TOO_MANY_REQUESTS };
-    Told { r#type: "rate_limit_error", ..Told::passing(status, format!("{message}; try again in {wait}"), wait) }
+    Told { r#type: "rate_limit_error", ..Told::passing(status, message, wait) }
 }
 
 fn spent(of_model: &str, resets_at: Option<UnixMs>, window: Option<&str>, span: Option<Span>, now: UnixMs) -> Told {
@@ -192,22 +230,11 @@ fn spent(of_model: &str, resets_at: Option<UnixMs>, window: Option<&str>, span: 
     let mut message = format!("All pooled Codex accounts are at their limit{of_model}");
     if let Some(reset) = resets_at {
         let window = window.map(|name| format!(" ({name} window)")).unwrap_or_default();
-        let _ = write!(message, " · resets {}{window}", moment(reset, now));
+        let _ = write!(message, " · resets {}{window}", own::moment(reset, now));
     }
     // No `plan_type`: for plans that it knows, Codex would add advice to buy a bigger one.
     let told = Told::new(StatusCode::TOO_MANY_REQUESTS, "usage_limit_reached", message);
     Told { code: Some("usage_limit_reached"), resets_at, window: span, ..told }
-}
-
-/// `3:40 PM UTC (in 40 min)`, with the date if it is not within a day.
-fn moment(at: UnixMs, now: UnixMs) -> String {
-    let wait = at.since(now);
-    let format = if wait <= Span::from_hours(24) { "%-I:%M %p UTC" } else { "%b %-d, %-I:%M %p UTC" };
-    // Rounded up to the minute, as the reset must have come by then.
-    match Timestamp::from_millisecond(at.0.saturating_add(59_999)) {
-        Ok(time) => format!("{} (in {wait})", time.strftime(format)),
-        Err(_) => format!("in {wait}"),
-    }
 }
 
 /// `2 need a new sign-in, 1 is paused`: counts only, no names.

@@ -184,6 +184,41 @@ fn moments_are_said_as_a_person_says_them() {
         (86_399, "9:58 AM UTC (in 24 h)"),
         (200_000, "Nov 24, 5:31 PM UTC (in 2 d 7 h)"),
     ] {
-        assert_eq!(moment(NOW + Span::from_secs(secs), NOW), said);
+        assert_eq!(own::moment(NOW + Span::from_secs(secs), NOW), said);
+    }
+}
+
+#[test]
+fn ones_own_limit_says_so_where_codex_shows_it() {
+    use pool_core::limits::{Amount, Period};
+    let own = |over| refusal(RefusalWhy::OwnLimit(over));
+    let budget = Budget { period: Period::Day, amount: Amount::Tokens(2_000_000) };
+    let until = Period::Day.around(NOW).1;
+    let (status, headers, body) = reply_to(CLI, &own(Over::Budget { budget, until }));
+    assert_eq!((status, &body["error"]["type"]), (429, &json!("usage_limit_reached")));
+    assert_eq!(body["error"]["resets_at"], until.as_secs_ceil());
+    assert_eq!(
+        body["error"]["message"],
+        "You have used up your own limit in this pool, 2,000,000 tokens a day; it resets 12:00 AM UTC (in 14 h 3 min)"
+    );
+    assert_eq!(
+        headers["x-codex-promo-message"],
+        "It is your own limit in this pool, 2,000,000 tokens a day: ask the pool's operator for more"
+    );
+    assert_eq!(headers["x-codex-primary-window-minutes"], "1440");
+    let pace = || own(Over::Pace { limit: 3, until: NOW + Span::from_secs(20) });
+    let model = || own(Over::Model { allowed: vec!["a".into()] });
+    // Codex repeats a 503 for long enough, and shows a 400 at once.
+    for (agent, failure, status, kind, wait) in [
+        (CLI, pace(), 503, "rate_limit_error", "20"),
+        (SDK, pace(), 429, "rate_limit_error", "20"),
+        (CLI, own(Over::Streams { limit: 2 }), 503, "rate_limit_error", "5"),
+        (CLI, model(), 400, "permission_error", "-"),
+        (SDK, model(), 403, "permission_error", "-"),
+        (CLI, own(Over::Provider { allowed: vec!["a".into()] }), 400, "permission_error", "-"),
+    ] {
+        let (told, headers, body) = reply_to(agent, &failure);
+        let retry = headers.get("retry-after").map_or("-", |value| value.to_str().expect("text"));
+        assert_eq!((told, body["error"]["type"].as_str(), retry), (status, Some(kind), wait), "{failure:?}");
     }
 }

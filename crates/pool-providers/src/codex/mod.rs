@@ -42,7 +42,7 @@ use pool_core::standing::Standing;
 use pool_core::{
     Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, Secret, Span, TokenCounts, UnixMs,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::alias::Listing;
 use crate::provider::{FileContent, FileFault, Login, PoolLogin, Probed, Provider, Refreshed};
@@ -80,6 +80,10 @@ impl Provider for Codex {
 
     fn set_up(&self) -> Option<SetUp> {
         Some(setup::SET_UP)
+    }
+
+    fn gift(&self, key: &Secret, user: &str, now: UnixMs) -> Option<(&'static str, Value)> {
+        Some(("auth_json", serde_json::from_str(&pool_login::login(key, user, now).file).ok()?))
     }
 
     fn pool_login(&self, key: &Secret, user: &str, now: UnixMs) -> Option<PoolLogin> {

@@ -174,7 +174,7 @@ fn limits_are_read_and_never_shown_as_they_came() {
         used: Fraction::new(0.256).expect("a number"),
         resets_at: Some(NOW + Span::from_secs(60)),
     };
-    let standing = Standing { accounts: 1, ready: 1, windows: vec![window] };
+    let standing = Standing { accounts: 1, ready: 1, windows: vec![window], own: None };
     let told = turns.limits(&standing, NOW).expect("known");
     let told: Value = serde_json::from_slice(&told).expect("JSON");
     assert_eq!(

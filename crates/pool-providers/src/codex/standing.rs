@@ -10,12 +10,20 @@ use serde_json::{Value, json};
 const OF_ONE_ACCOUNT: [&str; 4] =
     ["x-codex-plan-type", "x-codex-promo-message", "x-codex-active-limit", "x-codex-rate-limit-reached-type"];
 
-/// The two windows that Codex shows: the shortest is its primary.
-pub(super) fn shown(standing: &Standing) -> impl Iterator<Item = (&'static str, &StandingWindow, Span)> {
+/// The two windows that Codex shows: the shortest is its primary. A limit of the caller's own takes the place of all but the
+/// fullest of the pool's.
+pub(super) fn shown<'a>(standing: &'a Standing) -> impl Iterator<Item = (&'static str, &'a StandingWindow, Span)> {
     let timed = standing.windows.iter().filter(|window| window.scope == Scope::Account);
-    let timed = timed.filter_map(|window| Some((window, window.span.filter(|span| *span > Span::ZERO)?)));
-    let mut timed: Vec<_> = timed.collect();
+    let with_span = |window: &'a StandingWindow| Some((window, window.span.filter(|span| *span > Span::ZERO)?));
+    let mut timed: Vec<_> = timed.filter_map(with_span).collect();
     timed.sort_by_key(|(_, span)| *span);
+    if let Some(own) = standing.own.as_ref().and_then(with_span) {
+        timed.truncate(2);
+        timed.sort_by(|(a, _), (b, _)| b.used.get().total_cmp(&a.used.get()));
+        timed.truncate(1);
+        timed.push(own);
+        timed.sort_by_key(|(_, span)| *span);
+    }
     ["primary", "secondary"].into_iter().zip(timed).map(|(position, (window, span))| (position, window, span))
 }
 
@@ -101,7 +109,7 @@ pub(super) fn usage(standing: &Standing, now: UnixMs) -> Value {
     } else {
         json!({
             "allowed": standing.ready > 0,
-            "limit_reached": standing.accounts > 0 && standing.ready == 0,
+            "limit_reached": (standing.accounts > 0 || standing.own.is_some()) && standing.ready == 0,
             "primary_window": primary,
             "secondary_window": secondary,
         })
@@ -136,7 +144,7 @@ mod tests {
             window("requests", None, 0.1, None),
             window("5h", Some(300), 1.0, Some(60)),
         ];
-        Standing { accounts: 2, ready: 1, windows }
+        Standing { accounts: 2, ready: 1, windows, own: None }
     }
 
     #[test]
@@ -194,5 +202,17 @@ mod tests {
         assert_eq!(usage(&Standing::default(), NOW)["rate_limit"], Value::Null);
         let spent = Standing { ready: 0, ..standing() };
         assert_eq!(usage(&spent, NOW)["rate_limit"]["limit_reached"], true);
+    }
+
+    #[test]
+    fn a_limit_of_the_callers_own_stands_beside_the_fullest_window() {
+        for (mins, shown) in [(1440, [(1440, 0.5), (10_080, 0.4)]), (43_200, [(10_080, 0.4), (43_200, 0.5)])] {
+            let windows = vec![window("5h", Some(300), 0.1, None), window("week", Some(10_080), 0.4, None)];
+            let own = Some(window("own", Some(mins), 0.5, Some(60)));
+            let standing = Standing { accounts: 1, ready: 1, windows, own };
+            let told: Vec<_> =
+                super::shown(&standing).map(|(_, window, span)| (span.0 / 60_000, window.used.get())).collect();
+            assert_eq!(told, shown);
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
+use pool_core::limits::Over;
 use pool_core::standing::{Ineligible, Refusal, RefusalWhy, Standing, StandingWindow};
 use pool_core::verdict::Cause;
 use pool_core::{Span, UnixMs};
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::quota::model_of;
 use super::routes::Surface;
+use crate::own;
 use crate::reply::{Failure, Reply};
 use crate::routes::Route;
 
@@ -63,8 +65,13 @@ fn buckets(standing: &Standing) -> Vec<Value> {
             *known = window;
         }
     }
+    // A limit of the caller's own holds for every model.
+    if let Some(own) = &standing.own {
+        for known in tightest.values_mut().filter(|known| known.used < own.used) {
+            *known = own;
+        }
+    }
     let untold = standing.accounts > 0 && !tightest.keys().any(|model| model.contains("preview"));
-    let untold = untold.then(|| json!({"modelId": UNTOLD}));
     let bucket = |(model, window): (&str, &StandingWindow)| {
         let mut bucket =
             json!({"modelId": model, "remainingFraction": window.used.rest().get(), "tokenType": "REQUESTS"});
@@ -73,7 +80,12 @@ fn buckets(standing: &Standing) -> Vec<Value> {
         }
         bucket
     };
-    tightest.into_iter().map(bucket).chain(untold).collect()
+    let untold = untold.then(|| match &standing.own {
+        Some(own) => bucket((UNTOLD, own)),
+        None => json!({"modelId": UNTOLD}),
+    });
+    let told: Vec<Value> = tightest.into_iter().map(bucket).collect();
+    told.into_iter().chain(untold).collect()
 }
 
 /// RFC 3339, whole seconds, rounded up.
@@ -168,7 +180,7 @@ impl Told {
             )),
             RefusalWhy::AllSpent { resets_at, .. } => {
                 let when = resets_at.filter(|reset| *reset > now);
-                let said = when.map(|reset| format!(" · resets {}", clock(reset, now))).unwrap_or_default();
+                let said = when.map(|reset| format!(" · resets {}", own::moment(reset, now))).unwrap_or_default();
                 let message = format!("All pooled Gemini accounts are at their limit{of_model}{said}");
                 Self {
                     reason: Some("QUOTA_EXHAUSTED"),
@@ -183,6 +195,7 @@ impl Told {
                 let told = Self::new(StatusCode::TOO_MANY_REQUESTS, message);
                 Self { reason: Some("RATE_LIMIT_EXCEEDED"), retry_in: Some(SOON), model, ..told }
             }
+            RefusalWhy::OwnLimit(over) => Self::own_limit(over, model, now),
             RefusalWhy::Trouble { until, cause } => {
                 let wait = until.filter(|until| *until > now).map_or(SOON, |until| until.since(now));
                 if *cause == Cause::Throttled {
@@ -193,6 +206,23 @@ impl Told {
                 let message = format!("No pooled Gemini account can serve{of_model} right now ({}); try again in {wait}", plain(*cause));
                 Self { retry_in: Some(wait), model, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
             }
+        }
+    }
+
+    fn own_limit(over: &Over, model: Option<String>, now: UnixMs) -> Self {
+        let message = own::words(over, model.as_deref(), now);
+        let limited = |reason, retry_in| Self {
+            reason: Some(reason),
+            retry_in: Some(retry_in),
+            model,
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, message.clone())
+        };
+        match (over, own::wait(over, now)) {
+            (Over::Budget { until, .. }, _) => {
+                Self { resets_at: Some(*until), ..limited("QUOTA_EXHAUSTED", until.since(now)) }
+            }
+            (_, Some(wait)) => limited("RATE_LIMIT_EXCEEDED", wait),
+            (_, None) => Self::new(StatusCode::FORBIDDEN, message),
         }
     }
 
@@ -253,19 +283,5 @@ fn plain(cause: Cause) -> &'static str {
         Cause::UpstreamFailing => "Google's service is failing",
         Cause::EgressBlocked => "this server's way to Google is blocked",
         Cause::OutOfCredit => "out of credit",
-    }
-}
-
-/// `3:40 PM UTC (in 40 min)`, with the date if that is more than a day away.
-fn clock(at: UnixMs, now: UnixMs) -> String {
-    let wait = at.since(now);
-    let format = if wait > Span::from_hours(20) { "%b %-d, %-I:%M %p UTC" } else { "%-I:%M %p UTC" };
-    // Rounded up to the minute that is shown: a moment told too early is a retry that fails.
-    let shown = Timestamp::from_second(
-        at.as_secs_ceil().div_euclid(60).saturating_add(i64::from(at.as_secs_ceil() % 60 > 0)) * 60,
-    );
-    match shown {
-        Ok(shown) => format!("{} (in {wait})", shown.strftime(format)),
-        Err(_) => format!("in {wait}"),
     }
 }

@@ -35,7 +35,7 @@ use pool_core::{
     Account, AccountKind, Client, Credentials, Demand, Judgement, ProviderId, QuotaWindow, Secret, Span, TokenCounts,
     UnixMs,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub use auth::OauthClient;
 
@@ -85,6 +85,12 @@ impl Provider for Gemini {
 
     fn set_up(&self) -> Option<SetUp> {
         Some(setup::SET_UP)
+    }
+
+    /// The Go original gave an `oauth_creds.json`. Gemini CLI shows the token in it to Google, which refuses it, and who has no business
+    /// with a pool's credential.
+    fn gift(&self, _key: &Secret, _user: &str, _now: UnixMs) -> Option<(&'static str, Value)> {
+        Some(("gemini_auth_json", Value::Null))
     }
 
     fn read_file(&self, _file: &str, text: &[u8]) -> Result<FileContent, FileFault> {

@@ -5,13 +5,16 @@
 //! (`dispatch.rs`), and is 404 if those do not name it either. `docs/ACCESS.md` is made from both tables.
 
 mod accounts;
+mod admin;
 mod contributions;
 mod explain;
+mod forecast;
 mod health;
-mod people;
+mod metrics;
+pub mod people;
 pub mod reply;
-mod session;
-mod status;
+pub mod session;
+pub mod status;
 mod visit;
 
 #[cfg(test)]
@@ -28,6 +31,7 @@ use pool_core::people::Role;
 
 use crate::admit::{self, Caller, Denied};
 use crate::app::App;
+use crate::friends::{self, front, images, me, stats};
 use crate::relay::deliver::ReplyBody;
 use crate::relay::path::head;
 use crate::setup;
@@ -59,11 +63,48 @@ table! {
     POST   "/oauth/token"                    Visitor   setup::renew,        "a client renews the login that it shows";
     POST   "/api/people/{user}/setup/{cli}"  Oneself   setup::make_line,    "a set-up line with a one-time code";
 
-    GET    "/"                               Operator  status::as_text,     "the accounts and what they have left, for `curl`";
-    GET    "/status"                         Operator  status::as_json,     "the same for programs";
+    GET    "/"                               Whoever   front::front,        "the accounts for the operator's `curl`, the way in for a browser";
+    GET    "/status"                         Operator  status::as_json,     "the accounts and what they have left";
     GET    "/api/status"                     Operator  status::as_json,     "the same for programs";
     GET    "/api/notices"                    Operator  status::notices,     "what the operator should know";
+    GET    "/api/forecast"                   Anyone    forecast::show,      "when the pool runs dry; accounts for the operator only";
     POST   "/api/accounts/{account}/test"    Operator  accounts::test,      "one small request on an account";
+
+    GET    "/friend"                         Visitor   front::friend,       "friends come in";
+    GET    "/friend/style.css"               Visitor   front::style,        "how our pages look";
+    POST   "/friend/claim"                   Visitor   friends::claim,      "somebody comes in by the friend code; the form";
+    POST   "/api/friend/claim"               Visitor   friends::claim,      "the same for programs";
+    GET    "/join/{code}"                    Visitor   friends::invitation, "an invitation; uses nothing up";
+    POST   "/join/{code}"                    Visitor   friends::join,       "somebody comes in by it; uses it up";
+    GET    "/sign-in"                        Visitor   front::sign_in,      "sign in";
+    POST   "/sign-in"                        Visitor   front::signed_in,    "the form of that";
+    POST   "/sign-out"                       Anyone    front::sign_out,     "sign out, by a form";
+
+    GET    "/me"                             Anyone    me::show,            "one's own page: usage, limits, machines";
+    POST   "/me/setup/{cli}"                 Anyone    me::line,            "a set-up line of one's own; a form";
+    POST   "/me/revoke/{credential}"         Anyone    me::revoke,          "revoke a credential of one's own; a form";
+    POST   "/me/invite"                      Operator  me::invite,          "an invitation; a form";
+    POST   "/me/sharing"                     Operator  me::share,           "may friends use subscriptions? a form";
+
+    GET    "/og-image.png"                   Visitor   images::preview,     "the picture that a chat program shows beside a link";
+    GET    "/hero.png"                       Visitor   images::hero,        "the picture of the first page";
+
+    GET    "/api/pool/whoami"                Anyone    stats::whoami,       "who one is";
+    GET    "/api/pool/stats"                 Anyone    stats::stats,        "what was used in 30 days; for the operator of everybody";
+    GET    "/api/pool/users"                 Anyone    stats::users,        "oneself with what one has used; for the operator everybody";
+    GET    "/api/pool/users/{user}/daily"    Oneself   stats::daily,        "the same by day";
+    GET    "/api/pool/daily-breakdown"       Anyone    stats::breakdown,    "by day, provider and model; for the operator of everybody";
+
+    GET    "/metrics"                        Operator  metrics::show,       "numbers for Prometheus";
+    POST   "/admin/reload"                   Operator  admin::reload,       "look into the pool folder now";
+    GET    "/admin/accounts"                 Operator  admin::accounts,     "the accounts";
+    GET    "/admin/tokens"                   Operator  admin::tokens,       "until when their tokens are good; no token";
+    POST   "/admin/accounts/{account}/enable"  Operator admin::enable,      "let an account serve again";
+    POST   "/admin/accounts/{account}/disable" Operator admin::disable,     "pause an account";
+    POST   "/admin/accounts/{account}/refresh" Operator admin::refresh,     "renew an account's token now";
+    GET    "/admin/pool-users"               Operator  admin::users,        "everybody";
+    POST   "/admin/pool-users/create"        Operator  admin::create,       "add somebody by e-mail address";
+    POST   "/admin/pool-users/{user}/disable"  Operator admin::pause,       "pause somebody";
 
     GET    "/api/explain"                    Operator  explain::next,       "where the next request would go";
     GET    "/api/explain/{request}"          Operator  explain::request,    "why one went where it went";
@@ -106,6 +147,8 @@ pub enum Need {
     Open(fn(Visit<()>) -> Answer),
     /// Everybody who asks by a name of ours; what changes something must not come from another web page.
     Visitor(fn(Visit<()>) -> Answer),
+    /// The same, and who is let in sees more.
+    Whoever(fn(Visit<Result<Caller, Denied>>) -> Answer),
     /// Everybody who is let in.
     Anyone(fn(Visit<Caller>) -> Answer),
     /// The person whom the path's `{user}` names (`me`: whoever asks), and the operator.
@@ -135,6 +178,11 @@ impl Page {
         let admitted = self.admit(&app, peer, &parts);
         let visit = Visit { app, peer, who: (), parts, body, holes };
         let caller = match (self.needs, admitted) {
+            (Need::Whoever(_), Err(why @ Denied::NotOurName)) => return denied(why),
+            (Need::Whoever(page), Err(why)) => return page(visit.of(Err(why))).await,
+            (_, Err(why)) if reply::wants_html(&visit.parts.headers) => {
+                return front::barred(&visit.app, why);
+            }
             (_, Err(why)) => return denied(why),
             (Need::Open(page) | Need::Visitor(page), Ok(None)) => return page(visit).await,
             (_, Ok(None)) => return denied(Denied::NoCredential),
@@ -142,6 +190,7 @@ impl Page {
         };
         match self.needs {
             Need::Open(page) | Need::Visitor(page) => page(visit).await,
+            Need::Whoever(page) => page(visit.of(Ok(caller))).await,
             Need::Anyone(page) => page(visit.of(caller)).await,
             Need::Oneself(page) => match visit::oneself(&visit.app, caller, self.path, &visit.holes) {
                 Some(who) => page(visit.of(who)).await,
@@ -170,13 +219,20 @@ impl Page {
 
 /// Why a page was not answered.
 pub fn denied(why: Denied) -> Response<ReplyBody> {
-    let status = match why {
-        Denied::TooMany(wait) => return too_many(wait, &why.to_string()),
+    match why {
+        Denied::TooMany(wait) => too_many(wait, &why.to_string()),
+        why => problem(status_of(why), &why.to_string()),
+    }
+}
+
+/// As a status.
+pub fn status_of(why: Denied) -> StatusCode {
+    match why {
+        Denied::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
         Denied::NotOurName => StatusCode::MISDIRECTED_REQUEST,
         Denied::ForeignPage | Denied::NotOurPage => StatusCode::FORBIDDEN,
         Denied::NoCredential | Denied::OnlyLocal | Denied::WrongCredential | Denied::Paused => StatusCode::UNAUTHORIZED,
-    };
-    problem(status, &why.to_string())
+    }
 }
 
 /// Somebody guesses.

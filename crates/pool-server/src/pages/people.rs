@@ -12,18 +12,17 @@ use super::{Oneself, Operator, Visit};
 use crate::admit::Caller;
 use crate::app::App;
 use crate::clock;
-use crate::people::{ChangeError, Issued, new_user};
+use crate::friends::friend;
+use crate::notices;
+use crate::people::{ChangeError, FRIENDS_KEY, Issued, MOST_KEYS, new_user};
 use crate::relay::deliver::ReplyBody;
 use crate::roster::{
     AddKey, AddPerson, ChangePerson, Invitation, Invite, Key, NewInvitation, NewKey, NewPerson, Person, Roster,
 };
 use pool_store::StoreError;
 
-/// Of one person, those that work: enough for every machine, and an end to a script that runs wild.
-const MOST_KEYS: usize = 50;
 /// Codes that work at one time.
 const MOST_INVITATIONS: usize = 200;
-const FRIENDS_KEY: Span = Span::from_hours(90 * 24);
 const INVITATION: u32 = 72;
 
 type Page = Response<ReplyBody>;
@@ -141,22 +140,33 @@ async fn key_added(visit: &mut Visit<Oneself>) -> Found<serde_json::Value> {
 }
 
 async fn key_revoked(visit: &Visit<Oneself>) -> Found<serde_json::Value> {
-    let (app, user) = (&visit.app, &visit.who.user);
-    let id = CredentialId(visit.hole(1).into());
+    let id = visit.hole(1);
+    revoke(&visit.app, visit.who.caller(), &visit.who.user, id).await?;
+    Ok(json!({ "revoked": id }))
+}
+
+/// Revokes one of this person's credentials.
+pub async fn revoke(app: &App, by: &Caller, user: &User, id: &str) -> Found<()> {
+    let id = CredentialId(id.into());
     if !app.people.read(|people| people.credentials_of(&user.id).any(|key| key.id == id)) {
         let message = format!("{} has no credential {}; see `codex-pool users list`", user.name, id);
         return Err(Fault::new(StatusCode::NOT_FOUND, message));
     }
     app.people.revoke_kept(&id, has_other_way_in(app)).await.map_err(|error| told(&error))?;
-    tracing::info!(by = visit.who.caller().scope(), user = %user.id, credential = %id, "a credential was revoked");
-    Ok(json!({ "revoked": &*id.0 }))
+    tracing::info!(by = by.scope(), user = %user.id, credential = %id, "a credential was revoked");
+    Ok(())
 }
 
 async fn invited(visit: &mut Visit<Operator>) -> Found<serde_json::Value> {
     let form: Invite = visit.json().await?;
+    Ok(json!(new_invitation(&visit.app, visit.who.name(), form).await?))
+}
+
+/// Makes an invitation. `by`: who did, for the log.
+pub async fn new_invitation(app: &App, by: &str, form: Invite) -> Found<NewInvitation> {
     check_limits(&form.limits)?;
-    let (app, now) = (&visit.app, clock::now());
-    if app.people.read(|people| people.codes(now).count()) >= MOST_INVITATIONS {
+    let now = clock::now();
+    if app.people.read(|people| people.codes(now).filter_map(Invitation::of).count()) >= MOST_INVITATIONS {
         return Err(Fault::new(StatusCode::CONFLICT, "there are too many open invitations: withdraw some first"));
     }
     if let Some(name) = &form.name {
@@ -171,16 +181,19 @@ async fn invited(visit: &mut Visit<Operator>) -> Found<serde_json::Value> {
     };
     let life = Span::from_hours(u64::from(hours));
     let (secret, code, operator) = app.people.make_code(grants, life).await.map_err(|error| told(&error))?;
-    tracing::info!(by = visit.who.name(), "somebody was invited");
+    tracing::info!(by, "somebody was invited");
+    if form.role == Role::Friend {
+        notices::tell_once(&app.config, true, &app.answered).await;
+    }
     let Some(invitation) = Invitation::of(&code) else {
         return Err(Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "the code is for something else"));
     };
-    Ok(json!(NewInvitation {
+    Ok(NewInvitation {
         invitation,
         path: format!("/join/{}", secret.expose()),
         code: secret.expose().to_owned(),
         operator: operator.as_ref().map(new_key),
-    }))
+    })
 }
 
 async fn withdrawn(visit: &Visit<Operator>) -> Found<serde_json::Value> {
@@ -197,7 +210,7 @@ async fn withdrawn(visit: &Visit<Operator>) -> Found<serde_json::Value> {
 }
 
 /// The user that the path names, by id or by name.
-fn known(visit: &Visit<Operator>) -> Found<std::sync::Arc<User>> {
+pub fn known(visit: &Visit<Operator>) -> Found<std::sync::Arc<User>> {
     let wanted = visit.hole(0);
     let found =
         visit.app.people.read(|people| people.user(&UserId(wanted.into())).or_else(|| people.named(wanted)).cloned());
@@ -208,7 +221,7 @@ fn person(people: &Directory, user: &User) -> Person {
     Person::new(user, people.credentials_of(&user.id).map(|key| &**key))
 }
 
-fn new_key(issued: &Issued) -> NewKey {
+pub fn new_key(issued: &Issued) -> NewKey {
     NewKey { key: Key::from(&issued.credential), secret: issued.secret.expose().to_owned() }
 }
 
@@ -235,7 +248,7 @@ fn outlived_by(life: Option<Span>, caller: &Caller) -> Option<Span> {
 }
 
 /// Can the operator come in without being in the directory?
-fn has_other_way_in(app: &App) -> bool {
+pub fn has_other_way_in(app: &App) -> bool {
     app.config.operator_token.is_some()
 }
 
@@ -270,18 +283,18 @@ fn check_limits(limits: &Limits) -> Found<()> {
 }
 
 fn check_email(email: &str) -> Found<String> {
-    let email = email.trim();
-    let good = email.len() <= 254 && email.contains('@') && !email.contains(|letter: char| letter.is_control());
-    if good { Ok(email.to_owned()) } else { Err(Fault::new(StatusCode::BAD_REQUEST, "this is no e-mail address")) }
+    let newcomer = friend(None, Some(email)).map_err(|error| told(&error))?;
+    newcomer.email.ok_or_else(|| told(&ChangeError::BadEmail))
 }
 
-fn told(error: &ChangeError) -> Fault {
+/// In the words and with the status that a page answers with.
+pub fn told(error: &ChangeError) -> Fault {
     let status = match error {
-        ChangeError::BadName(_) => StatusCode::BAD_REQUEST,
+        ChangeError::BadName(_) | ChangeError::BadEmail => StatusCode::BAD_REQUEST,
         ChangeError::Nobody(_) | ChangeError::NoSuchCode => StatusCode::NOT_FOUND,
-        ChangeError::LastOperator | ChangeError::Store(StoreError::NameTaken | StoreError::CodeUsed) => {
-            StatusCode::CONFLICT
-        }
+        ChangeError::LastOperator
+        | ChangeError::Full
+        | ChangeError::Store(StoreError::NameTaken | StoreError::CodeUsed) => StatusCode::CONFLICT,
         ChangeError::Store(_) | ChangeError::NoRandomness(_) => {
             tracing::error!(%error, "the directory of people could not be changed");
             StatusCode::SERVICE_UNAVAILABLE

@@ -1,6 +1,6 @@
 //! What our pages answer with.
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use pool_providers::reply::Reply;
 use serde::Serialize;
 use serde_json::json;
@@ -39,6 +39,21 @@ pub fn text(status: StatusCode, body: String) -> Response<ReplyBody> {
     let mut reply = Reply::empty(status);
     reply.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     reply.body = body.into();
+    guarded(deliver::reply(reply))
+}
+
+/// Does a person look at it, in a browser?
+pub fn wants_html(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// Go on there, whatever the method was.
+pub fn see_other(path: &'static str) -> Response<ReplyBody> {
+    let mut reply = Reply::empty(StatusCode::SEE_OTHER);
+    reply.headers.insert(header::LOCATION, HeaderValue::from_static(path));
     guarded(deliver::reply(reply))
 }
 

@@ -5,9 +5,10 @@ use pool_core::people::{Closed, SecretHash};
 use pool_core::{Secret, UnixMs};
 use serde::Deserialize;
 
-use super::reply::{guarded, json_page, problem};
+use super::reply::{Fault, guarded, json_page, problem};
 use super::{Operator, Visit, too_many};
-use crate::admit::{Caller, same};
+use crate::admit::{Caller, Denied, same};
+use crate::app::App;
 use crate::clock;
 use crate::door;
 use crate::people::ChangeError;
@@ -39,12 +40,7 @@ pub async fn begin(mut visit: Visit<()>) -> Response<ReplyBody> {
         Err(fault) => return fault.into(),
     };
     match with {
-        With::Password(password) => {
-            let expected = visit.app.config.admin_password.as_ref();
-            // Without a password in the settings none is right, and it takes as long.
-            let right = same(&password, expected.unwrap_or(&Secret::new(""))) && expected.is_some();
-            guessed(&visit, right)
-        }
+        With::Password(password) => guessed(&visit, is_password(&visit.app, &password)),
         With::Code(code) => linked(&visit, &code, StatusCode::OK),
         With::Credential(credential) => opened(&visit, &credential),
     }
@@ -71,14 +67,19 @@ pub async fn show(visit: Visit<Caller>) -> Response<ReplyBody> {
 }
 
 pub async fn end(visit: Visit<Caller>) -> Response<ReplyBody> {
+    let mut response = Response::new(ReplyBody::Full(None));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    over(&visit, guarded(response))
+}
+
+/// The same page, and the session is over.
+pub fn over(visit: &Visit<Caller>, mut page: Response<ReplyBody>) -> Response<ReplyBody> {
     let secure = visit.app.config.is_secure();
     if let Some(cookie) = door::cookie(&visit.parts.headers, secure) {
         visit.app.door.end(cookie);
     }
-    let mut response = Response::new(ReplyBody::Full(None));
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    set_cookie(&mut response, "", 0, secure);
-    guarded(response)
+    set_cookie(&mut page, "", 0, secure);
+    page
 }
 
 fn guessed(visit: &Visit<()>, right: bool) -> Response<ReplyBody> {
@@ -97,6 +98,30 @@ fn linked(visit: &Visit<()>, code: &str, status: StatusCode) -> Response<ReplyBo
     }
 }
 
+/// Without a password in the settings none is right, and it takes as long.
+fn is_password(app: &App, password: &str) -> bool {
+    let expected = app.config.admin_password.as_ref();
+    same(password, expected.unwrap_or(&Secret::new(""))) && expected.is_some()
+}
+
+/// What somebody typed into the one field of the sign-in page: their credential, or the operator's password or token.
+pub fn by_secret(visit: &Visit<()>, secret: &str) -> Result<Signed, Fault> {
+    let (app, now) = (&visit.app, clock::now());
+    if app.config.operator_token.as_ref().is_some_and(|token| same(secret, token)) {
+        return Ok(Signed::Operator);
+    }
+    match app.people.open(secret) {
+        Ok((user, _)) => return Ok(Signed::Person { user: user.id.clone(), credential: SecretHash::of(secret) }),
+        Err(Closed::Paused) => return Err(Fault::new(StatusCode::UNAUTHORIZED, Denied::Paused.to_string())),
+        Err(_) => {}
+    }
+    match app.door.guess(visit.origin(), is_password(app, secret), now) {
+        Ok(true) => Ok(Signed::Operator),
+        Ok(false) => Err(Fault::new(StatusCode::UNAUTHORIZED, WRONG)),
+        Err(wait) => Err(Fault::new(StatusCode::TOO_MANY_REQUESTS, wait.to_string())),
+    }
+}
+
 /// A credential is 256 random bits: whose it is may be told to who has it, and nobody is slowed down.
 fn opened(visit: &Visit<()>, credential: &str) -> Response<ReplyBody> {
     let (app, now) = (&visit.app, clock::now());
@@ -108,7 +133,7 @@ fn opened(visit: &Visit<()>, credential: &str) -> Response<ReplyBody> {
             let signed = Signed::Person { user: user.id.clone(), credential: SecretHash::of(credential) };
             signed_in(visit, signed, &Caller::Person { user, credential: found }, StatusCode::OK)
         }
-        Err(Closed::Paused) => super::denied(crate::admit::Denied::Paused),
+        Err(Closed::Paused) => super::denied(Denied::Paused),
         Err(_) => match app.door.stray(visit.origin(), now) {
             Ok(()) => problem(StatusCode::UNAUTHORIZED, WRONG),
             Err(wait) => too_many(wait, &wait.to_string()),
@@ -130,6 +155,16 @@ fn signed_in(visit: &Visit<()>, signed: Signed, caller: &Caller, status: StatusC
     set_cookie(&mut response, cookie.expose(), LIFE.0 / 1000, app.config.is_secure());
     tracing::info!(from = %visit.origin(), who = caller.scope(), "somebody signed in");
     response
+}
+
+/// The same page with a session's cookie: whoever sees it has just shown who they are.
+pub fn with_cookie(visit: &Visit<()>, signed: Signed, mut page: Response<ReplyBody>) -> Response<ReplyBody> {
+    let app = &visit.app;
+    match app.door.begin(signed, clock::now()) {
+        Ok(cookie) => set_cookie(&mut page, cookie.expose(), LIFE.0 / 1000, app.config.is_secure()),
+        Err(error) => tracing::error!(%error, "nobody can sign in"),
+    }
+    page
 }
 
 fn set_cookie(response: &mut Response<ReplyBody>, value: &str, secs: u64, secure: bool) {

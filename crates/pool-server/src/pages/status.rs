@@ -11,30 +11,30 @@ use pool_core::{AccountKind, Client, Demand, UnixMs};
 use super::reply::{json_page, text};
 use super::{Operator, Visit};
 use crate::app::App;
-use crate::notices;
+use crate::forecast::{self, ForecastPage};
 use crate::pool::Topic;
 use crate::relay::deliver::ReplyBody;
 use crate::status::{self, AccountStatus, FaultyFile, LedgerStatus, State, StatusPage, WindowStatus};
 
-pub async fn as_text(visit: Visit<Operator>) -> Response<ReplyBody> {
-    let page = status_page(&visit.app);
+/// The accounts for a terminal.
+pub async fn table(app: &App) -> Response<ReplyBody> {
+    let page = status_page(app).await;
     text(StatusCode::OK, status::render_table(&page, 80, UnixMs(page.now_ms)))
 }
 
 pub async fn as_json(visit: Visit<Operator>) -> Response<ReplyBody> {
-    json_page(StatusCode::OK, &status_page(&visit.app))
+    json_page(StatusCode::OK, &status_page(&visit.app).await)
 }
 
 pub async fn notices(visit: Visit<Operator>) -> Response<ReplyBody> {
-    let has_users = !visit.app.people.is_empty();
-    json_page(StatusCode::OK, &notices::of(&visit.app.config, has_users))
+    json_page(StatusCode::OK, &visit.app.notices())
 }
 
 pub fn account_status(app: &App, id: &pool_core::AccountId) -> Option<AccountStatus> {
     app.pool.read(|pool, now| pool.slot(id).map(|slot| account(app, slot, now)))
 }
 
-pub fn status_page(app: &App) -> StatusPage {
+pub async fn status_page(app: &App) -> StatusPage {
     let (mut accounts, now) =
         app.pool.read(|pool, now| (pool.slots().map(|slot| account(app, slot, now)).collect::<Vec<_>>(), now));
     accounts.sort_by(|a, b| (&a.provider, &a.name).cmp(&(&b.provider, &b.name)));
@@ -44,9 +44,12 @@ pub fn status_page(app: &App) -> StatusPage {
         fault: fault.what,
     });
     let ledger = app.ledger.health();
+    // The table does not speak of capacity.
+    let forecast = ForecastPage { capacity: None, ..forecast::of(app, Rights::OWNER).await };
     StatusPage {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         now_ms: now.0,
+        forecast,
         accounts,
         files_with_faults: faults.collect(),
         requests_in_flight: app.in_flight.count() as u64,

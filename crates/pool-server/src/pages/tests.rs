@@ -2,6 +2,8 @@
 
 mod access;
 mod contributions;
+mod forecast;
+mod friends;
 mod setup;
 mod signing;
 mod world;

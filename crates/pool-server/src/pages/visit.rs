@@ -61,7 +61,7 @@ impl Oneself {
 }
 
 impl Visit<()> {
-    pub(super) fn of<W>(self, who: W) -> Visit<W> {
+    pub fn of<W>(self, who: W) -> Visit<W> {
         let Self { app, peer, who: (), parts, body, holes } = self;
         Visit { app, peer, who, parts, body, holes }
     }
@@ -96,10 +96,29 @@ impl<W> Visit<W> {
         }
     }
 
+    /// Was it sent by a form of a page? Forms of other web pages have been refused by their origin.
+    pub fn is_form(&self) -> bool {
+        self.kind() == "application/x-www-form-urlencoded"
+    }
+
+    /// What was sent, by a form or as JSON. A form's values are texts.
+    pub async fn sent<T: DeserializeOwned>(&mut self) -> Result<T, Fault> {
+        if !self.is_form() {
+            return self.json().await;
+        }
+        let body = self.bytes().await?;
+        serde_json::from_value(fields(&body))
+            .map_err(|error| Fault::new(StatusCode::BAD_REQUEST, unsaid(&error.to_string())))
+    }
+
+    fn kind(&self) -> String {
+        let kind = self.head().header("content-type").unwrap_or_default().to_ascii_lowercase();
+        kind.split(';').next().unwrap_or_default().trim().to_owned()
+    }
+
     /// The body, which must be JSON and say so: no form of another web page can.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Fault> {
-        let kind = self.head().header("content-type").unwrap_or_default().to_ascii_lowercase();
-        if kind.split(';').next().map(str::trim) != Some("application/json") {
+        if self.kind() != "application/json" {
             let mend = format!("send JSON, with the header {}: application/json", header::CONTENT_TYPE);
             return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, mend));
         }
@@ -111,6 +130,19 @@ impl<W> Visit<W> {
             Fault::new(StatusCode::BAD_REQUEST, format!("{what} (line {line}, column {column})"))
         })
     }
+}
+
+/// A form's fields. Of two with one name the last counts.
+fn fields(body: &[u8]) -> serde_json::Value {
+    let text = |part: &[u8]| {
+        let spaced: Vec<u8> = part.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+        percent_encoding::percent_decode(&spaced).decode_utf8_lossy().into_owned()
+    };
+    let pairs = body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let cut = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
+        (text(&pair[..cut]), serde_json::Value::String(text(pair.get(cut + 1..).unwrap_or_default())))
+    });
+    serde_json::Value::Object(pairs.collect())
 }
 
 /// What serde says of the shape, without the value it found.
@@ -183,6 +215,16 @@ mod tests {
             let found = found.map(|found| found.into_iter().map(str::to_owned).collect::<Vec<_>>());
             assert_eq!(holes(pattern, path), found, "{pattern} {path}");
         }
+    }
+
+    #[test]
+    fn a_form_is_read_as_browsers_write_it() {
+        let read = fields(b"name=Mira+K.&code=a%26b%3Dc%2B&empty=&bare&name=Nadia&bad=%ff%");
+        assert_eq!(
+            read,
+            serde_json::json!({ "name": "Nadia", "code": "a&b=c+", "empty": "", "bare": "", "bad": "\u{fffd}%" })
+        );
+        assert_eq!(fields(b""), serde_json::json!({}));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! other `<name>.json` belongs to the registry's default provider.
 
 mod edit;
+pub mod keys;
 mod lock;
 mod write;
 

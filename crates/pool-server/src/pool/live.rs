@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use pool_core::ask::Rights;
 use pool_core::decision::Decision;
 use pool_core::pool::{Event, Grant};
 use pool_core::retry::RetryBudget;
@@ -158,8 +159,8 @@ impl LivePool {
         Err(state.line.join(ask, self.clone()).ok_or(refusal))
     }
 
-    pub fn standing(&self, demand: &Demand) -> Standing {
-        self.state.lock().pool.standing(demand, clock::now())
+    pub fn standing(&self, demand: &Demand, caller: Rights<'_>) -> Standing {
+        self.state.lock().pool.standing(demand, caller, clock::now())
     }
 
     /// Reads the state: for pages, and for the tasks that keep it fresh.

@@ -66,6 +66,7 @@ pub struct Keeper {
     pub refresher: Refresher,
     pub prober: Prober,
     pub faults: Arc<Faults>,
+    shelf: Arc<Shelf>,
     tasks: TaskTracker,
     stop: CancellationToken,
     // Given back last.
@@ -157,11 +158,19 @@ impl Keeper {
         let refresher = Refresher::new(shared.clone());
         let prober = Prober::new(shared.clone(), refresher.clone());
         prober.probe_soon(loaded.changed);
-        let (tasks, stop) = (shared.tasks.clone(), shared.stop.clone());
+        let (tasks, stop, shelf) = (shared.tasks.clone(), shared.stop.clone(), shared.shelf.clone());
         tasks.spawn(watcher::run(shared, prober.clone()));
         tasks.spawn(refresher.clone().run());
         tasks.spawn(prober.clone().run());
-        Ok(Self { refresher, prober, faults, tasks, stop, _lock: lock })
+        Ok(Self { refresher, prober, faults, shelf, tasks, stop, _lock: lock })
+    }
+
+    /// Looks into the folder now. What changed there is found within a second without this, too.
+    pub async fn reload(&self) {
+        let shelf = self.shelf.clone();
+        if let Ok(found) = tokio::task::spawn_blocking(move || shelf.rescan()).await {
+            self.prober.probe_soon(found.changed);
+        }
     }
 
     /// Stops, waiting up to `limit` for a renewal under way: its token must get to disk. `false`: it did not end in time.

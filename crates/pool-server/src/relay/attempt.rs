@@ -206,7 +206,7 @@ async fn hold(
     if stream || wrap != Wrap::None {
         head.headers.remove(header::CONTENT_LENGTH);
     }
-    let standing = app.pool.standing(&errand.demand);
+    let standing = app.standing(&errand.caller, &errand.demand);
     provider.speak_of_pool(&mut head.headers, &lease.account, &standing, clock::now());
     if head.is_plain_stream() {
         early.send_replace(Some(head.without_account()));
@@ -260,7 +260,7 @@ async fn refused(
     if !as_sent {
         client.remove(header::CONTENT_LENGTH);
     }
-    let standing = app.pool.standing(&errand.demand);
+    let standing = app.standing(&errand.caller, &errand.demand);
     provider.speak_of_pool(&mut client, &lease.account, &standing, now);
     // Stripped already, or it cannot be sent again: then the client has to deal with it.
     let last_strip =

@@ -1,6 +1,7 @@
 //! The models that a request may be served with: the one that it names or, if that is an alias, those behind it, in the operator's
 //! order. The first that some account can take now is it.
 
+use pool_core::limits::Limits;
 use pool_core::standing::{Refusal, RefusalWhy};
 use pool_core::{Demand, UnixMs};
 use pool_providers::Provider;
@@ -28,9 +29,10 @@ struct Card {
 }
 
 impl Menu {
-    /// With what is asked of an account first.
-    pub fn new(app: &App, provider: &dyn Provider, demand: Demand) -> (Self, Demand) {
+    /// With what is asked of an account first. `limits`: of who asks; models that they may not use are no choice.
+    pub fn new(app: &App, provider: &dyn Provider, limits: Option<&Limits>, demand: Demand) -> (Self, Demand) {
         let models = demand.model.as_deref().and_then(|name| behind(app, provider, name));
+        let models = models.map(|models| allowed(models, limits));
         let (Some(models), Some(alias)) = (models, &demand.model) else { return (Self(None), demand) };
         let with = |model: &String| Demand {
             families: provider.families(model),
@@ -110,6 +112,13 @@ fn behind<'a>(app: &'a App, provider: &dyn Provider, name: &str) -> Option<&'a [
     (!models.is_empty() && !models.iter().any(anothers)).then_some(models)
 }
 
+/// Those of the models that may be used. If none may, all of them: the refusal names the first.
+fn allowed(models: &[String], limits: Option<&Limits>) -> Vec<String> {
+    let may = |model: &&String| limits.is_none_or(|limits| limits.allow_model(model));
+    let allowed: Vec<String> = models.iter().filter(may).cloned().collect();
+    if allowed.is_empty() { models.to_vec() } else { allowed }
+}
+
 /// The aliases that this provider's lists of models lack.
 pub fn to_list(app: &App, provider: &dyn Provider) -> Vec<String> {
     let own = |(alias, models): &(&str, &[String])| {
@@ -125,7 +134,9 @@ fn ends(refusal: &Refusal) -> (u8, UnixMs) {
         RefusalWhy::Busy => (0, LATE),
         RefusalWhy::Trouble { until, .. } => (1, until.unwrap_or(LATE)),
         RefusalWhy::AllSpent { resets_at, .. } => (1, resets_at.unwrap_or(LATE)),
-        RefusalWhy::NeedsPerson | RefusalWhy::NoneOfThisKind | RefusalWhy::NoAccounts => (2, LATE),
+        RefusalWhy::NeedsPerson | RefusalWhy::NoneOfThisKind | RefusalWhy::NoAccounts | RefusalWhy::OwnLimit(_) => {
+            (2, LATE)
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use super::headers;
 use super::path::Errand;
 use crate::app::{App, Counted};
 use crate::clock;
+use crate::people::books::Stay;
 use crate::pool::Lease;
 
 /// Keeps the book of one delivery, and its lease until the end.
@@ -26,6 +27,7 @@ pub struct Meter {
     app: Arc<App>,
     lease: Option<Lease>,
     _under_way: Arc<Counted>,
+    stay: Option<Arc<Stay>>,
     demand: Demand,
     session: Option<SessionKey>,
     estate: Estate,
@@ -48,6 +50,7 @@ impl Meter {
             app: errand.app.clone(),
             lease: Some(lease.share()),
             _under_way: errand.under_way.clone(),
+            stay: errand.stay.clone(),
             demand: errand.demand.clone(),
             session: errand.session,
             estate: errand.estate.clone(),
@@ -125,6 +128,7 @@ impl Meter {
         if !self.demand.light {
             self.app.keep(self.record.clone(), std::mem::take(&mut self.trail));
         }
+        self.stay = None;
     }
 }
 
@@ -144,6 +148,11 @@ impl Unserved {
         record.total_ms = clock::millis(errand.started.elapsed());
         record.first_byte_ms = record.total_ms;
         Self { app: errand.app.clone(), record, trail, light: errand.demand.light }
+    }
+
+    /// It will not be kept.
+    pub fn forget(&mut self) {
+        self.light = true;
     }
 
     /// Keeps it, with the status that the client is told.

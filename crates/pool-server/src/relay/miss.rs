@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 use pool_core::Judgement;
+use pool_core::people::Role;
+use pool_core::pool::Slot;
 use pool_core::quota::Scope;
 use pool_core::verdict::{Cause, Fault, Until};
 use pool_providers::reply::{Failure, Reply};
@@ -11,6 +13,8 @@ use pool_providers::reply::{Failure, Reply};
 use super::answer::Broken;
 use super::meter::Unserved;
 use super::path::{Errand, GaveUp};
+use crate::admit::Caller;
+use crate::app::App;
 use crate::upstream::UpstreamError;
 
 /// A try that did not come to an answer for the client.
@@ -85,7 +89,7 @@ impl Miss {
     /// The end of the request, when this was its last try.
     pub fn into_end(self, errand: &Errand, unserved: Unserved) -> GaveUp {
         let Self { judgement, status, reply, kind } = self;
-        let mut message = format!("upstream failed: {}", judgement.reason);
+        let mut message = failed(&errand.app, &errand.caller, &judgement.reason);
         if !errand.received.can_be_sent() {
             message.push_str(" (this request was too large to be kept for another try)");
         }
@@ -99,6 +103,16 @@ impl Miss {
         };
         GaveUp { failure, upstream: reply.map(|reply| *reply), status, unserved }
     }
+}
+
+/// What the client is told of a try that failed. Friends do not learn what accounts are called, and some reasons name a file: they
+/// are for whoever can mend it.
+pub fn failed(app: &App, caller: &Caller, reason: &str) -> String {
+    let named = |slot: &Slot| reason.contains(&slot.account.name) || reason.contains(&slot.account.file);
+    if caller.role() == Role::Friend && app.pool.read(|pool, _| pool.slots().any(named)) {
+        return "upstream failed: an account of the pool needs its operator".into();
+    }
+    format!("upstream failed: {reason}")
 }
 
 /// What a client is told to wait after trouble that should pass.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
+use pool_core::limits::Over;
 use pool_core::pool::{Event, Grant};
 use pool_core::standing::{Refusal, RefusalWhy};
 use pool_core::verdict::{Fault, Verdict};
@@ -28,6 +29,7 @@ use super::receive::{self, Received};
 use crate::admit::Caller;
 use crate::app::{App, Counted};
 use crate::clock;
+use crate::people::books::Stay;
 use crate::pool::Lease;
 use crate::pool::line::PATIENCE;
 
@@ -52,6 +54,8 @@ pub struct Errand {
     pub arrived: UnixMs,
     pub started: Instant,
     pub under_way: Arc<Counted>,
+    /// In the book of who asks, once it has begun.
+    pub stay: Option<Arc<Stay>>,
 }
 
 /// The end of a request that no upstream answered well.
@@ -89,7 +93,7 @@ impl Errand {
         let (session, parent) = (demand.session.as_deref().map(key), demand.parent.as_deref().map(key));
         let estate = Estate::read(&app.pool, provider, route, &head(&parts), &received.seen, caller)?;
         let under_way = Arc::new(app.in_flight.enter());
-        let (menu, demand) = Menu::new(&app, provider, demand);
+        let (menu, demand) = Menu::new(&app, provider, caller.limits(), demand);
         Ok(Self {
             app,
             route,
@@ -105,6 +109,7 @@ impl Errand {
             arrived,
             started,
             under_way,
+            stay: None,
         })
     }
 
@@ -115,7 +120,12 @@ impl Errand {
         let mut last: Option<Miss> = None;
         // Accounts that refused, and accounts that failed in passing and may be asked once more.
         let (mut refused, mut stumbled) = (Vec::new(), Vec::<AccountId>::new());
+        // All that it waits for, it waits for until then.
         let deadline = tokio::time::Instant::now() + PATIENCE;
+        self.stay = match self.app.enter(&self.caller, &self.demand, deadline).await {
+            Ok(stay) => stay.map(Arc::new),
+            Err(over) => return Err(self.turned_away(over)),
+        };
         self.app.pool.count_request(self.demand.provider);
         loop {
             let tried: Vec<AccountId> = refused.iter().chain(&stumbled).cloned().collect();
@@ -206,6 +216,17 @@ impl Errand {
             }
             renewed = true;
         }
+    }
+
+    /// What the client is told who has reached a limit of their own.
+    fn turned_away(&self, over: Over) -> Box<GaveUp> {
+        tracing::info!(request = self.id, caller = self.caller.scope(), limit = %over, "somebody's own limit is reached");
+        let refusal = Refusal::over(&self.demand, over);
+        let mut unserved = Unserved::new(self, Trail::default().refused(Some(&refusal), clock::now()));
+        if self.caller.user().is_some_and(|user| !self.app.people.books.note(&user.id)) {
+            unserved.forget();
+        }
+        Box::new(GaveUp { failure: Failure::Refused(refusal), upstream: None, status: None, unserved })
     }
 
     /// What the client is told when nobody could serve: the last reply if it speaks for the provider, else why nobody can.

@@ -7,4 +7,6 @@
 mod pages;
 pub mod script;
 
-pub use pages::{Line, MadeLine, config, line, make_line, redeem, renew, with_code, without_code};
+pub use pages::{
+    LINE, Line, MadeLine, address, config, line, make_line, new_line, redeem, renew, with_code, without_code,
+};

@@ -12,22 +12,16 @@ use crate::admit::{self, Caller};
 use crate::app::App;
 use crate::clock;
 use crate::config::Config;
-use crate::pages::reply::{guarded, json_page, problem, text};
+use crate::pages::reply::{Fault, guarded, json_page, problem, text};
 use crate::pages::{Oneself, Visit, too_many};
-use crate::people::{ChangeError, issue};
+use crate::people::{ChangeError, FRIENDS_KEY, MOST_KEYS, issue};
 use crate::relay::deliver::{self, ReplyBody};
 
 /// How long a set-up line works.
-const LINE: Span = Span::from_hours(24);
+pub const LINE: Span = Span::from_hours(24);
 
 /// Lines that one person may have open.
 const MOST_LINES: usize = 20;
-
-/// The same with the credentials that work.
-const MOST_KEYS: usize = 50;
-
-/// How long a friend's credential works, if nothing says otherwise.
-const FRIENDS_KEY: Span = Span::from_hours(90 * 24);
 
 /// What somebody types to set a client up.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -55,9 +49,16 @@ pub fn line(url: &str, cli: &str, code: Option<&str>) -> Line {
 
 /// `POST /api/people/{user}/setup/{cli}`: a line with a one-time code, for a machine of this person's.
 pub async fn make_line(visit: Visit<Oneself>) -> Response<ReplyBody> {
-    let (app, user) = (&visit.app, &visit.who.user);
-    let Some((provider, _)) = client(app, visit.hole(1)) else { return unknown(app) };
-    let Some(url) = address(&app.config, &visit.parts.headers) else { return no_address() };
+    match new_line(&visit.app, &visit.parts.headers, &visit.who.user, visit.hole(1)).await {
+        Ok(made) => json_page(StatusCode::CREATED, &made),
+        Err(fault) => fault.into(),
+    }
+}
+
+/// Makes such a line.
+pub async fn new_line(app: &App, headers: &HeaderMap, user: &User, cli: &str) -> Result<MadeLine, Fault> {
+    let (provider, _) = client(app, cli).ok_or_else(|| unknown(app))?;
+    let url = address(&app.config, headers).ok_or_else(no_address)?;
     let now = clock::now();
     let theirs = |grants: &Grants| matches!(grants, Grants::SetUp { user: one } if *one == user.id);
     let (lines, keys) = app.people.read(|people| {
@@ -69,16 +70,12 @@ pub async fn make_line(visit: Visit<Oneself>) -> Response<ReplyBody> {
             "{} has {lines} set-up lines open and {keys} credentials that work: use a line, or revoke a credential",
             user.name
         );
-        return problem(StatusCode::CONFLICT, &message);
+        return Err(Fault::new(StatusCode::CONFLICT, message));
     }
-    match app.people.make_code(Grants::SetUp { user: user.id.clone() }, LINE).await {
-        Ok((secret, code, _)) => {
-            let line = line(&url, provider.id().0, Some(secret.expose()));
-            let code = MadeLine { code: secret.expose().to_owned(), expires_at_ms: code.expires_at.0, line };
-            json_page(StatusCode::CREATED, &code)
-        }
-        Err(error) => not_brought(&error),
-    }
+    let made = app.people.make_code(Grants::SetUp { user: user.id.clone() }, LINE).await;
+    let (secret, code, _) = made.map_err(|error| not_brought(&error))?;
+    let line = line(&url, provider.id().0, Some(secret.expose()));
+    Ok(MadeLine { code: secret.expose().to_owned(), expires_at_ms: code.expires_at.0, line })
 }
 
 /// `GET /setup/{cli}`: for a pool that asks this visitor for no credential.
@@ -99,7 +96,7 @@ pub async fn with_code(visit: Visit<()>) -> Response<ReplyBody> {
 
 /// `POST /setup/{cli}/{code}?machine=NAME`: the credential, once.
 pub async fn redeem(visit: Visit<()>) -> Response<ReplyBody> {
-    let Some((provider, _)) = client(&visit.app, visit.hole(0)) else { return unknown(&visit.app) };
+    let Some((provider, _)) = client(&visit.app, visit.hole(0)) else { return unknown(&visit.app).into() };
     match bring(&visit, provider).await {
         Ok((key, _)) => text(StatusCode::OK, key.expose().to_owned()),
         Err(refusal) => refusal,
@@ -108,8 +105,8 @@ pub async fn redeem(visit: Visit<()>) -> Response<ReplyBody> {
 
 /// `GET /config/{cli}/{code}`: the file that holds the credential, as the Go original handed it out. It uses the code up.
 pub async fn config(visit: Visit<()>) -> Response<ReplyBody> {
-    let Some((provider, set_up)) = client(&visit.app, visit.hole(0)) else { return unknown(&visit.app) };
-    let Some(url) = address(&visit.app.config, &visit.parts.headers) else { return no_address() };
+    let Some((provider, set_up)) = client(&visit.app, visit.hole(0)) else { return unknown(&visit.app).into() };
+    let Some(url) = address(&visit.app.config, &visit.parts.headers) else { return no_address().into() };
     let (key, user) = match bring(&visit, provider).await {
         Ok(brought) => brought,
         Err(refusal) => return refusal,
@@ -172,10 +169,10 @@ async fn bring(visit: &Visit<()>, provider: &dyn Provider) -> Result<(Secret, St
             Ok((issued.secret, user))
         }
         Err(ChangeError::NoSuchCode) => match app.door.stray(visit.origin(), now) {
-            Ok(()) => Err(not_brought(&ChangeError::NoSuchCode)),
+            Ok(()) => Err(not_brought(&ChangeError::NoSuchCode).into()),
             Err(wait) => Err(too_many(wait, &wait.to_string())),
         },
-        Err(error) => Err(not_brought(&error)),
+        Err(error) => Err(not_brought(&error).into()),
     }
 }
 
@@ -216,7 +213,7 @@ fn refused(visit: &Visit<()>, why: &str) -> Response<ReplyBody> {
     text(StatusCode::OK, script::refusal(shell(visit), why))
 }
 
-fn not_brought(error: &ChangeError) -> Response<ReplyBody> {
+fn not_brought(error: &ChangeError) -> Fault {
     let status = match error {
         ChangeError::NoSuchCode | ChangeError::Nobody(_) => StatusCode::NOT_FOUND,
         _ => {
@@ -224,18 +221,18 @@ fn not_brought(error: &ChangeError) -> Response<ReplyBody> {
             StatusCode::SERVICE_UNAVAILABLE
         }
     };
-    problem(status, &error.to_string())
+    Fault::new(status, error.to_string())
 }
 
-fn no_address() -> Response<ReplyBody> {
-    problem(
+fn no_address() -> Fault {
+    Fault::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "the pool does not know its own address: its operator has to set public_url",
     )
 }
 
-fn unknown(app: &App) -> Response<ReplyBody> {
-    problem(StatusCode::NOT_FOUND, &format!("there is no set-up for that; {}", clients(app)))
+fn unknown(app: &App) -> Fault {
+    Fault::new(StatusCode::NOT_FOUND, format!("there is no set-up for that; {}", clients(app)))
 }
 
 fn client<'a>(app: &'a App, name: &str) -> Option<(&'a dyn Provider, SetUp)> {
@@ -260,7 +257,7 @@ fn shell(visit: &Visit<()>) -> Shell {
 
 /// Where clients reach this pool: `public_url`, or the Host that the request names, if it is one of our own names. `None`: it
 /// cannot stand in a script.
-fn address(config: &Config, headers: &HeaderMap) -> Option<String> {
+pub fn address(config: &Config, headers: &HeaderMap) -> Option<String> {
     let url = match &config.public_url {
         Some(url) => url.trim_end_matches('/').to_owned(),
         None if admit::is_our_host(config, headers) => format!("http://{}", headers.get(header::HOST)?.to_str().ok()?),

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use jiff::tz::TimeZone;
 use pool_core::{Span, UnixMs};
 
+use crate::forecast;
+
 use super::{AccountStatus, State, StatusPage, WindowStatus, family_word};
 
 /// How the table is drawn.
@@ -26,6 +28,9 @@ pub fn render_table(page: &StatusPage, width: usize, now: UnixMs) -> String {
 /// The table. `now` is the moment that countdowns are counted from: the page's own, unless it is shown later.
 pub fn render(page: &StatusPage, look: &Look, now: UnixMs) -> String {
     let mut out = String::new();
+    if let Some(sentence) = forecast::sentence(&page.forecast.forecast, &look.zone) {
+        wrapped(&mut out, &sentence, 0, look.width);
+    }
     summary(&mut out, page);
     if !page.accounts.is_empty() {
         out.push('\n');
@@ -290,7 +295,7 @@ fn bar(window: &WindowStatus, blocked: bool, ascii: bool) -> String {
 }
 
 /// `15:36` today, `Thu 09:00` within a week, `3 Dec 09:00` beyond.
-fn clock(at: UnixMs, now: UnixMs, zone: &TimeZone) -> String {
+pub(crate) fn clock(at: UnixMs, now: UnixMs, zone: &TimeZone) -> String {
     let stamp = |ms: UnixMs| jiff::Timestamp::from_millisecond(ms.0).map(|stamp| stamp.to_zoned(zone.clone()));
     let (Ok(at_zoned), Ok(now_zoned)) = (stamp(at), stamp(now)) else { return "not known".into() };
     let format = match () {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod clients;
+pub mod people;
 pub mod process;
 
 use std::net::SocketAddr;

@@ -5,6 +5,7 @@
 //! bounded queue and writes them in batches. While the disk is full or the database is busy, records wait up to the bound;
 //! beyond it they are counted as lost. A record counts once however often it is handed over.
 
+mod days;
 mod explained;
 mod portions;
 mod read;
@@ -25,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 use crate::database::{self, Database, Location, OpenError};
 use crate::memory::Changes;
 
+pub use days::DayUse;
 pub use explained::{Found, Kept, Wanted, look_up};
 pub use portions::Portion;
 pub use read::{AccountTotals, ReadError, Use};

@@ -100,7 +100,7 @@ impl Ledger {
     }
 }
 
-fn used(row: &Row) -> Result<Use, sqlx::Error> {
+pub(super) fn used(row: &Row) -> Result<Use, sqlx::Error> {
     let told = row.get::<Option<i64>>("input")?.is_some();
     Ok(Use {
         at: UnixMs(row.get("at_ms")?),

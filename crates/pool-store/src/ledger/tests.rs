@@ -123,6 +123,35 @@ async fn what_each_request_used_is_handed_out_once_whatever_the_pages() {
     }
 }
 
+#[tokio::test]
+async fn days_are_of_one_person_or_of_everybody() {
+    use pool_core::people::UserId;
+    const DAY: i64 = 86_400_000;
+    let folder = TempDir::new().expect("a folder");
+    let (ledger, _) = start(&folder.path().join("proxy.db"), quick()).await;
+    let (mira, nadia) = (UserId("u-1".into()), UserId("u-2".into()));
+    let by = |user: &UserId, id, at| UsageRecord { user: Some(user.clone()), ..record(id, "a1", at) };
+    let refused = UsageRecord { status: 429, tokens: None, ..by(&mira, "r4", DAY + 2) };
+    let all = [by(&mira, "r1", 5), by(&mira, "r2", DAY), by(&mira, "r3", DAY + 1), refused, by(&nadia, "r5", DAY)];
+    for record in all.into_iter().chain([record("r6", "a1", DAY)]) {
+        assert!(ledger.record(record));
+    }
+    until("written", || ledger.health().queued == 0).await;
+    let told = async |since, of: Option<&UserId>| {
+        let rows = ledger.days(UnixMs(since), of).await.expect("reads");
+        let told = |row: &DayUse| {
+            (row.day.0 / DAY, row.user.as_ref().map(|user| user.0.to_string()), row.requests, row.tokens.total())
+        };
+        rows.iter().map(told).collect::<Vec<_>>()
+    };
+    let (one, two) = (Some("u-1".to_owned()), Some("u-2".to_owned()));
+    assert_eq!(told(0, Some(&mira)).await, [(0, one.clone(), 1, 13), (1, one.clone(), 2, 26)]);
+    assert_eq!(told(DAY, None).await, [(1, None, 1, 13), (1, one, 2, 26), (1, two, 1, 13)]);
+    let each = ledger.each_of(&mira, UnixMs(DAY), 2).await.expect("reads");
+    assert_eq!(each.iter().map(|one| one.at.0 - DAY).collect::<Vec<_>>(), [1, 2]);
+    assert!(each.iter().all(|one| one.user.as_ref() == Some(&mira)));
+}
+
 /// Waits until `done`; the test hangs no longer than this.
 async fn until(what: &str, mut done: impl FnMut() -> bool) {
     for _ in 0..1000 {

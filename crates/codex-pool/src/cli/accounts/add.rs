@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use pool_core::Account;
 use pool_providers::Registry;
 use pool_providers::provider::{FileContent, Provider};
-use pool_server::pool::files;
+use pool_server::pool::files::{self, keys};
 
 use super::folder::{self, Entry};
-use super::{AddArguments, keys, now};
+use super::{AddArguments, now};
 use crate::cli::{Output, terminal};
 use crate::problem::{Failure, Problem};
 

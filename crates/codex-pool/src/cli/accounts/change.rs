@@ -4,9 +4,9 @@ use std::path::Path;
 
 use pool_core::UnixMs;
 use pool_providers::Registry;
-use pool_server::pool::files;
+use pool_server::pool::files::{self, keys};
 
-use super::{folder, keys, select};
+use super::{folder, select};
 use crate::cli::Output;
 use crate::problem::{Failure, Problem};
 

@@ -4,7 +4,6 @@
 mod add;
 mod change;
 pub(crate) mod folder;
-mod keys;
 mod list;
 mod login;
 mod select;

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use pool_core::{Account, AccountKind};
 use pool_providers::Registry;
-use pool_server::pool::files;
+use pool_server::pool::files::{self, keys};
 use serde_json::{Value, json};
 
-use super::{change, folder, keys, select};
+use super::{change, folder, select};
 use crate::cli::Output;
 use crate::problem::{Failure, Problem};
 

@@ -15,11 +15,11 @@ use pool_providers::{Provider, Registry};
 use pool_server::Config;
 use pool_server::roster::{AddKey, NewKey};
 use pool_server::setup::MadeLine;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Output, client, terminal, users};
 use crate::config::{self, Inputs};
-use crate::problem::{Failure, Problem};
+use crate::problem::{Exit, Failure, Problem};
 use files::Plan;
 
 #[derive(Debug, Args)]
@@ -42,17 +42,22 @@ pub(crate) struct Arguments {
     /// Only show what would change
     #[arg(long, conflicts_with = "undo")]
     print: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(inputs: &Inputs, registry: &Registry, arguments: &Arguments) -> Result<Output, Failure> {
     let (provider, set_up) = named(registry, &arguments.client)?;
     let places = places(inputs, provider, &set_up)?;
     if arguments.undo {
-        return Ok(Output::fine(files::undo(&places.state)?));
+        let told = files::undo(&places.state)?;
+        let lines = || json!({ "client": set_up.client, "done": told.lines().collect::<Vec<_>>() });
+        return Ok(if arguments.json { Output::json(&lines(), Exit::Fine) } else { Output::fine(told) });
     }
     let server = config::load_for_client(inputs)?.server;
     if let Some(user) = arguments.user.as_deref().filter(|_| arguments.line) {
-        return line(&server, user, provider);
+        return line(&server, user, provider, arguments.json);
     }
     if let Some(rival) = set_up.rivals.iter().find(|name| inputs.env.get(**name).is_some_and(|value| !value.is_empty()))
     {
@@ -70,6 +75,12 @@ pub(super) fn run(inputs: &Inputs, registry: &Registry, arguments: &Arguments) -
         plans = Plan::of_all(&set_up, &places, &url, key(&server, arguments, &url, provider)?.expose())?;
     }
     let changed: Vec<&Plan> = plans.iter().filter(|plan| plan.changes()).collect();
+    if !arguments.print && !changed.is_empty() {
+        files::write_all(&changed, &places.state)?;
+    }
+    if arguments.json {
+        return Ok(Output::json(&as_json(&set_up, &url, &changed, arguments), Exit::Fine));
+    }
     if changed.is_empty() {
         return Ok(Output::fine(format!("{} already uses the pool at {url}.\n", set_up.client)));
     }
@@ -77,23 +88,32 @@ pub(super) fn run(inputs: &Inputs, registry: &Registry, arguments: &Arguments) -
     for plan in &changed {
         let _ = write!(out, "{}:\n{}", plan.file.display(), diff::shown(&plan.now, &plan.new));
     }
-    if arguments.print {
-        return Ok(Output::fine(out));
+    if !arguments.print {
+        let (client, note, name) = (set_up.client, set_up.note, &arguments.client);
+        let _ = write!(out, "\n{client} now uses the pool at {url}.\n{note}\nUndo: codex-pool setup {name} --undo\n");
     }
-    files::write_all(&changed, &places.state)?;
-    let _ = write!(
-        out,
-        "\n{} now uses the pool at {url}.\n{}\nUndo: codex-pool setup {} --undo\n",
-        set_up.client, set_up.note, arguments.client
-    );
     Ok(Output::fine(out))
 }
 
+/// What was done, or would be. Secrets are masked as they are for people.
+fn as_json(set_up: &SetUp, url: &str, changed: &[&Plan], arguments: &Arguments) -> Value {
+    let file = |plan: &&Plan| json!({ "file": plan.file, "change": diff::shown(&plan.now, &plan.new) });
+    let written = !arguments.print && !changed.is_empty();
+    json!({
+        "client": set_up.client, "url": url, "changes": changed.iter().map(file).collect::<Vec<_>>(),
+        "written": written, "note": set_up.note,
+        "undo": written.then(|| format!("codex-pool setup {} --undo", arguments.client)),
+    })
+}
+
 /// A line that somebody runs elsewhere.
-fn line(server: &Config, user: &str, provider: &dyn Provider) -> Result<Output, Failure> {
+fn line(server: &Config, user: &str, provider: &dyn Provider, json: bool) -> Result<Output, Failure> {
     let person = users::find(server, user)?;
     let path = format!("{}/setup/{}", users::path(&person), provider.id().0);
     let made: MadeLine = client::tell(server, Method::POST, &path, &json!({}))?;
+    if json {
+        return Ok(Output::json(&made, Exit::Fine));
+    }
     Ok(Output::fine(format!(
         "For {}, once, within a day:\n\n  {}\n\nIn PowerShell:\n\n  {}\n",
         person.name, made.line.sh, made.line.powershell

@@ -49,6 +49,7 @@ pub(super) fn trace(arguments: &Arguments, file: &Path) -> Result<Output, Failur
         days: arguments.days,
         sessions_a_day: sessions,
         bursts,
+        weekend: generate::Recipe::default().weekend,
         seed: arguments.seed,
     };
     let sessions = generate::trace(&recipe);

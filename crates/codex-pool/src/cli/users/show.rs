@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use pool_core::UnixMs;
-use pool_core::people::Role;
 use pool_server::roster::{Key, NewInvitation, NewKey, NewPerson, Person, Roster};
 
 use super::limits;
@@ -17,14 +16,14 @@ pub(super) fn roster(roster: &Roster, now: UnixMs) -> String {
         let whom = invitation.name.as_deref().unwrap_or("somebody");
         let left = UnixMs(invitation.expires_at_ms).since(now);
         let _ =
-            writeln!(text, "{}  invitation for {whom} as {}, open for {left}", invitation.id, role(invitation.role));
+            writeln!(text, "{}  invitation for {whom} as {}, open for {left}", invitation.id, invitation.role.word());
     }
     text
 }
 
 pub(super) fn person(person: &Person, now: UnixMs) -> String {
     let paused = if person.paused { ", paused" } else { "" };
-    let mut text = format!("{}  {} ({}{paused})", person.id, person.name, role(person.role));
+    let mut text = format!("{}  {} ({}{paused})", person.id, person.name, person.role.word());
     let _ = write!(text, ": {}", limits::told(&person.limits));
     if let Some(accounts) = &person.accounts {
         let _ = write!(text, ", accounts {}", accounts.join(", "));
@@ -42,14 +41,6 @@ fn state(key: &Key, now: UnixMs) -> String {
         (None, Some(end)) if end <= now.0 => ", ended".into(),
         (None, Some(end)) => format!(", ends in {}", UnixMs(end).since(now)),
         (None, None) => String::new(),
-    }
-}
-
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::Operator => "operator",
-        Role::User => "user",
-        Role::Friend => "friend",
     }
 }
 

@@ -498,6 +498,28 @@ fn an_exhausted_pool_says_so_in_the_words_that_the_cli_reads() {
 }
 
 #[test]
+fn ones_own_limit_ends_the_clis_tries_or_is_sat_out() {
+    use pool_core::limits::{Amount, Budget, Over, Period};
+    let budget = Budget { period: Period::Day, amount: Amount::Tokens(1000) };
+    let until = NOW + Span::from_secs(7200);
+    for (over, code, reason, delay) in [
+        (Over::Budget { budget, until }, 429, "QUOTA_EXHAUSTED", "7200s"),
+        (Over::Pace { limit: 3, until: NOW + Span::from_secs(20) }, 429, "RATE_LIMIT_EXCEEDED", "20s"),
+        (Over::Streams { limit: 1 }, 429, "RATE_LIMIT_EXCEEDED", "5s"),
+        (Over::Model { allowed: vec!["a".into()] }, 403, "", ""),
+        (Over::Provider { allowed: vec!["a".into()] }, 403, "", ""),
+    ] {
+        let reply = fail(&refused(RefusalWhy::OwnLimit(over)));
+        let error = serde_json::from_slice::<Value>(&reply.body).expect("JSON")["error"].clone();
+        let details = error["details"].as_array().into_iter().flatten();
+        let told = |key: &str| details.clone().find_map(|detail: &Value| detail[key].as_str()).unwrap_or_default();
+        assert_eq!((reply.status.as_u16(), told("reason"), told("retryDelay")), (code, reason, delay));
+        let message = error["message"].as_str().expect("a text");
+        assert!(message.starts_with("You") && !message.contains("exhausted your capacity"), "{message}");
+    }
+}
+
+#[test]
 fn every_failure_has_its_status_and_words() {
     let later = Some(UnixMs(NOW.0 + 12_300));
     let bad = |status| Failure::BadRequest { status, message: "m".into() };
@@ -592,6 +614,7 @@ fn our_answers_have_the_recorded_shape() {
             window("day", "model:gemini-2.5-pro", 0.75, None),
             window("requests", "model:gemini-2.5-flash", 1.0, None),
         ],
+        own: None,
     };
     let mut seen = 0;
     for exchange in recorded(include_str!("../../../fixtures/gemini_gca.json")) {
@@ -621,6 +644,22 @@ fn our_answers_have_the_recorded_shape() {
     );
 }
 
+#[test]
+fn a_limit_of_the_callers_own_holds_for_every_model() {
+    let own = window("day", "any", 0.5, Some(UnixMs(1_893_456_000_000)));
+    let windows = vec![window("requests", "model:gemini-2.5-flash", 0.25, None)];
+    let standing = Standing { accounts: 1, ready: 1, windows, own: Some(own) };
+    let bucket = |model: &str| {
+        json!({
+            "modelId": model, "remainingFraction": 0.5, "tokenType": "REQUESTS", "resetTime": "2030-01-01T00:00:00Z",
+        })
+    };
+    assert_eq!(
+        answer("/v1internal:retrieveUserQuota", &standing),
+        json!({"buckets": [bucket("gemini-2.5-flash"), bucket("gemini-3-pro-preview")]})
+    );
+}
+
 fn window(name: &str, family: &str, used: f64, resets_at: Option<UnixMs>) -> StandingWindow {
     StandingWindow {
         name: name.into(),
@@ -633,7 +672,7 @@ fn window(name: &str, family: &str, used: f64, resets_at: Option<UnixMs>) -> Sta
 
 #[test]
 fn a_pool_without_windows_names_no_fraction() {
-    let keys = Standing { accounts: 1, ready: 1, windows: Vec::new() };
+    let keys = Standing { accounts: 1, ready: 1, windows: Vec::new(), own: None };
     let body = answer("/v1internal:retrieveUserQuota", &keys);
     assert_eq!(body, json!({"buckets": [{"modelId": "gemini-3-pro-preview"}]}));
     assert_eq!(answer("/v1internal:retrieveUserQuota", &Standing::default()), json!({"buckets": []}));

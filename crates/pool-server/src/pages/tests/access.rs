@@ -94,6 +94,7 @@ enum Fate {
 enum Class {
     Open,
     Visitor,
+    Whoever,
     Anyone,
     Oneself,
     Operator,
@@ -108,6 +109,7 @@ impl Class {
         match need {
             Need::Open(_) => Self::Open,
             Need::Visitor(_) => Self::Visitor,
+            Need::Whoever(_) => Self::Whoever,
             Need::Anyone(_) => Self::Anyone,
             Need::Oneself(_) => Self::Oneself,
             Need::Operator(_) => Self::Operator,
@@ -118,6 +120,7 @@ impl Class {
         match self {
             Self::Open | Self::Probe => "open",
             Self::Visitor => "visitor",
+            Self::Whoever => "visitor; who is let in sees more",
             Self::Anyone | Self::Relay => "anyone admitted",
             Self::Oneself => "oneself",
             Self::Operator => "operator",
@@ -131,9 +134,9 @@ impl Class {
             matches!(who, Who::ForeignPage | Who::ForeignPageWithKey | Who::ForeignSocket | Who::SessionForeign);
         let rebound = matches!(who, Who::ReboundHost | Who::ReboundHostWithKey);
         match self {
-            Self::Visitor if rebound => return Name,
+            Self::Visitor | Self::Whoever if rebound => return Name,
             Self::Visitor if foreign && changes => return No,
-            Self::Open | Self::Probe | Self::Visitor => return In,
+            Self::Open | Self::Probe | Self::Visitor | Self::Whoever => return In,
             Self::Relay => {
                 return match who {
                     _ if foreign => No,
@@ -313,19 +316,24 @@ async fn question(door: &Door, pool: &Pool, name: &str, user: &str, secret: &Sec
                 let keys = pool.app.people.open(secret.expose());
                 keys.map_or_else(|_| "none".to_owned(), |(_, key)| key.id.to_string())
             }
+            "code" if door.path == "/join/{code}" => invitation(pool).await.1,
             "code" => pool.app.door.make_link(Pool::now()).expect("random").expose().to_owned(),
-            "invitation" => invitation(pool).await,
+            "invitation" => invitation(pool).await.0,
             "request" => "last".to_owned(),
             _ => "x".to_owned(),
         };
         let _ = write!(path, "{before}{filled}{after}");
     }
     let body = match (&door.method, door.path) {
-        (&Method::POST, "/api/people") => format!(r#"{{"name":"new {name}"}}"#),
+        (&Method::POST, "/api/people" | "/join/{code}") => format!(r#"{{"name":"new {name}"}}"#),
+        (&Method::POST, "/admin/pool-users/create") => format!(r#"{{"email":"{name}@x.example"}}"#),
         (&Method::POST, "/api/session") => {
             let code = pool.app.door.make_link(Pool::now()).expect("random");
             format!(r#"{{"code":"{}"}}"#, code.expose())
         }
+        (&Method::POST, "/sign-in") => format!(r#"{{"secret":"{TOKEN}"}}"#),
+        (&Method::POST, "/me/sharing") => r#"{"share":"yes"}"#.to_owned(),
+        (&Method::POST, path) if path.ends_with("/claim") => r#"{"friend_code":"x","name":"new"}"#.to_owned(),
         _ => "{}".to_owned(),
     };
     if door.path == "/api/explain" {
@@ -342,37 +350,42 @@ async fn question(door: &Door, pool: &Pool, name: &str, user: &str, secret: &Sec
     ask
 }
 
-/// An open one. A pool without users has none: the first one ends that.
-async fn invitation(pool: &Pool) -> String {
+/// An open one: its id and its code. A pool without users has none: the first one ends that.
+async fn invitation(pool: &Pool) -> (String, String) {
     if pool.app.people.is_empty() {
-        return "none".to_owned();
+        return ("none".to_owned(), "none".to_owned());
     }
     let got = pool.ask(Ask::post("/api/invitations", "{}").bearer(TOKEN)).await;
     let made: crate::roster::NewInvitation = serde_json::from_str(&got.body).unwrap_or_else(|_| panic!("{got:?}"));
-    made.invitation.id
+    (made.invitation.id, made.code)
 }
 
 /// What a page says that was reached, and looked for what is not there.
-const REACHED: [&str; 6] = [
+const REACHED: [&str; 8] = [
     "no account is called",
     "nobody is called",
     "there is no open invitation",
     "there is no request yet",
     "there is no set-up for that",
     "this code is unknown",
+    "this pool has no friend code",
+    "has no credential",
 ];
 
 fn fate(door: &Door, got: &Got) -> Fate {
+    let said = got.body.to_lowercase();
     let relayed = matches!(door.class, Class::Relay | Class::Probe);
     match got.status.as_u16() {
         // A renewal is judged by the token in its body, and was.
         401 if got.body.contains("refresh_token_expired") => Fate::In,
+        // A sign-in was tried.
+        401 if door.class == Class::Visitor && said.contains("that is not right") => Fate::In,
         401 => Fate::Who,
         // The pool has no accounts, and some dialects say so with this status.
         403 if relayed && !got.body.contains("other web pages") => Fate::In,
         403 => Fate::No,
         421 => Fate::Name,
-        404 if REACHED.iter().any(|words| got.body.contains(words)) => Fate::In,
+        404 if REACHED.iter().any(|words| said.contains(words)) => Fate::In,
         404 if !relayed => Fate::Nothing,
         200..=399 => Fate::In,
         _ if relayed => Fate::In,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use pool_core::Ask;
 use pool_core::pool::Event;
 use pool_core::scan::splice;
+use pool_core::standing::RefusalWhy;
 use pool_core::verdict::Verdict;
 use pool_providers::reply::Failure;
 use pool_providers::request::{Body, Carry, Serving};
@@ -13,13 +14,14 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::link::Over;
 use super::miss::Miss;
-use super::open::REFUSALS;
+use super::open::{Ground, REFUSALS};
 use super::seek::NoLease;
 use super::talk::{End, Talk, listening};
 use super::turn::Turn;
 use crate::clock;
 use crate::pool::Lease;
 use crate::relay::attempt;
+use crate::relay::miss::failed;
 use crate::relay::path::{head, provider};
 
 /// Waits between tries, doubling.
@@ -67,7 +69,7 @@ impl Talk {
                     return self.over_http(&turn).await;
                 }
                 Err(miss) if turn.failed(&app, &miss.judgement) => {}
-                Err(miss) => return self.refuse(turn, down(&miss)).await,
+                Err(miss) => return self.refuse(turn, down(&self.ground, &miss)).await,
             }
         }
     }
@@ -173,7 +175,7 @@ impl Talk {
         match again {
             true => self.place(turn, create).await,
             false if words.is_some() && miss.judgement.is_transient() => self.own_words(turn, words).await,
-            false => self.refuse(turn, down(&miss)).await,
+            false => self.refuse(turn, down(&self.ground, &miss)).await,
         }
     }
 
@@ -213,11 +215,17 @@ impl Talk {
 
     pub(super) async fn refuse(&mut self, turn: Turn, failure: Failure) -> Result<(), End> {
         let refusal = if let Failure::Refused(refusal) = &failure { Some(refusal) } else { None };
-        let why = refusal.map(|refusal| &refusal.why);
-        tracing::warn!(request = self.ground.id, turn = self.count, ?why, "no account could serve a turn");
+        match refusal.map(|refusal| &refusal.why) {
+            Some(RefusalWhy::OwnLimit(limit)) => {
+                tracing::info!(request = self.ground.id, turn = self.count, %limit, "somebody's own limit is reached");
+            }
+            why => tracing::warn!(request = self.ground.id, turn = self.count, ?why, "no account could serve a turn"),
+        }
         self.turns.end();
         let reply = self.ground.failure(&failure);
-        turn.unserved(&self.ground, refusal, reply.status.as_u16());
+        if self.ground.is_worth_a_record(refusal) {
+            turn.unserved(&self.ground, refusal, reply.status.as_u16());
+        }
         let words = self.turns.refuse(&reply);
         self.say(words).await
     }
@@ -233,7 +241,7 @@ impl Talk {
     }
 }
 
-fn down(miss: &Miss) -> Failure {
-    let message = format!("upstream failed: {}", miss.judgement.reason);
+fn down(ground: &Ground, miss: &Miss) -> Failure {
+    let message = failed(&ground.app, &ground.caller, &miss.judgement.reason);
     Failure::UpstreamDown { message, retry_after: Duration::from_secs(2) }
 }

@@ -164,7 +164,8 @@ impl Ground {
     /// The models that the turn which a message begins may be served with.
     pub fn menu(&self, message: &Bytes) -> Result<(Menu, Demand), Failure> {
         let demand = self.demand(message)?;
-        Ok(Menu::new(&self.app, provider(&self.app.registry, self.route)?, demand))
+        let provider = provider(&self.app.registry, self.route)?;
+        Ok(Menu::new(&self.app, provider, self.caller.limits(), demand))
     }
 
     /// The account on which what a message names lives, if it names anything that the pool knows.
@@ -343,7 +344,7 @@ impl Ground {
         };
         self.reach().granted(&lease.account.id);
         let mut told = headers::for_client(std::mem::take(response.headers_mut()));
-        provider.speak_of_pool(&mut told, &lease.account, &app.pool.standing(demand), now);
+        provider.speak_of_pool(&mut told, &lease.account, &app.standing(&self.caller, demand), now);
         let link = Link::new(upgraded, Role::Client, &app.config).await;
         Ok((Leg { link, account: lease.account.id.clone(), opened: Instant::now(), turns: 0 }, told))
     }

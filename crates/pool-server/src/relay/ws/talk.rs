@@ -10,9 +10,10 @@ use std::future::Future;
 use bytes::Bytes;
 use pool_core::Demand;
 use pool_core::pool::Event;
+use pool_core::standing::Refusal;
 use pool_core::usage::Ending;
 use pool_core::verdict::Verdict;
-use pool_providers::reply::Stage;
+use pool_providers::reply::{Failure, Stage};
 use pool_providers::socket::{Asked, Fate, Heard, SocketTurns};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
@@ -180,6 +181,7 @@ impl Talk {
 
     async fn begin(&mut self, create: Utf8Bytes) -> Result<(), End> {
         let app = self.ground.app.clone();
+        self.ground.caller = app.people.current(&self.ground.caller);
         let Ok((menu, demand)) = self.ground.menu(create.as_ref()) else {
             return Err(End::Upstream(Over::Broke("nobody owns this route".into())));
         };
@@ -190,6 +192,14 @@ impl Talk {
         match self.ground.owner(create.as_ref()) {
             Ok(owner) => turn.only = owner,
             Err(failure) => return self.refuse(turn, failure).await,
+        }
+        let entering = app.enter(&self.ground.caller, &turn.demand, turn.deadline());
+        match listening(&mut self.client, &mut self.queue, entering).await? {
+            Ok(stay) => turn.stay = stay,
+            Err(over) => {
+                let refusal = Refusal::over(&turn.demand, over);
+                return self.refuse(turn, Failure::Refused(refusal)).await;
+            }
         }
         self.place(turn, create).await
     }
@@ -274,7 +284,9 @@ impl Talk {
             Some(turn) => Some(turn.demand.clone()),
             None => self.ground.demand(&Bytes::new()).ok(),
         };
-        let Some(standing) = demand.map(|demand| self.ground.app.pool.standing(&demand)) else { return Ok(()) };
+        let Some(standing) = demand.map(|demand| self.ground.app.standing(&self.ground.caller, &demand)) else {
+            return Ok(());
+        };
         match self.turns.limits(&standing, clock::now()) {
             Some(limits) => self.say(limits).await,
             None => Ok(()),

@@ -30,11 +30,13 @@ use crate::admit::Caller;
 use crate::app::App;
 use crate::clock;
 use crate::people::Tenure;
+use crate::people::books::Stay;
 use crate::pool::Lease;
+use crate::pool::line::PATIENCE;
 use crate::relay::body::OutBody;
 use crate::relay::deliver::{self, ReplyBody};
 use crate::relay::estate::Estate;
-use crate::relay::miss::{Miss, MissKind, RETRY_SOON};
+use crate::relay::miss::{Miss, MissKind, RETRY_SOON, failed};
 use crate::relay::path::{head, provider, request_id};
 use crate::relay::{attempt, echo, headers};
 use crate::upstream::UpstreamError;
@@ -69,6 +71,8 @@ struct Passage {
     tenure: Tenure,
     arrived: UnixMs,
     started: Instant,
+    /// In the book of who asks, once it has begun.
+    stay: Option<Stay>,
 }
 
 /// An account has let it through.
@@ -92,12 +96,12 @@ pub async fn tunnel(
     let Some(client) = parts.extensions.remove::<hyper::upgrade::OnUpgrade>() else {
         return closing(deliver::reply(Reply::empty(StatusCode::UPGRADE_REQUIRED)));
     };
-    let passage = match Passage::new(app, route, parts, caller) {
+    let mut passage = match Passage::new(app, route, parts, caller) {
         Ok(passage) => passage,
         Err(reply) => return closing(*reply),
     };
     let id = HeaderValue::from_str(&passage.id).ok();
-    let mut response = match passage.choose().await {
+    let mut response = match passage.begin().await {
         Ok(through) => passage.grant(client, through),
         Err(reply) => closing(deliver::reply(*reply)),
     };
@@ -151,10 +155,37 @@ impl Passage {
                 let client = headers::client_name(&parts.headers);
                 let (id, tenure) = (request_id(), app.people.tenure(caller));
                 let caller = caller.clone();
-                Ok(Self { app, route, parts, caller, demand, session, estate, id, client, tenure, arrived, started })
+                Ok(Self {
+                    app,
+                    route,
+                    parts,
+                    caller,
+                    demand,
+                    session,
+                    estate,
+                    id,
+                    client,
+                    tenure,
+                    arrived,
+                    started,
+                    stay: None,
+                })
             }
             Err(failure) => Err(Box::new(deliver::failure(&app.registry, Some(route), &parts, &failure))),
         }
+    }
+
+    /// Puts it into the book of who asks, and finds an account. `Err`: the reply that says why not.
+    async fn begin(&mut self) -> Result<Through, Box<Reply>> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        match self.app.enter(&self.caller, &self.demand, deadline).await {
+            Ok(stay) => self.stay = stay,
+            Err(limit) => {
+                tracing::info!(request = self.id, %limit, "somebody's own limit is reached");
+                return Err(self.told(&Failure::Refused(Refusal::over(&self.demand, limit))));
+            }
+        }
+        self.choose().await
     }
 
     /// Finds an account whose handshake succeeds. `Err`: the reply that says why there is none.
@@ -265,7 +296,7 @@ impl Passage {
         app.pool.apply(Event::Served { id: id.clone(), families: self.demand.families.clone() });
         self.estate.hear_head(&app.pool, provider, self.route, id, response.headers());
         let mut told = headers::for_client(std::mem::take(response.headers_mut()));
-        provider.speak_of_pool(&mut told, &lease.account, &app.pool.standing(&self.demand), clock::now());
+        provider.speak_of_pool(&mut told, &lease.account, &app.standing(&self.caller, &self.demand), clock::now());
         upgrading(&mut told);
         Ok((upgraded, told))
     }
@@ -309,14 +340,19 @@ impl Passage {
             }
             (_, Some(Miss { reply: Some(reply), .. })) => return reply,
             (_, Some(miss)) => Failure::UpstreamDown {
-                message: format!("upstream failed: {}", miss.judgement.reason),
+                message: failed(&self.app, &self.caller, &miss.judgement.reason),
                 retry_after: RETRY_SOON,
             },
             _ => Failure::UpstreamDown { message: "no account could be tried".into(), retry_after: RETRY_SOON },
         };
         tracing::warn!(request = self.id, ?failure, "no account could open a tunnel");
+        self.told(&failure)
+    }
+
+    /// A failure in the client's dialect.
+    fn told(&self, failure: &Failure) -> Box<Reply> {
         Box::new(match provider(&self.app.registry, self.route) {
-            Ok(provider) => provider.failure(Some(self.route), &head(&self.parts), &failure, clock::now()),
+            Ok(provider) => provider.failure(Some(self.route), &head(&self.parts), failure, clock::now()),
             Err(_) => Reply::empty(StatusCode::BAD_GATEWAY),
         })
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use pool_core::ask::Rights;
 use pool_core::pool::Event;
-use pool_core::standing::Refusal;
+use pool_core::standing::{Refusal, RefusalWhy};
 use pool_core::usage::{Ending, UsageRecord};
 use pool_core::verdict::{Fault, Verdict};
 use pool_core::{AccountId, Demand, Judgement, SessionKey, Span, Trail, UnixMs};
@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::open::Ground;
 use crate::app::{App, Counted};
 use crate::clock;
+use crate::people::books::Stay;
 use crate::pool::Lease;
 use crate::pool::line::PATIENCE;
 use crate::relay::draw::draw;
@@ -60,6 +61,8 @@ pub struct Turn {
     started: Instant,
     first_byte: Option<Duration>,
     _under_way: Counted,
+    /// In the book of who asks.
+    pub stay: Option<Stay>,
 }
 
 impl Turn {
@@ -91,6 +94,7 @@ impl Turn {
             started: Instant::now(),
             first_byte: None,
             _under_way: app.in_flight.enter(),
+            stay: None,
         }
     }
 
@@ -115,9 +119,14 @@ impl Turn {
         self.lease = Some(lease);
     }
 
+    /// Until when it waits, whatever for.
+    pub fn deadline(&self) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.started) + PATIENCE
+    }
+
     /// Until when a busy account is waited for.
     pub fn patience(&self) -> tokio::time::Instant {
-        self.menu.patience(tokio::time::Instant::from_std(self.started) + PATIENCE)
+        self.menu.patience(self.deadline())
     }
 
     /// No account takes the turn as it is now: `Ok` if it may be another model's, see [`Menu::refused`].
@@ -260,6 +269,12 @@ impl Ground {
     /// What the caller may use.
     pub fn rights(&self) -> Rights<'_> {
         self.caller.rights(self.app.sharing())
+    }
+
+    /// Of refusals for the caller's own limits not all are kept (see [`crate::people::books::Books::note`]).
+    pub fn is_worth_a_record(&self, refusal: Option<&Refusal>) -> bool {
+        let own = refusal.is_some_and(|refusal| matches!(refusal.why, RefusalWhy::OwnLimit(_)));
+        !own || self.caller.user().is_none_or(|user| self.app.people.books.note(&user.id))
     }
 
     /// Keeps the record of what no account has answered.

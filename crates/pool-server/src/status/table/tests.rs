@@ -3,6 +3,7 @@
 use pool_core::{AccountKind, Fraction, Source};
 
 use super::*;
+use crate::forecast::ForecastPage;
 use crate::status::{FaultyFile, LedgerStatus};
 
 /// Sunday 22 November 2026, 14:24 UTC.
@@ -40,6 +41,7 @@ fn page(accounts: Vec<AccountStatus>) -> StatusPage {
     StatusPage {
         version: "0.1.0".into(),
         now_ms: NOW.0,
+        forecast: ForecastPage::default(),
         accounts,
         files_with_faults: vec![],
         requests_in_flight: 4,

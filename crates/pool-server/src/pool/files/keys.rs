@@ -27,12 +27,12 @@ fn path(key: &str) -> Option<usize> {
 }
 
 /// What one of the keys says, if it is there.
-pub(super) fn value(text: &[u8], key: &str) -> Option<Value> {
+pub fn value(text: &[u8], key: &str) -> Option<Value> {
     serde_json::from_slice(find(text, &PATHS).raw(path(key)?)?).ok()
 }
 
 /// `text` with one of the keys set, or taken out. `None`: it is no JSON object, or the key is none of the pool's.
-pub(super) fn with(text: &[u8], key: &str, value: Option<&Value>) -> Option<Vec<u8>> {
+pub fn with(text: &[u8], key: &str, value: Option<&Value>) -> Option<Vec<u8>> {
     let (found, path) = (find(text, &PATHS), path(key)?);
     let place = found.root_start()?;
     let value = value.map(ToString::to_string);
@@ -45,13 +45,13 @@ pub(super) fn with(text: &[u8], key: &str, value: Option<&Value>) -> Option<Vec<
 }
 
 /// `text` with `disabled` set, or left out where that says the same.
-pub(super) fn with_disabled(text: &[u8], disabled: bool) -> Option<Vec<u8>> {
+pub fn with_disabled(text: &[u8], disabled: bool) -> Option<Vec<u8>> {
     let absent = value(text, "disabled").is_none();
     with(text, "disabled", (disabled || !absent).then_some(&Value::Bool(disabled)))
 }
 
 /// `new` with the pool keys of `old` that it does not have itself: a new login of an account keeps what was set for it.
-pub(super) fn carried_over(old: &[u8], new: Vec<u8>) -> Vec<u8> {
+pub fn carried_over(old: &[u8], new: Vec<u8>) -> Vec<u8> {
     let (kept, present) = (find(old, &PATHS), find(&new, &PATHS));
     let Some(place) = present.root_start() else { return new };
     let mut members = Vec::new();
