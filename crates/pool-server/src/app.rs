@@ -140,6 +140,9 @@ impl App {
     pub fn keep(&self, record: UsageRecord, trail: Trail) {
         self.till.take(&record);
         self.people.books.take(&record, &self.config.prices);
+        if let Some(member) = &self.membership {
+            member.tally.add(&record, &self.config.prices);
+        }
         self.ledger.keep(record, trail);
     }
 }

@@ -3,6 +3,8 @@
 //! Requests never wait for any of this. A replica that hears nothing goes on with what it knows, and when it hears again it reads
 //! everything anew.
 
+mod tally;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use crate::config::Config;
 use crate::memory::{self, told};
 use crate::people::People;
 use crate::pool::{LivePool, VaultHome};
+use tally::Tally;
 
 /// Without a bell events are looked for so often.
 const LOOK: Duration = Duration::from_millis(400);
@@ -41,6 +44,8 @@ pub struct Replicas {
 pub struct Membership {
     pub replicas: Arc<Replicas>,
     pub vault: Arc<VaultHome>,
+    /// What requests have taken here.
+    pub tally: Tally,
     /// From which event on it listens.
     since: i64,
 }
@@ -58,13 +63,25 @@ pub async fn join(config: &Config, ledger: &Ledger, registry: Arc<Registry>) -> 
     let vault = Arc::new(VaultHome::open(vault, registry).await?);
     tracing::info!(replica, key = key.id(), "the accounts are those of the vault, which other replicas may share");
     let replicas = Arc::new(Replicas { events, replica, trouble: Mutex::default() });
-    Ok(Some(Membership { replicas, vault, since }))
+    Ok(Some(Membership { replicas, vault, tally: Tally::default(), since }))
 }
 
 impl Membership {
-    /// Hears the others, for ever.
-    pub async fn hear(&self, pool: &LivePool, people: &People, ledger: &Ledger) {
-        self.replicas.hear(self.since, Heard { pool, people, vault: &self.vault, ledger }).await;
+    /// Hears the others and tells them what requests take, for ever.
+    pub async fn run(&self, pool: &LivePool, people: &People, ledger: &Ledger) {
+        let heard = Heard { pool, people, vault: &self.vault, ledger };
+        tokio::join!(self.replicas.hear(self.since, heard), self.tell_taken());
+    }
+
+    async fn tell_taken(&self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let Some(batch) = self.tally.take() else { continue };
+            let text = serde_json::to_string(&batch).unwrap_or_default();
+            if !self.replicas.tell(tally::TOPIC, &text).await {
+                self.tally.put_back(batch);
+            }
+        }
     }
 
     /// Why the others cannot be reached, if so.
@@ -87,11 +104,13 @@ impl Replicas {
         &self.replica
     }
 
-    /// Tells the others. What does not get through they find out late or for themselves.
-    pub async fn tell(&self, topic: &str, body: &str) {
-        if let Err(why) = in_time(self.events.tell(topic, body)).await {
+    /// Tells the others. `false`: it did not get through.
+    pub async fn tell(&self, topic: &str, body: &str) -> bool {
+        let told = in_time(self.events.tell(topic, body)).await;
+        if let Err(why) = &told {
             tracing::debug!(topic, "not told to the other replicas: {why}");
         }
+        told.is_ok()
     }
 
     async fn hear(&self, mut last: i64, heard: Heard<'_>) {
@@ -110,23 +129,22 @@ impl Replicas {
                 }
             };
             behind |= self.note(None) || heard.vault.trouble().is_some();
-            if behind {
-                last = known.last().map_or(last, |event| event.id);
-                behind = read_anew(&heard).await.is_err();
-                continue;
-            }
             let mut topics = BTreeSet::new();
             for event in known {
                 last = event.id;
                 if event.own {
                     continue;
                 }
-                if event.topic == told::TOPIC {
-                    told::hear(heard.pool, &event.body);
-                } else {
+                match event.topic.as_str() {
+                    told::TOPIC => told::hear(heard.pool, &event.body),
+                    tally::TOPIC => tally::hear(heard.pool, heard.people, &event.body),
                     // Of several the newest state counts, so once is enough.
-                    topics.insert((event.topic, event.body));
+                    _ => drop(topics.insert((event.topic, event.body))),
                 }
+            }
+            if behind {
+                behind = read_anew(&heard).await.is_err();
+                continue;
             }
             for (topic, body) in topics {
                 behind |= take(&heard, &topic, &body).await.is_err();

@@ -165,6 +165,20 @@ impl Keeper {
         Ok(Self { refresher, prober, faults, shelf, tasks, stop, _lock: lock })
     }
 
+    /// Changes the content of an account's file, wherever that lives.
+    ///
+    /// # Errors
+    /// In words for the operator: it is as it was.
+    pub async fn edit(
+        &self,
+        file: &str,
+        change: impl Fn(&[u8]) -> Result<Vec<u8>, String> + Send + 'static,
+    ) -> Result<(), String> {
+        let (home, file) = (self.shelf.home().clone(), file.to_owned());
+        let edited = tokio::task::spawn_blocking(move || home.edit(&file, &change)).await;
+        edited.unwrap_or_else(|_| Err("codex-pool is stopping".into()))
+    }
+
     /// Looks into the folder now. What changed there is found within a second without this, too.
     pub async fn reload(&self) {
         let shelf = self.shelf.clone();

@@ -76,3 +76,31 @@ async fn limits_and_pins_are_known_to_the_others() {
     assert!(told.elapsed() < WITHIN, "{:?}", told.elapsed());
     assert_eq!(there.trouble("anna"), here.trouble("anna"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_holds_for_all_replicas_together() {
+    use pool_core::limits::{Amount, Budget, Limits, Period};
+    let Some(circle) = Circle::of(2, World::new().account(FakeAccount::claude("carl"))).await else { return };
+    let [here, there] = &circle.members[..] else { panic!("two") };
+    let mut mira = new_user("Mira", Role::User).unwrap();
+    let budget = |tokens| Limits {
+        budgets: vec![Budget { period: Period::Month, amount: Amount::Tokens(tokens) }],
+        ..Limits::default()
+    };
+    mira.limits = budget(1);
+    let issued = here.app.people.add(mira, "laptop", None).await.unwrap().issued;
+    let mut request = (CLAUDE.request)("one");
+    request.headers.retain(|(name, _)| name != "authorization" && name != "x-api-key");
+    let request = request.header("authorization", &format!("Bearer {}", issued.secret.expose()));
+    until("the other one knows her", || there.app.people.open(issued.secret.expose()).is_ok()).await;
+    assert_eq!(here.send(&request).await.status, Some(200), "one token is left");
+    let mut seen = there.send(&request).await;
+    for _ in 0..100 {
+        if seen.status != Some(200) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        seen = there.send(&request).await;
+    }
+    assert_eq!(seen.status, Some(429), "{}", seen.text());
+}

@@ -216,6 +216,25 @@ impl Vault {
         Ok(Some(version))
     }
 
+    /// Writes over the version that was read a content with the same login. Whoever renews that goes on, and what is known of it
+    /// stays. `None`: as of [`Vault::replace`].
+    pub async fn edit(&self, name: &str, read: i64, text: &Secret) -> Result<Option<i64>, VaultError> {
+        let version = read + 1;
+        let sealed = self.key.seal(name, version, text)?;
+        let mut transaction = self.database.begin().await?;
+        let edit = built(format!(
+            "UPDATE vault SET version = $3, sealed = $4, changed_ms = {NOW_MS} \
+             WHERE name = $1 AND version = $2 AND key_id = $5"
+        ));
+        let edit = edit.bind(name).bind(read).bind(version).bind(sealed).bind(self.key.id());
+        if transaction.run(edit).await? == 0 {
+            return Ok(None);
+        }
+        events::tell(&mut transaction, &self.replica, TOPIC, name).await?;
+        transaction.commit().await?;
+        Ok(Some(version))
+    }
+
     /// Takes a file out. `false`: it was not there.
     pub async fn remove(&self, name: &str) -> Result<bool, VaultError> {
         let mut transaction = self.database.begin().await?;

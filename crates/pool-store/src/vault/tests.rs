@@ -75,6 +75,9 @@ async fn one_at_a_time_renews_and_a_dead_one_only_delays_the_next() {
     b.put_off("x.json", "b").await.unwrap();
     assert_eq!(turn(&a).await, Turn::NotYet, "what b has tried in vain a does not try again at once");
     let version = b.one("x.json").await.unwrap().expect("there").version;
+    let version = a.edit("x.json", version, &text("r0, paused")).await.unwrap().expect("written");
+    assert_eq!(turn(&a).await, Turn::NotYet, "an edit is no new login");
+    assert_eq!(a.edit("x.json", version - 1, &text("late")).await.unwrap(), None);
     b.refuse("x.json", version - 1, "of an older version").await.unwrap();
     assert_eq!(turn(&a).await, Turn::NotYet);
     b.refuse("x.json", version, "sign in again").await.unwrap();

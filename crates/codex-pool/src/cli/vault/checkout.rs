@@ -59,6 +59,9 @@ async fn put_back(vault: &Vault, registry: &Registry, folder: &Path, entries: Ve
     for entry in entries.into_iter().filter(|entry| entry.text.is_some()) {
         let written = match now.remove(&entry.name) {
             Some(text) if entry.text.as_ref() == Some(&text) => Ok(true),
+            Some(text) if same_login(registry, &entry, &text) => {
+                vault.edit(&entry.name, entry.version, &text).await.map(|version| version.is_some())
+            }
             Some(text) => vault.replace(&entry.name, entry.version, &text, &[]).await.map(|version| version.is_some()),
             None => vault.remove(&entry.name).await,
         };
@@ -68,6 +71,18 @@ async fn put_back(vault: &Vault, registry: &Registry, folder: &Path, entries: Ve
         told(&name, vault.insert(&name, &text).await)?;
     }
     Ok(())
+}
+
+/// Was only something beside the login changed? Then a renewal that is under way goes on.
+fn same_login(registry: &Registry, entry: &Entry, text: &Secret) -> bool {
+    let file = files::of_name(&entry.name, registry);
+    let Some(provider) = file.provider.and_then(|id| registry.get(id)) else { return false };
+    let login = |text: &Secret| {
+        let content = provider.read_file(&entry.name, text.expose().as_bytes()).ok()?;
+        Some((content.credentials.access, content.credentials.refresh))
+    };
+    let old = entry.text.as_ref().and_then(login);
+    old.is_some() && old == login(text)
 }
 
 fn told(name: &str, written: Result<bool, VaultError>) -> Result<(), Failure> {

@@ -10,8 +10,10 @@ use pool_core::{Credentials, ProviderId, Secret};
 use pool_providers::Registry;
 
 use super::spent::{self, Spent};
-use super::{Claim, Home, NoRight, Replaced, Right, Unread};
-use crate::pool::files::{EditLock, PoolFile, WriteError, check_private, make_private, probe_write, read_secret, scan};
+use super::{Change, Claim, Home, NoRight, Replaced, Right, Unread};
+use crate::pool::files::{
+    EditLock, PoolFile, WriteError, check_private, edit, make_private, probe_write, read_secret, scan,
+};
 
 /// How secrets get to disk. A parameter, so that tests can let it fail.
 pub type Writer = Box<dyn Fn(&Path, &[u8]) -> Result<(), WriteError> + Send + Sync>;
@@ -78,6 +80,10 @@ impl Home for Folder {
         (self.write)(&file.path, new).map_err(|error| error.to_string())?;
         self.spend(spent);
         Ok(Replaced::Written)
+    }
+
+    fn edit(&self, file: &str, change: Change<'_>) -> Result<(), String> {
+        edit(&self.dir, &self.dir.join(file), change).map_err(|error| error.to_string())
     }
 
     fn spend(&self, spent: &[String]) {

@@ -44,6 +44,12 @@ pub trait Home: Send + Sync {
     /// In words for the operator: it may not be written.
     fn replace(&self, file: &PoolFile, old: &Secret, new: &[u8], spent: &[String]) -> Result<Replaced, String>;
 
+    /// Replaces a file's content by what `change` makes of it. Nobody else comes between the reading and the writing.
+    ///
+    /// # Errors
+    /// In words for the operator: the file is as it was.
+    fn edit(&self, file: &str, change: Change<'_>) -> Result<(), String>;
+
     /// Notes refresh tokens that were used up without a write. What cannot be noted is only logged.
     fn spend(&self, spent: &[String]);
 
@@ -58,6 +64,9 @@ pub trait Home: Send + Sync {
     /// Asks for the right to renew the token in this file, waiting while another replica is at it.
     fn claim<'a>(&'a self, file: &'a str) -> BoxFuture<'a, Result<Right, NoRight>>;
 }
+
+/// What is to become of a file's content, or why it cannot be changed.
+pub type Change<'a> = &'a dyn Fn(&[u8]) -> Result<Vec<u8>, String>;
 
 /// Why there is no content.
 #[derive(Clone, Debug, PartialEq, Eq)]

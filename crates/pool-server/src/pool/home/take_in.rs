@@ -14,7 +14,7 @@ use super::spent;
 use super::vault::VaultHome;
 use crate::clock;
 use crate::pool::faults::{Faults, Topic};
-use crate::pool::files::{PoolFile, archive, of_name, read_secret, scan};
+use crate::pool::files::{PoolFile, archive, keys, of_name, read_secret, scan};
 use crate::pool::shelf::{HALF_WRITTEN, OLD_COPY, same_secrets};
 
 /// What was looked at and stays outside is looked at again after this time, or when it has changed.
@@ -143,7 +143,11 @@ impl VaultHome {
             if !is_newer && entry.refused.is_none() {
                 return Err("the vault holds a newer login of this account; remove it, or sign in again".into());
             }
-            let written = self.wait(self.vault.replace(&entry.name, entry.version, text, &[]))?;
+            // The operator's wishes for the account stay.
+            let old = entry.text.as_ref().map(Secret::expose).unwrap_or_default();
+            let merged = keys::carried_over(old.as_bytes(), text.expose().as_bytes().to_vec());
+            let merged = Secret::new(String::from_utf8_lossy(&merged));
+            let written = self.wait(self.vault.replace(&entry.name, entry.version, &merged, &[]))?;
             self.look(&entry.name)?;
             if written.is_some() {
                 return Ok(());

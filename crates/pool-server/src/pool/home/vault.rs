@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::take_in::Inbox;
-use super::{Home, NoRight, Replaced, Right, Unread};
+use super::{Change, Home, NoRight, Replaced, Right, Unread};
 use crate::pool::files::{EditLock, PoolFile, of_name};
 
 /// For one question to the database.
@@ -26,6 +26,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// While another replica renews, its token is looked for so often, and no longer than this.
 const LOOK: Duration = Duration::from_millis(250);
 const WAIT: Duration = Duration::from_secs(45);
+const MEANWHILE: &str = "it was changed in the vault at the same moment; try again";
+
 /// See the module's page.
 pub struct VaultHome {
     pub(super) vault: Vault,
@@ -242,6 +244,22 @@ impl Home for VaultHome {
                 Err("it was removed from the vault".into())
             }
         }
+    }
+
+    fn edit(&self, file: &str, change: Change<'_>) -> Result<(), String> {
+        let place = of_name(file, &self.registry);
+        let old = match self.read(&place) {
+            Ok(old) => old,
+            Err(Unread::Missing) => return Err("it is not in the vault any more".into()),
+            Err(Unread::Because(why)) => return Err(why),
+        };
+        let new = change(&old)?;
+        let (old, new) = [&old, &new].map(|text| Secret::new(String::from_utf8_lossy(text))).into();
+        let version = self.version_of(file, &old).ok_or(MEANWHILE)?;
+        let version = self.wait(self.vault.edit(file, version, &new))?.ok_or(MEANWHILE)?;
+        let refused = self.refused(file);
+        self.put(Entry { name: file.to_owned(), version, text: Some(new), refused });
+        Ok(())
     }
 
     fn spend(&self, spent: &[String]) {

@@ -142,8 +142,11 @@ impl Shelf {
         let file = file.clone();
         let spent = spent_by(loan.account.provider, &[&loan.credentials, &loan.on_file], new);
         if self.home.replace(&file, &good.text, &bytes, &spent)? == Replaced::Overtaken {
-            state.unsaved.remove(id);
             self.look_again(&mut state, &rel);
+            if state.owned(id).is_some_and(|(_, good)| same_secrets(&good.credentials, &loan.on_file)) {
+                return Err("something else of its file was changed at the same moment".into());
+            }
+            state.unsaved.remove(id);
             return Ok(Persisted::Superseded);
         }
         self.written(&mut state, id, &file, &bytes);
