@@ -181,7 +181,7 @@ impl Server {
         let of = app.clone();
         let hearing = AbortOnDropHandle::new(tokio::spawn(async move {
             if let Some(member) = &of.membership {
-                member.run(&of.pool, &of.people, &of.ledger).await;
+                Box::pin(member.run(&of.pool, &of.people, &of.ledger)).await;
             }
         }));
         let hurry = CancellationToken::new();

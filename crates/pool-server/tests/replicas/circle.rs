@@ -102,7 +102,7 @@ impl Circle {
     pub(crate) async fn crowd(&self, requests: Vec<Request>) -> Vec<Seen> {
         let sending = requests.into_iter().zip(self.members.iter().cycle()).map(|(request, member)| {
             let addr = member.addr;
-            tokio::spawn(async move { request.send(addr, Duration::from_secs(60)).await.expect("connected") })
+            tokio::spawn(async move { request.send(addr, Duration::from_mins(1)).await.expect("connected") })
         });
         let mut seen = Vec::new();
         for sent in sending.collect::<Vec<_>>() {
@@ -133,8 +133,7 @@ impl Member {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Seen {
-        self.send(&Request { method: "GET".into(), path: path.into(), headers: Vec::new(), body: Vec::new().into() })
-            .await
+        self.send(&Request { method: "GET", path: path.into(), headers: Vec::new(), body: Vec::new() }).await
     }
 
     /// What keeps this account out, if anything.

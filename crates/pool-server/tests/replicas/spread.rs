@@ -83,11 +83,9 @@ async fn a_budget_holds_for_all_replicas_together() {
     let Some(circle) = Circle::of(2, World::new().account(FakeAccount::claude("carl"))).await else { return };
     let [here, there] = &circle.members[..] else { panic!("two") };
     let mut mira = new_user("Mira", Role::User).unwrap();
-    let budget = |tokens| Limits {
-        budgets: vec![Budget { period: Period::Month, amount: Amount::Tokens(tokens) }],
-        ..Limits::default()
-    };
-    mira.limits = budget(1);
+    let limits =
+        Limits { budgets: vec![Budget { period: Period::Month, amount: Amount::Tokens(1) }], ..Limits::default() };
+    mira.limits = limits;
     let issued = here.app.people.add(mira, "laptop", None).await.unwrap().issued;
     let mut request = (CLAUDE.request)("one");
     request.headers.retain(|(name, _)| name != "authorization" && name != "x-api-key");

@@ -7,6 +7,12 @@ use tempfile::TempDir;
 use super::*;
 use crate::cli::accounts;
 
+#[derive(clap::Parser)]
+struct Line {
+    #[command(subcommand)]
+    command: accounts::Command,
+}
+
 fn inputs(folder: &TempDir, url: &str) -> Inputs {
     let at = |name: &str| folder.path().join(name).display().to_string();
     let env = [
@@ -63,11 +69,6 @@ fn accounts_in_the_vault_are_added_changed_and_removed_like_files_and_outlive_a_
     pool_server::pool::files::write_new(&file, &text).expect("written");
     let accounts = |words: &str| {
         let words = words.replace("FILE", &file.display().to_string());
-        #[derive(clap::Parser)]
-        struct Line {
-            #[command(subcommand)]
-            command: accounts::Command,
-        }
         let line: Line = clap::Parser::try_parse_from(words.split(' ')).expect("a command");
         accounts::run(&inputs, &registry, line.command).map(|output| output.text).map_err(|error| error.to_string())
     };
