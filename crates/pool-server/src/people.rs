@@ -372,7 +372,10 @@ pub fn ends(credential: &Credential, now: UnixMs) -> Option<Closed> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::admit::Caller;
 
     async fn people(folder: &tempfile::TempDir) -> People {
         let path = folder.path().join("data.db");

@@ -10,11 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use pool_core::Span;
 use pool_providers::Registry;
 use pool_store::events::{Apart, Bell};
 use pool_store::{Events, Ledger, Vault, VaultError, directory, vault};
 use tokio::time::Instant;
 
+use crate::clock;
 use crate::config::Config;
 use crate::memory::{self, told};
 use crate::people::People;
@@ -26,6 +28,8 @@ const LOOK: Duration = Duration::from_millis(400);
 /// How long events are kept: longer than any question takes.
 const KEEP: Duration = Duration::from_mins(10);
 const SWEEP: Duration = Duration::from_mins(1);
+/// Who has not looked for so long may have missed some.
+const MISSED: Span = Span::from_mins(5);
 /// For one question to the database.
 const LIMIT: Duration = Duration::from_secs(5);
 /// A bell that was lost is hung up anew after this time. Until then, looking does.
@@ -118,6 +122,8 @@ impl Replicas {
         let mut sweep_at = Instant::now() + SWEEP;
         // Something was missed, or could not be read.
         let mut behind = false;
+        // By the wall clock, which goes on while the machine sleeps.
+        let mut looked_at = clock::now();
         loop {
             bell.wait(&self.events).await;
             let known = match in_time(self.events.since(last)).await {
@@ -129,6 +135,9 @@ impl Replicas {
                 }
             };
             behind |= self.note(None) || heard.vault.trouble().is_some();
+            // Events may have been swept away unseen.
+            behind |= clock::now().since(looked_at) > MISSED;
+            looked_at = clock::now();
             let mut topics = BTreeSet::new();
             for event in known {
                 last = event.id;
