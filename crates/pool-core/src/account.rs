@@ -27,8 +27,9 @@ impl fmt::Display for ProviderId {
 
 /// The stable public id of an account: its provider and twelve hex digits of the hash of its [`Identity`], as in
 /// `codex-1f0a33bc9d2e`. It survives token rotation, renaming and moving of the file (where the file names its owner).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(transparent)]
+#[schema(value_type = String)]
 pub struct AccountId(pub Arc<str>);
 
 impl fmt::Display for AccountId {
@@ -79,7 +80,7 @@ impl Identity {
 }
 
 /// How an account pays: a plan's windows, or by use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AccountKind {
     Subscription,

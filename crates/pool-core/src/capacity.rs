@@ -18,7 +18,7 @@ const GUESSED: f64 = 3.0;
 const MEASURED: f64 = 1.1;
 
 /// See the module's page.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Capacity {
     pub plans: Vec<PlanWindow>,
     pub wasted: Vec<Wasted>,
@@ -26,7 +26,7 @@ pub struct Capacity {
 }
 
 /// One window of all accounts of a plan.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PlanWindow {
     pub provider: String,
     /// `None`: the provider has not told.
@@ -45,7 +45,8 @@ pub struct PlanWindow {
 }
 
 /// What an account's long window had left when it was reset, of the last few.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = WastedQuota)]
 pub struct Wasted {
     pub provider: String,
     pub account: String,
@@ -56,7 +57,8 @@ pub struct Wasted {
 }
 
 /// What a window had left when it was reset.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ExpiredQuota)]
 pub struct Expired {
     pub at: UnixMs,
     pub left: Fraction,
@@ -74,7 +76,8 @@ impl Expired {
 }
 
 /// Conversations that changed their account since the start of the process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = CacheMoves)]
 pub struct Moves {
     pub cold: u64,
     /// … while the old account's cache still held them.

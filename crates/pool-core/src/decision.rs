@@ -10,7 +10,7 @@ use crate::standing::Ineligible;
 use crate::time::UnixMs;
 
 /// How an account came to be chosen.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Decision {
     pub at: UnixMs,
     pub chosen: AccountId,
@@ -28,7 +28,7 @@ pub struct Decision {
 }
 
 /// A conversation in an account's prompt cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Cached {
     pub tokens: u64,
     /// From then on the cache is cold.
@@ -36,13 +36,13 @@ pub struct Cached {
 }
 
 /// One account that was looked at.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Considered {
     pub account: AccountId,
     pub finding: Finding,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Finding {
     /// It could serve; its score if the candidates were compared.

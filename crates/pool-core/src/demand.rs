@@ -8,8 +8,9 @@ use crate::binding::Binding;
 use crate::time::Span;
 
 /// What sent the request, told by its headers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = ClientKind)]
 pub enum Client {
     /// The provider's own command-line client: Codex CLI, Claude Code, Gemini CLI.
     OwnCli,

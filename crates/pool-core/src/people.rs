@@ -15,7 +15,7 @@ use crate::limits::Limits;
 use crate::time::UnixMs;
 
 /// What somebody may do. Later ones may do less.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Everything.
@@ -38,8 +38,9 @@ impl Role {
 }
 
 /// A random id, as `u-3f0a9c…`. It appears in addresses and logs and opens nothing.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(transparent)]
+#[schema(value_type = String)]
 pub struct UserId(pub Arc<str>);
 
 /// The same for a credential, as `c-81b2…`.

@@ -62,7 +62,7 @@ pub struct Choice {
 }
 
 /// What an account was worth for a request.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Score {
     /// Higher is better.
     pub value: f64,
@@ -71,8 +71,9 @@ pub struct Score {
 }
 
 /// A number in a score.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = ScorePart)]
 pub enum Part {
     /// Share left of the long window over the share left of its time: above 1 quota will expire unused.
     Pace,
@@ -93,8 +94,9 @@ pub enum Part {
 }
 
 /// Why an account was chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = WhyChosen)]
 pub enum Why {
     /// Nobody else could serve.
     Only,

@@ -13,8 +13,11 @@ use serde::{Deserialize, Serialize};
 use crate::usage::TokenCounts;
 
 /// An amount of money: millionths of a US dollar.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(transparent)]
+#[schema(value_type = u64)]
 pub struct MicroUsd(pub u64);
 
 impl MicroUsd {

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::time::{Span, UnixMs};
 
 /// A share of a whole, 0 to 1. What providers send beyond 1 (1.04 = exhausted) is clamped; what is not a number is refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(transparent)]
+#[schema(value_type = f64)]
 pub struct Fraction(f64);
 
 impl Fraction {
@@ -35,8 +36,9 @@ impl Fraction {
 }
 
 /// What a window limits.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = LimitScope)]
 pub enum Scope {
     /// Every request of the account.
     Account,
@@ -55,8 +57,9 @@ impl Scope {
 }
 
 /// How a reading came to us, most trusted first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = ReadingSource)]
 pub enum Source {
     /// Headers of an inference reply.
     Headers,

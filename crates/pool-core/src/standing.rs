@@ -50,7 +50,7 @@ pub struct Refusal {
     pub considered: Vec<(AccountId, Ineligible)>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalWhy {
     /// There is no account of this provider.
@@ -86,7 +86,7 @@ impl Refusal {
 }
 
 /// Why one account cannot take a request now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Ineligible {
     /// A subscription serves only its provider's own client; some routes take API keys only.

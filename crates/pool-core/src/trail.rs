@@ -15,7 +15,7 @@ use crate::usage::LatencyParts;
 use crate::verdict::Judgement;
 
 /// One try upstream.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Attempt {
     pub account: AccountId,
     /// What the account was called then.
@@ -32,7 +32,7 @@ pub struct Attempt {
 }
 
 /// See the module's page.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Trail {
     pub attempts: Vec<Attempt>,
     /// So many attempts from the middle of a long story are not kept.
@@ -50,7 +50,7 @@ pub struct Trail {
 }
 
 /// Why nobody could take a request, at one moment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Refused {
     pub at: UnixMs,
     pub why: RefusalWhy,

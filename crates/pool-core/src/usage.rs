@@ -9,7 +9,7 @@ use crate::people::UserId;
 use crate::time::{Span, UnixMs};
 
 /// Tokens by class. The classes do not overlap: their sum is all that was processed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TokenCounts {
     /// Prompt tokens that came from no cache.
     pub input: u64,
@@ -82,7 +82,7 @@ impl TokenCounts {
 }
 
 /// How a delivered request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// The answer came to its own end.
@@ -96,7 +96,7 @@ pub enum Ending {
 }
 
 /// One delivered request. No prompt, no answer, no address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct UsageRecord {
     /// The id in the `x-pool-request` reply header.
     pub request_id: String,
@@ -125,7 +125,7 @@ pub struct UsageRecord {
 }
 
 /// Where the time before an answer went, over all tries of a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LatencyParts {
     /// Choosing accounts: microseconds.
     pub choose_us: u64,

@@ -39,8 +39,9 @@ pub enum Verdict {
 }
 
 /// Why an account is kept out, in words that operators see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = CooldownCause)]
 pub enum Cause {
     /// A quota window is spent.
     QuotaSpent,

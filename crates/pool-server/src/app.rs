@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use pool_core::ask::Sharing;
 use pool_core::people::{Closed, Role};
 use pool_core::pool::Slot;
-use pool_core::{AccountKind, Trail, UsageRecord};
+use pool_core::{Account, AccountKind, Trail, UsageRecord};
 use pool_providers::Registry;
 use pool_providers::request::Head;
 use pool_providers::routes::Table;
@@ -18,6 +18,7 @@ use crate::admit::{self, Caller, Denied};
 use crate::clock;
 use crate::config::Config;
 use crate::door::{self, Door};
+use crate::events::{Events, Flight, Phase, Underway};
 use crate::friends::Answered;
 use crate::network;
 use crate::notices::{self, Facts};
@@ -50,6 +51,8 @@ pub struct App {
     pub till: Till,
     pub replay: Arc<ReplayBudget>,
     pub in_flight: Gauge,
+    /// What happens, for those who watch.
+    pub events: Arc<Events>,
     pub sockets: Sockets,
     /// The order to stop has come: `/readyz` says so.
     pub draining: AtomicBool,
@@ -135,6 +138,12 @@ impl App {
         network::origin(&self.config.trusted_proxies, peer, headers)
     }
 
+    /// A request is under way. `flight` says whose and what, unless it is one that nobody would watch.
+    pub fn set_out(&self, flight: Option<Flight>) -> Counted {
+        let flight = flight.map(|flight| Underway::begin(self.events.clone(), flight));
+        Counted { flight, ..self.in_flight.enter() }
+    }
+
     /// Keeps the record of a request that has come to its end, with the story of how it was decided, and counts what it
     /// cost and what its user has taken.
     pub fn keep(&self, record: UsageRecord, trail: Trail) {
@@ -143,6 +152,7 @@ impl App {
         if let Some(member) = &self.membership {
             member.tally.add(&record, &self.config.prices);
         }
+        self.events.ended(&record, &trail);
         self.ledger.keep(record, trail);
     }
 }
@@ -153,12 +163,18 @@ pub struct Gauge(Arc<AtomicUsize>);
 
 /// One of what is counted, until dropped.
 #[derive(Debug)]
-pub struct Counted(Gauge);
+pub struct Counted {
+    flight: Option<Underway>,
+    _place: Place,
+}
+
+#[derive(Debug)]
+struct Place(Gauge);
 
 impl Gauge {
     pub fn enter(&self) -> Counted {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Counted(self.clone())
+        Counted { flight: None, _place: Place(self.clone()) }
     }
 
     pub fn count(&self) -> usize {
@@ -166,7 +182,37 @@ impl Gauge {
     }
 }
 
-impl Drop for Counted {
+impl Counted {
+    /// Tells those who watch what the request does now.
+    pub fn enter(&self, phase: Phase) {
+        if let Some(flight) = &self.flight {
+            flight.enter(phase);
+        }
+    }
+
+    /// … and which account it goes to.
+    pub fn give_to(&self, account: &Account) {
+        if let Some(flight) = &self.flight {
+            flight.give_to(account);
+        }
+    }
+
+    /// Tells them that the request waits, if it has to.
+    pub async fn waiting<T>(&self, wait: impl Future<Output = T>) -> T {
+        let mut wait = std::pin::pin!(wait);
+        let mut told = false;
+        std::future::poll_fn(|cx| {
+            let polled = wait.as_mut().poll(cx);
+            if polled.is_pending() && !std::mem::replace(&mut told, true) {
+                self.enter(Phase::Waiting);
+            }
+            polled
+        })
+        .await
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -13,6 +13,7 @@ use pool_providers::request::Bases;
 use pool_store::{Location, PostgresUrl, VaultKey};
 
 use crate::network::Block;
+pub use crate::pages::settings::{Applies, Setting, Settings};
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -75,6 +76,8 @@ pub struct Config {
     pub pin_idle: Span,
     /// Conversations whose account is remembered. Of more, the longest idle are forgotten.
     pub max_pins: usize,
+    /// All of this as it was said, for whoever asks.
+    pub settings: Arc<Settings>,
 }
 
 impl Config {
@@ -207,6 +210,7 @@ impl Default for Config {
             aliases: Aliases::default(),
             pin_idle: Span::from_hours(24),
             max_pins: 100_000,
+            settings: Arc::default(),
         }
     }
 }

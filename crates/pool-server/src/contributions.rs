@@ -11,7 +11,7 @@ use pool_store::ledger::Portion;
 use serde::{Deserialize, Serialize};
 
 /// `GET /api/people/contributions`: of everybody to the operator, else of oneself.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Contributions {
     /// Requests that came from then on are counted, as far as they are still on record.
     pub since_ms: i64,
@@ -23,7 +23,7 @@ pub struct Contributions {
 }
 
 /// One person's part.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Contribution {
     /// `null`: the pool itself: accounts without an owner, and requests of nobody in the directory (the settings' operator).
     pub id: Option<String>,
@@ -40,7 +40,8 @@ pub struct Contribution {
 }
 
 /// What requests used, in the measures that people count by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ContributionAmount)]
 pub struct Amount {
     pub requests: u64,
     /// Of them: those that did not tell what they used.
@@ -55,7 +56,7 @@ pub struct Amount {
     pub unpriced: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct UnknownOwner {
     pub account: String,
     pub owner: String,

@@ -59,6 +59,11 @@ impl Door {
         self.sessions.lock().find(SecretHash::of(cookie), now)
     }
 
+    /// Has the session not ended? Asking does not count as using it.
+    pub fn is_open(&self, cookie: &str, now: UnixMs) -> bool {
+        self.sessions.lock().is_open(SecretHash::of(cookie), now)
+    }
+
     pub fn end(&self, cookie: &str) {
         self.sessions.lock().end(SecretHash::of(cookie));
     }

@@ -186,6 +186,7 @@ impl Edge {
             "stopping: no new connections; what is under way may take another {} s",
             drain.as_secs()
         );
+        app.events.close();
         orders.stop.cancel();
         connections.close();
         let ended = async {

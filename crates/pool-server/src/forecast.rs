@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::status::clock;
 
 /// The forecast, and the same in words.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ForecastPage {
     /// `None`: nothing can be said yet. Times are in the server's zone.
     pub sentence: Option<String>,

@@ -9,6 +9,7 @@ pub mod contributions;
 mod dispatch;
 pub mod door;
 mod edge;
+pub mod events;
 pub mod explain;
 pub mod forecast;
 pub mod friends;
@@ -29,4 +30,5 @@ pub mod status;
 pub mod upstream;
 
 pub use config::Config;
+pub use pages::openapi::document as openapi;
 pub use server::{Server, StartError};

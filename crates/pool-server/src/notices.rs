@@ -1,5 +1,6 @@
 //! What the operator should know and may not have asked.
 
+use crate::app::App;
 use crate::config::Config;
 use crate::friends::Answered;
 use crate::roster::Notice;
@@ -37,6 +38,27 @@ pub fn of(config: &Config, facts: Facts) -> Vec<Notice> {
                     speaks TLS, credentials can be read on the way.";
         notices.push(Notice { id: "no-tls".into(), text: text.into() });
     }
+    notices
+}
+
+/// The same, and what is wrong at this moment.
+pub fn now(app: &App) -> Vec<Notice> {
+    let mut notices = app.notices();
+    if let Some(why) = app.ledger.health().degraded {
+        notices.push(Notice { id: "ledger".into(), text: format!("usage cannot be written: {why}") });
+    }
+    for fault in app.keeper.faults.list() {
+        let text = format!("{}: {}", fault.file, fault.what);
+        notices.push(Notice { id: format!("file:{}:{:?}", fault.file, fault.topic).to_lowercase(), text });
+    }
+    app.pool.read(|pool, _| {
+        for slot in pool.slots() {
+            if let Some(why) = &slot.needs_login {
+                let text = format!("{} needs you: {why}", slot.account.name);
+                notices.push(Notice { id: format!("sign-in:{}", slot.account.id), text });
+            }
+        }
+    });
     notices
 }
 

@@ -6,7 +6,7 @@ use pool_core::{UnixMs, hex};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// `GET /api/people`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Roster {
     pub people: Vec<Person>,
     /// Codes that still work.
@@ -14,7 +14,7 @@ pub struct Roster {
 }
 
 /// Somebody, without any secret.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Person {
     pub id: String,
     pub name: String,
@@ -29,7 +29,8 @@ pub struct Person {
 }
 
 /// One machine's credential.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = CredentialStatus)]
 pub struct Key {
     pub id: String,
     /// Its last characters, as `…k3f9`.
@@ -41,7 +42,7 @@ pub struct Key {
 }
 
 /// A code that lets somebody in, without the code.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Invitation {
     pub id: String,
     pub role: Role,
@@ -53,7 +54,7 @@ pub struct Invitation {
 }
 
 /// A credential that was made just now: the only time that it is shown.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NewKey {
     #[serde(flatten)]
     pub key: Key,
@@ -61,7 +62,7 @@ pub struct NewKey {
 }
 
 /// Answer of `POST /api/people`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NewPerson {
     pub person: Person,
     pub credential: NewKey,
@@ -70,7 +71,7 @@ pub struct NewPerson {
 }
 
 /// Answer of `POST /api/invitations`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NewInvitation {
     #[serde(flatten)]
     pub invitation: Invitation,
@@ -82,7 +83,7 @@ pub struct NewInvitation {
 }
 
 /// Body of `POST /api/people`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddPerson {
     pub name: String,
@@ -103,7 +104,7 @@ pub struct AddPerson {
 }
 
 /// Body of `POST /api/people/{user}/credentials`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddKey {
     /// Which machine or program will hold it.
@@ -115,7 +116,7 @@ pub struct AddKey {
 }
 
 /// Body of `PATCH /api/people/{user}`: what is absent stays.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ChangePerson {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,7 +135,7 @@ pub struct ChangePerson {
 }
 
 /// Body of `POST /api/invitations`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Invite {
     #[serde(default = "friend")]
@@ -158,7 +159,7 @@ impl Default for Invite {
 }
 
 /// `GET /api/session`: who one is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Whoami {
     pub role: Role,
     /// `None`: the operator, by the settings' token or password, or whoever sits at this machine.
@@ -169,7 +170,7 @@ pub struct Whoami {
 }
 
 /// A message for the operator.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Notice {
     pub id: String,
     pub text: String,

@@ -20,6 +20,7 @@ use crate::app::{App, Gauge};
 use crate::config::Config;
 use crate::door::{self, Door};
 use crate::edge;
+use crate::events;
 use crate::friends::{self, Answered};
 use crate::memory;
 use crate::notices;
@@ -155,6 +156,7 @@ impl Server {
             door,
             till,
             in_flight: Gauge::default(),
+            events: Arc::default(),
             sockets: Sockets::default(),
             draining: AtomicBool::new(false),
         });
@@ -184,6 +186,8 @@ impl Server {
                 Box::pin(member.run(&of.pool, &of.people, &of.ledger)).await;
             }
         }));
+        let of = app.clone();
+        let watching = AbortOnDropHandle::new(tokio::spawn(async move { events::watch::run(&of).await }));
         let hurry = CancellationToken::new();
         let order = hurry.clone();
         let hurrying = tokio::spawn(async move {
@@ -201,7 +205,7 @@ impl Server {
             _ = app.keeper.shutdown(RENEWAL_END) => {}
             () = hurry.cancelled() => drop(app.keeper.shutdown(LAST_MOMENT).await),
         }
-        drop((remembering, hearing));
+        drop((remembering, hearing, watching));
         let limit = if hurry.is_cancelled() { LAST_MOMENT } else { LEDGER_CLOSE };
         memory::put_away(&app.pool, &app.ledger, limit).await;
         let lost = app.ledger.close(limit).await;

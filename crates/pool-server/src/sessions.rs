@@ -64,6 +64,11 @@ impl Sessions {
         Some((session.signed.clone(), session.ends(now)))
     }
 
+    /// Is there such a session? It ages all the same.
+    pub fn is_open(&self, cookie: SecretHash, now: UnixMs) -> bool {
+        self.open.get(&cookie).is_some_and(|session| now < session.ends(now))
+    }
+
     pub fn end(&mut self, cookie: SecretHash) {
         self.open.remove(&cookie);
     }
@@ -123,7 +128,9 @@ mod tests {
         assert!((LIFE..LIFE.max(Span::from_hours(7 * 24 + 11))).contains(&now.since(NOW)), "{}", now.since(NOW));
 
         sessions.begin(cookie(1), Signed::Operator, NOW);
+        assert!(sessions.is_open(cookie(1), NOW) && !sessions.is_open(cookie(1), NOW + IDLE));
         sessions.end(cookie(1));
+        assert!(!sessions.is_open(cookie(1), NOW));
         assert_eq!(sessions.find(cookie(1), NOW), None);
     }
 

@@ -3,16 +3,17 @@
 
 mod table;
 
-use pool_core::{AccountKind, Fraction, Source};
+use pool_core::{AccountId, AccountKind, Fraction, Source, UnixMs};
 use serde::{Deserialize, Serialize};
 
+use crate::events::Eyes;
 use crate::forecast::ForecastPage;
 
 pub use table::{Look, render, render_table};
 pub(crate) use table::{chars, clock, harmless, pad, wrapped};
 
 /// The pool at one moment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct StatusPage {
     /// Of the running program.
     pub version: String,
@@ -28,7 +29,7 @@ pub struct StatusPage {
 }
 
 /// One account: who it is, whether it serves, what it has left.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AccountStatus {
     pub id: String,
     pub name: String,
@@ -49,9 +50,54 @@ pub struct AccountStatus {
     pub windows: Vec<WindowStatus>,
 }
 
+/// One account, as `GET /api/accounts` and the events show it: to each caller what is theirs to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct AccountView {
+    pub id: String,
+    pub name: String,
+    pub provider: String,
+    pub kind: AccountKind,
+    pub plan: Option<String>,
+    pub state: State,
+    /// When that ends by itself, if it does.
+    pub until_ms: Option<i64>,
+    pub in_flight: u64,
+    /// Those that have been reported; none: nothing is known yet.
+    pub windows: Vec<WindowStatus>,
+    /// Why it is not ready. For the operator only, as what follows.
+    pub reason: Option<String>,
+    /// Masked.
+    pub email: Option<String>,
+    /// Path below the pool folder.
+    pub file: Option<String>,
+}
+
+/// What a provider's accounts have left for the caller, told as one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ProviderView {
+    pub provider: String,
+    /// Accounts that may serve its own client.
+    pub accounts: u64,
+    /// Of them: ready now.
+    pub ready: u64,
+    pub windows: Vec<ProviderWindow>,
+}
+
+/// One kind of window over all accounts of a provider.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ProviderWindow {
+    pub name: String,
+    /// The model family that it limits; null: every request.
+    pub family: Option<String>,
+    pub left: Fraction,
+    /// The first reset that frees some of it.
+    pub resets_at_ms: Option<i64>,
+}
+
 /// Can the account serve now?
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = AccountState)]
 pub enum State {
     Ready,
     /// Out until a time.
@@ -80,7 +126,7 @@ impl State {
 }
 
 /// One quota window of an account.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct WindowStatus {
     pub name: String,
     /// The model family that it limits; `None`: every request.
@@ -94,7 +140,7 @@ pub struct WindowStatus {
 }
 
 /// A file in the pool folder that somebody should look at. Holds nothing of the file's content.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FaultyFile {
     /// Path below the pool folder.
     pub file: String,
@@ -105,7 +151,7 @@ pub struct FaultyFile {
 }
 
 /// How the usage ledger is doing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LedgerStatus {
     /// `None`: it is fine. Else why records cannot be written now.
     pub degraded: Option<String>,
@@ -118,7 +164,7 @@ pub struct LedgerStatus {
 }
 
 /// The answer to `POST /api/accounts/{id}/test`: what the provider said to one probe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TestResult {
     /// Nothing speaks against the account.
     pub ok: bool,
@@ -126,6 +172,46 @@ pub struct TestResult {
     pub message: String,
     /// The account after the probe.
     pub account: Option<AccountStatus>,
+}
+
+impl From<AccountStatus> for AccountView {
+    fn from(account: AccountStatus) -> Self {
+        Self {
+            id: account.id,
+            name: account.name,
+            provider: account.provider,
+            kind: account.kind,
+            plan: account.plan,
+            state: account.state,
+            until_ms: account.until_ms,
+            in_flight: account.in_flight,
+            windows: account.windows,
+            reason: account.reason,
+            email: account.email,
+            file: Some(account.file),
+        }
+    }
+}
+
+impl AccountView {
+    /// What these eyes may see of it.
+    #[must_use]
+    pub fn seen_by(self, eyes: &Eyes) -> Option<Self> {
+        if *eyes == Eyes::Operator {
+            return Some(self);
+        }
+        let id = AccountId(self.id.as_str().into());
+        eyes.sees_account(&id).then_some(Self { reason: None, email: None, file: None, ..self })
+    }
+
+    /// With the moment of each reading in place of its age, so that two looks at the same reading are the same.
+    #[must_use]
+    pub fn dated(mut self, now: UnixMs) -> Self {
+        for window in &mut self.windows {
+            window.age_ms = u64::try_from(now.0).unwrap_or(0).saturating_sub(window.age_ms);
+        }
+        self
+    }
 }
 
 impl WindowStatus {

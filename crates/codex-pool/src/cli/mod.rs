@@ -84,6 +84,8 @@ enum Command {
     Ledger(backup::Command),
     /// Point a client on this machine at the pool, and back
     Setup(setup::Arguments),
+    /// Print the description of the server's API (OpenAPI 3.1)
+    Openapi,
     /// Play a trace of conversations, or this pool's own past, under our routing and others
     Simulate(Box<simulate::Arguments>),
 }
@@ -145,6 +147,7 @@ fn run(arguments: Arguments) -> Result<Output, Failure> {
         Command::Restore(arguments) => backup::restore(&inputs, &arguments),
         Command::Ledger(command) => backup::ledger(&inputs, &command),
         Command::Setup(arguments) => setup::run(&inputs, &registry, &arguments),
+        Command::Openapi => Ok(Output::json(pool_server::openapi(), Exit::Fine)),
         Command::Simulate(arguments) => simulate::run(&inputs, &registry, &arguments),
     }
 }

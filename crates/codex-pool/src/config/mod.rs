@@ -19,6 +19,7 @@ mod vault;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pool_providers::gemini::OauthClient;
 use pool_server::Config;
@@ -146,6 +147,7 @@ fn resolve(inputs: &Inputs, listens: bool) -> Result<Settings, Vec<Problem>> {
         aliases,
         pin_idle: limits.pin_idle,
         max_pins: limits.max_pins,
+        settings: Arc::new(values.told(file.as_deref())),
         ..Config::default()
     };
     check_unused(&mut values);

@@ -38,9 +38,12 @@ fn problems(file: &str, env: &[(&str, &str)], listen: Option<&str>) -> String {
 #[test]
 fn without_a_word_everything_has_its_default() {
     let settings = settings("", &[]);
+    let told = settings.server.settings.clone();
+    assert!(told.settings.iter().all(|setting| !setting.said && setting.origin == "the default"), "{told:?}");
     let expected = Config {
         db_path: "./data/proxy.db".into(),
         old_users: Some("./data/pool_users.json".into()),
+        settings: told,
         ..Config::default()
     };
     assert_eq!(format!("{:?}", settings.server), format!("{expected:?}"));
@@ -61,6 +64,24 @@ fn a_friend_code_is_not_easily_guessed() {
     let said = settings("[friends]\nshare_subscriptions = false\nleaderboard = true\n", &[]);
     assert_eq!((said.server.share_subscriptions, said.server.friends.leaderboard), (Some(false), true));
     assert_eq!(settings("", &[("POOL_FRIENDS_SHARE_SUBSCRIPTIONS", "yes")]).server.share_subscriptions, Some(true));
+}
+
+#[test]
+fn settings_are_told_with_their_origin_and_without_secrets() {
+    let file = "max_attempts = 5\ndatabase_url = \"postgres://pool:made-up-word@127.0.0.1/pool\"\n";
+    let settings = settings(file, &[("POOL_OPERATOR_TOKEN", TOKEN), ("PROXY_DEBUG", "")]);
+    let told = serde_json::to_string(&*settings.server.settings).expect("serialises");
+    assert!(!told.contains(TOKEN) && !told.contains("made-up-word"), "{told}");
+    let of = |key: &str| {
+        let found = settings.server.settings.settings.iter().find(|setting| setting.key == key);
+        let setting = found.unwrap_or_else(|| panic!("{key} is not told"));
+        (setting.value.as_deref(), setting.said, setting.secret, setting.origin.as_str())
+    };
+    let (value, said, secret, origin) = of("max_attempts");
+    assert_eq!((value, said, secret), (Some("5"), true, false));
+    assert!(origin.ends_with("line 1, column 1") || origin.contains("line 1"), "{origin}");
+    assert_eq!(of("operator_token"), (None, true, true, "the environment variable POOL_OPERATOR_TOKEN"));
+    assert_eq!(of("listen_addr"), (Some("127.0.0.1:8989"), false, false, "the default"));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pool_core::Secret;
+use pool_server::config::{Applies, Settings};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -163,6 +164,38 @@ impl Values {
             _ => None,
         };
         SETTINGS.iter().filter_map(of).collect()
+    }
+
+    /// Every setting with its value and where that comes from, for whoever asks the server. Secrets are told to be set, no more.
+    pub(crate) fn told(&self, file: Option<&Path>) -> Settings {
+        let told = |setting: &Setting| {
+            let said = self.said.get(setting.key).map(|(raw, _)| match raw {
+                Raw::Text(text) | Raw::Number(text) => text.clone(),
+                Raw::Bool(flag) => flag.to_string(),
+                Raw::Other(word) => (*word).to_owned(),
+            });
+            let in_section = self.free.get(setting.key).is_some_and(|entries| !entries.is_empty());
+            // An address may hold a password, too.
+            let secret = setting.kind == Kind::Secret || said.as_ref().is_some_and(|text| text.contains('@'));
+            let without_effect = match setting.effect {
+                Effect::None(why) => Some(why.to_owned()),
+                Effect::Now => None,
+            };
+            let value = said.clone().unwrap_or_else(|| setting.default.to_owned());
+            pool_server::config::Setting {
+                key: setting.key.to_owned(),
+                value: Some(value).filter(|value| !secret && !value.is_empty()),
+                said: said.is_some() || in_section,
+                secret,
+                origin: self.origin(setting.key).to_string(),
+                env: setting.env.to_owned(),
+                help: setting.help.to_owned(),
+                applies: if without_effect.is_some() { Applies::Never } else { Applies::AtNextStart },
+                without_effect,
+            }
+        };
+        let file = file.map(|path| path.display().to_string());
+        Settings { file, settings: SETTINGS.iter().map(told).collect() }
     }
 
     /// A value that has the right type and is wrong all the same.

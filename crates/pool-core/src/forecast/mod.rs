@@ -27,7 +27,7 @@ use picture::Seen;
 use walk::{Spells, Walked, moment, walk};
 
 /// The pool as it will be, for one caller.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Forecast {
     pub at: UnixMs,
     /// So far was looked.
@@ -36,7 +36,7 @@ pub struct Forecast {
 }
 
 /// All accounts of a provider that the caller may use, as one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ProviderForecast {
     pub provider: String,
     pub prospect: Prospect,
@@ -53,7 +53,7 @@ pub struct ProviderForecast {
 }
 
 /// What is left at a time, of what the accounts hold.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Tide {
     pub at: UnixMs,
     pub low: Fraction,
@@ -61,13 +61,13 @@ pub struct Tide {
     pub high: Fraction,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FamilyForecast {
     pub family: String,
     pub prospect: Prospect,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AccountForecast {
     pub id: String,
     pub name: String,
@@ -75,7 +75,7 @@ pub struct AccountForecast {
 }
 
 /// What is to be expected.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum Prospect {
     /// Nothing can be said.
@@ -95,8 +95,9 @@ pub enum Prospect {
 }
 
 /// Why nothing can be said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = ForecastUnknown)]
 pub enum Unknown {
     /// There is no account that the caller may use.
     NoAccounts,

@@ -6,9 +6,10 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use pool_core::trail::Refused;
 use pool_core::{AccountId, Ask, Client, Demand, SessionKey};
-use pool_providers::request::Head;
 use pool_store::Location;
 use pool_store::ledger::{self, Found, Kept, ReadError, Wanted};
+use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::{ExplainPage, Facts, Subject};
 use crate::app::App;
@@ -64,30 +65,40 @@ pub async fn request_in(
     Ok(page(kept, names))
 }
 
-/// The next request that fits the query: `provider`, and if given `model`, `client` (`own-cli` or `sdk`) and `session` (the
-/// conversation's id as its client sends it). Changes nothing.
-pub fn next(app: &App, head: &Head<'_>, caller: &str) -> Result<ExplainPage, Missing> {
-    let value = |name: &str| head.query_value(name).filter(|value| !value.is_empty());
+/// Query of `GET /api/explain`: what kind of request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NextAsked {
+    pub provider: Option<String>,
+    pub model: Option<String>,
+    /// `own-cli` (what it is if nothing is said) or `sdk`.
+    pub client: Option<String>,
+    /// The conversation's id as its client sends it.
+    pub session: Option<String>,
+}
+
+/// The next request of that kind. Changes nothing.
+pub fn next(app: &App, wanted: NextAsked, caller: &str) -> Result<ExplainPage, Missing> {
     let known = || app.registry.iter().map(|provider| provider.id().0).collect::<Vec<_>>().join(", ");
     let asked = |message: String| Missing::Asked(message);
-    let named = value("provider").ok_or_else(|| asked(format!("say which provider: {}", known())))?;
+    let named = wanted.provider.ok_or_else(|| asked(format!("say which provider: {}", known())))?;
     let provider = app
         .registry
         .iter()
         .find(|provider| provider.id().0 == named)
         .ok_or_else(|| asked(format!("there is no provider {named:?}, only {}", known())))?;
-    let client = match value("client").as_deref() {
+    let client = match wanted.client.as_deref() {
         None | Some("own-cli") => Client::OwnCli,
         Some("sdk") => Client::Other,
         Some(other) => return Err(asked(format!("a client is own-cli or sdk, not {other:?}"))),
     };
-    let model = value("model").map(std::borrow::Cow::into_owned);
+    let model = wanted.model;
     let demand = Demand {
         families: model.as_deref().map(|model| provider.families(model)).unwrap_or_default(),
         model,
         ..Demand::any(provider.id(), client)
     };
-    let session = value("session").map(|id| SessionKey::new(provider.id(), caller, &id));
+    let session = wanted.session.map(|id| SessionKey::new(provider.id(), caller, &id));
     let (found, now) = app.pool.explain(&Ask::new(&demand, session));
     let (decision, refused) = match found {
         Ok(decision) => (Some((*decision).clone()), None),

@@ -20,7 +20,7 @@ pub use answer::Missing;
 pub use render::render;
 
 /// The answer: facts, and the same in words.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ExplainPage {
     #[serde(flatten)]
     pub told: Told,
@@ -29,7 +29,8 @@ pub struct ExplainPage {
 }
 
 /// What is known.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = StoryFacts)]
 pub struct Facts {
     /// The server's clock, milliseconds since the Unix epoch.
     pub now_ms: i64,
@@ -38,8 +39,9 @@ pub struct Facts {
     pub names: BTreeMap<AccountId, String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = StorySubject)]
 pub enum Subject {
     /// One that came.
     Request {
@@ -60,7 +62,8 @@ pub enum Subject {
 
 /// The facts in words. Sentences name times in the zone that they were told for; `until_ms` and `at_ms` are for those who
 /// show times themselves.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ToldStory)]
 pub struct Told {
     pub sentence: String,
     /// Every account that was considered by the decision that the request stood by, the chosen one first.
@@ -71,7 +74,8 @@ pub struct Told {
 }
 
 /// One account and what was found of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ConsideredAccount)]
 pub struct AccountRow {
     pub id: AccountId,
     pub name: String,
@@ -89,7 +93,8 @@ pub struct AccountRow {
 }
 
 /// A number of the score.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ScoreNumber)]
 pub struct Number {
     pub heading: String,
     pub cell: String,
@@ -97,7 +102,8 @@ pub struct Number {
 }
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = StoryStep)]
 pub struct Step {
     pub at_ms: i64,
     pub text: String,

@@ -18,8 +18,9 @@ use crate::relay::deliver::ReplyBody;
 use crate::sessions::Signed;
 
 /// Body of a claim, as in the Go original; `name` is ours.
-#[derive(Deserialize)]
-struct Claim {
+#[derive(Deserialize, utoipa::ToSchema)]
+#[schema(as = FriendClaim)]
+pub(crate) struct Claim {
     friend_code: String,
     #[serde(default)]
     user_email: Option<String>,

@@ -15,6 +15,7 @@ pub mod stats;
 mod welcome;
 
 pub use answered::Answered;
+pub(crate) use claim::Claim;
 pub use claim::{claim, invitation, join};
 pub(crate) use import::run as import;
 pub use welcome::{Newcomer, Welcomed, friend, name_of};

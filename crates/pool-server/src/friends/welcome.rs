@@ -39,7 +39,7 @@ pub struct Welcome {
 }
 
 /// The same for programs and for the page that shows it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Welcomed {
     pub id: String,
     pub name: String,
@@ -51,6 +51,7 @@ pub struct Welcomed {
     pub setup: BTreeMap<String, Line>,
     /// What the Go original's claim answered for each client.
     #[serde(flatten)]
+    #[schema(value_type = BTreeMap<String, Value>)]
     pub gifts: Map<String, Value>,
 }
 

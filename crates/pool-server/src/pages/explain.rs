@@ -12,7 +12,10 @@ pub async fn request(visit: Visit<Operator>) -> Response<ReplyBody> {
 }
 
 pub async fn next(visit: Visit<Operator>) -> Response<ReplyBody> {
-    told(answer::next(&visit.app, &visit.head(), visit.who.caller().scope()))
+    match visit.query() {
+        Ok(wanted) => told(answer::next(&visit.app, wanted, visit.who.caller().scope())),
+        Err(fault) => fault.into(),
+    }
 }
 
 fn told(answer: Result<ExplainPage, Missing>) -> Response<ReplyBody> {

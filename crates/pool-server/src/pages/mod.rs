@@ -4,17 +4,24 @@
 //! `Visit<Operator>` can stand in an `Operator` row only. What no row names is looked up among the providers' rows
 //! (`dispatch.rs`), and is 404 if those do not name it either. `docs/ACCESS.md` is made from both tables.
 
-mod accounts;
+pub mod accounts;
 mod admin;
 mod contributions;
 mod explain;
+mod filter;
 mod forecast;
 mod health;
+mod live;
 mod metrics;
+pub mod openapi;
+mod overview;
 pub mod people;
 pub mod reply;
+mod requests;
 pub mod session;
+pub mod settings;
 pub mod status;
+mod usage;
 mod visit;
 
 #[cfg(test)]
@@ -68,7 +75,20 @@ table! {
     GET    "/api/status"                     Operator  status::as_json,     "the same for programs";
     GET    "/api/notices"                    Operator  status::notices,     "what the operator should know";
     GET    "/api/forecast"                   Anyone    forecast::show,      "when the pool runs dry; accounts for the operator only";
+    GET    "/api/openapi.json"               Anyone    openapi::show,       "this API, described";
+    GET    "/api/accounts"                   Anyone    accounts::list,      "accounts and what they have left, as far as the caller may know";
+    GET    "/api/accounts/{account}"         Operator  accounts::show,      "everything that is known of one";
+    GET    "/api/flights"                    Anyone    live::flights,       "requests under way; other people's for the operator only";
+    GET    "/api/events"                     Anyone    live::events,        "what happens, as it happens";
     POST   "/api/accounts/{account}/test"    Operator  accounts::test,      "one small request on an account";
+
+    GET    "/api/overview"                   Anyone    overview::show,      "what the pool has left, in one answer";
+    GET    "/api/requests"                   Anyone    requests::list,      "requests that were, page by page; other people's for the operator only";
+    GET    "/api/requests/{request}"         Operator  explain::request,    "one of them, and why it went where it went";
+    GET    "/api/usage"                      Anyone    usage::series,       "what was used, by hour or day; others' use for the operator only";
+    GET    "/api/usage/totals"               Anyone    usage::totals,       "the same, summed up";
+    GET    "/api/settings"                   Operator  settings::settings,  "every setting, and where its value comes from";
+    GET    "/api/health"                     Operator  settings::health,    "what is well and what is not, and what mends it";
 
     GET    "/friend"                         Visitor   front::friend,       "friends come in";
     GET    "/friend/style.css"               Visitor   front::style,        "how our pages look";
@@ -134,7 +154,6 @@ pub struct Page {
     pub path: &'static str,
     pub needs: Need,
     /// What it is for, in a few words.
-    #[cfg_attr(not(test), expect(dead_code, reason = "docs/ACCESS.md is made of it"))]
     pub about: &'static str,
 }
 

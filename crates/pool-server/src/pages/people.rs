@@ -5,7 +5,8 @@ use pool_core::limits::{Amount, Limits};
 use pool_core::people::{Change, CredentialId, Directory, Grants, Role, User, UserId};
 use pool_core::pool::Slot;
 use pool_core::{AccountId, Span};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::reply::{Fault, json_page};
 use super::{Oneself, Operator, Visit};
@@ -24,6 +25,25 @@ use pool_store::StoreError;
 /// Codes that work at one time.
 const MOST_INVITATIONS: usize = 200;
 const INVITATION: u32 = 72;
+
+/// Answer of `DELETE /api/people/{user}`: whom.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Removed {
+    removed: String,
+    name: String,
+}
+
+/// Answer of `DELETE /api/people/{user}/credentials/{credential}`: which.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Revoked {
+    revoked: String,
+}
+
+/// Answer of `DELETE /api/invitations/{invitation}`: which.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Withdrawn {
+    withdrawn: String,
+}
 
 type Page = Response<ReplyBody>;
 type Found<T> = Result<T, Fault>;
@@ -69,11 +89,11 @@ pub async fn withdraw(visit: Visit<Operator>) -> Page {
     respond(StatusCode::OK, withdrawn(&visit).await)
 }
 
-fn respond(good: StatusCode, result: Found<serde_json::Value>) -> Page {
+fn respond(good: StatusCode, result: Found<impl Serialize>) -> Page {
     result.map_or_else(Page::from, |value| json_page(good, &value))
 }
 
-async fn added(visit: &mut Visit<Operator>) -> Found<serde_json::Value> {
+async fn added(visit: &mut Visit<Operator>) -> Found<NewPerson> {
     let form: AddPerson = visit.json().await?;
     check_limits(&form.limits)?;
     let app = &visit.app;
@@ -86,14 +106,14 @@ async fn added(visit: &mut Visit<Operator>) -> Found<serde_json::Value> {
     let life = life(form.days, form.role);
     let added = app.people.add(user, label(&form.label), life).await.map_err(|error| told(&error))?;
     tracing::info!(by = visit.who.name(), user = %added.user.id, name = added.user.name, "somebody was added");
-    Ok(json!(NewPerson {
+    Ok(NewPerson {
         person: app.people.read(|people| person(people, &added.user)),
         credential: new_key(&added.issued),
         operator: added.operator.as_ref().map(new_key),
-    }))
+    })
 }
 
-async fn changed(visit: &mut Visit<Operator>) -> Found<serde_json::Value> {
+async fn changed(visit: &mut Visit<Operator>) -> Found<Person> {
     let mut form: ChangePerson = visit.json().await?;
     let app = &visit.app;
     let found = known(visit)?;
@@ -111,18 +131,18 @@ async fn changed(visit: &mut Visit<Operator>) -> Found<serde_json::Value> {
     });
     let user = edited.await.map_err(|error| told(&error))?;
     tracing::info!(by = visit.who.name(), user = %user.id, name = user.name, paused = user.paused, "somebody was changed");
-    Ok(json!(app.people.read(|people| person(people, &user))))
+    Ok(app.people.read(|people| person(people, &user)))
 }
 
-async fn removed(visit: &Visit<Operator>) -> Found<serde_json::Value> {
+async fn removed(visit: &Visit<Operator>) -> Found<Removed> {
     let (app, user) = (&visit.app, known(visit)?);
     let outside = has_other_way_in(app);
     app.people.remove(&user.id, outside).await.map_err(|error| told(&error))?;
     tracing::info!(by = visit.who.name(), user = %user.id, name = user.name, "somebody was removed");
-    Ok(json!({ "removed": &*user.id.0, "name": user.name }))
+    Ok(Removed { removed: user.id.to_string(), name: user.name.clone() })
 }
 
-async fn key_added(visit: &mut Visit<Oneself>) -> Found<serde_json::Value> {
+async fn key_added(visit: &mut Visit<Oneself>) -> Found<NewKey> {
     let form: AddKey = visit.json().await?;
     let (people, user) = (&visit.app.people, &visit.who.user);
     let (now, most) = (clock::now(), MOST_KEYS);
@@ -136,13 +156,13 @@ async fn key_added(visit: &mut Visit<Oneself>) -> Found<serde_json::Value> {
     let issued = people.issue(&user.id, label(&form.label), life).await.map_err(|error| told(&error))?;
     let (by, credential) = (visit.who.caller().scope(), &issued.credential.id);
     tracing::info!(by, user = %user.id, %credential, "a credential was issued");
-    Ok(json!(new_key(&issued)))
+    Ok(new_key(&issued))
 }
 
-async fn key_revoked(visit: &Visit<Oneself>) -> Found<serde_json::Value> {
+async fn key_revoked(visit: &Visit<Oneself>) -> Found<Revoked> {
     let id = visit.hole(1);
     revoke(&visit.app, visit.who.caller(), &visit.who.user, id).await?;
-    Ok(json!({ "revoked": id }))
+    Ok(Revoked { revoked: id.to_owned() })
 }
 
 /// Revokes one of this person's credentials.
@@ -157,9 +177,9 @@ pub async fn revoke(app: &App, by: &Caller, user: &User, id: &str) -> Found<()> 
     Ok(())
 }
 
-async fn invited(visit: &mut Visit<Operator>) -> Found<serde_json::Value> {
+async fn invited(visit: &mut Visit<Operator>) -> Found<NewInvitation> {
     let form: Invite = visit.json().await?;
-    Ok(json!(new_invitation(&visit.app, visit.who.name(), form).await?))
+    new_invitation(&visit.app, visit.who.name(), form).await
 }
 
 /// Makes an invitation. `by`: who did, for the log.
@@ -196,7 +216,7 @@ pub async fn new_invitation(app: &App, by: &str, form: Invite) -> Found<NewInvit
     })
 }
 
-async fn withdrawn(visit: &Visit<Operator>) -> Found<serde_json::Value> {
+async fn withdrawn(visit: &Visit<Operator>) -> Found<Withdrawn> {
     let (people, now, id) = (&visit.app.people, clock::now(), visit.hole(0));
     let found = people.read(|people| {
         let mut codes = people.codes(now);
@@ -206,7 +226,7 @@ async fn withdrawn(visit: &Visit<Operator>) -> Found<serde_json::Value> {
         return Err(Fault::new(StatusCode::NOT_FOUND, format!("there is no open invitation {id:?}")));
     };
     people.change(vec![Change::CodeUsed { hash, at: now }]).await.map_err(|error| told(&error))?;
-    Ok(json!({ "withdrawn": id }))
+    Ok(Withdrawn { withdrawn: id.to_owned() })
 }
 
 /// The user that the path names, by id or by name.

@@ -2,8 +2,9 @@
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use pool_providers::reply::Reply;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::relay::deliver::{self, ReplyBody};
 
@@ -26,13 +27,42 @@ impl From<Fault> for Response<ReplyBody> {
     }
 }
 
+/// What our pages answer when they do not answer what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Problem {
+    pub error: ProblemText,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ProblemText {
+    /// What is wrong, where, and what mends it, for a person.
+    pub message: String,
+}
+
 /// An error on one of our own pages.
 pub fn problem(status: StatusCode, message: &str) -> Response<ReplyBody> {
-    json_page(status, &json!({ "error": { "message": message } }))
+    json_page(status, &Problem { error: ProblemText { message: message.to_owned() } })
 }
 
 pub fn json_page(status: StatusCode, body: &impl Serialize) -> Response<ReplyBody> {
     guarded(deliver::reply(Reply::json(status, &json!(body))))
+}
+
+/// A page that is long and often the same: who has it already is told so. It is its reader's own.
+pub fn tagged_page(asked: &HeaderMap, body: &impl Serialize) -> Response<ReplyBody> {
+    let reply = Reply::json(StatusCode::OK, &json!(body));
+    let tag = format!("W/\"{}\"", pool_core::hex(&Sha256::digest(&reply.body)[..12]));
+    let known = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let is_known = known.flat_map(|value| value.split(',')).any(|one| one.trim() == tag);
+    let reply = if is_known { Reply::empty(StatusCode::NOT_MODIFIED) } else { reply };
+    let mut response = guarded(deliver::reply(reply));
+    let mut set =
+        |name, value: &str| HeaderValue::from_str(value).map(|value| response.headers_mut().insert(name, value));
+    let _ = set(header::ETAG, &tag);
+    // It may be kept, if it is asked about each time.
+    let _ = set(header::CACHE_CONTROL, "private, no-cache");
+    let _ = set(header::VARY, "authorization, x-api-key, cookie");
+    response
 }
 
 pub fn text(status: StatusCode, body: String) -> Response<ReplyBody> {

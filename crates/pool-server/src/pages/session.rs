@@ -3,7 +3,8 @@
 use http::{HeaderValue, Response, StatusCode, header};
 use pool_core::people::{Closed, SecretHash};
 use pool_core::{Secret, UnixMs};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::reply::{Fault, guarded, json_page, problem};
 use super::{Operator, Visit, too_many};
@@ -17,9 +18,10 @@ use crate::roster::Whoami;
 use crate::sessions::{LIFE, Signed};
 
 /// What somebody signs in with: one of them.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-enum With {
+#[schema(as = SignIn)]
+pub(super) enum With {
     /// The operator's, of the settings.
     #[serde(rename = "password")]
     Password(String),
@@ -29,6 +31,13 @@ enum With {
     /// Of a sign-in link.
     #[serde(rename = "code")]
     Code(String),
+}
+
+/// Answer of `POST /api/sign-in`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SignInLink {
+    /// Where to open it, below the pool's address. Works once.
+    path: String,
 }
 
 /// One text for whatever is wrong: nobody learns who exists, or which ways in there are.
@@ -54,7 +63,7 @@ pub async fn by_link(visit: Visit<()>) -> Response<ReplyBody> {
 /// Makes such a link.
 pub async fn make_link(visit: Visit<Operator>) -> Response<ReplyBody> {
     match visit.app.door.make_link(clock::now()) {
-        Ok(code) => json_page(StatusCode::OK, &serde_json::json!({ "path": format!("/sign-in/{}", code.expose()) })),
+        Ok(code) => json_page(StatusCode::OK, &SignInLink { path: format!("/sign-in/{}", code.expose()) }),
         Err(error) => failed(&error),
     }
 }

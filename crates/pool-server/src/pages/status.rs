@@ -8,10 +8,13 @@ use pool_core::quota::Scope;
 use pool_core::standing::Ineligible;
 use pool_core::{AccountKind, Client, Demand, UnixMs};
 
+use pool_store::Health;
+
 use super::reply::{json_page, text};
 use super::{Operator, Visit};
 use crate::app::App;
 use crate::forecast::{self, ForecastPage};
+use crate::notices;
 use crate::pool::Topic;
 use crate::relay::deliver::ReplyBody;
 use crate::status::{self, AccountStatus, FaultyFile, LedgerStatus, State, StatusPage, WindowStatus};
@@ -27,39 +30,53 @@ pub async fn as_json(visit: Visit<Operator>) -> Response<ReplyBody> {
 }
 
 pub async fn notices(visit: Visit<Operator>) -> Response<ReplyBody> {
-    json_page(StatusCode::OK, &visit.app.notices())
+    json_page(StatusCode::OK, &notices::now(&visit.app))
 }
 
 pub fn account_status(app: &App, id: &pool_core::AccountId) -> Option<AccountStatus> {
-    app.pool.read(|pool, now| pool.slot(id).map(|slot| account(app, slot, now)))
+    dated_status(app, id).map(|(status, _)| status)
 }
 
-pub async fn status_page(app: &App) -> StatusPage {
+/// With the moment that its ages are counted to.
+pub fn dated_status(app: &App, id: &pool_core::AccountId) -> Option<(AccountStatus, UnixMs)> {
+    app.pool.read(|pool, now| pool.slot(id).map(|slot| (account(app, slot, now), now)))
+}
+
+/// Every account, by provider and name, and the moment that their ages are counted to.
+pub fn statuses(app: &App) -> (Vec<AccountStatus>, UnixMs) {
     let (mut accounts, now) =
         app.pool.read(|pool, now| (pool.slots().map(|slot| account(app, slot, now)).collect::<Vec<_>>(), now));
     accounts.sort_by(|a, b| (&a.provider, &a.name).cmp(&(&b.provider, &b.name)));
-    let faults = app.keeper.faults.list().into_iter().map(|fault| FaultyFile {
-        usable: matches!(fault.topic, Topic::Note | Topic::Write),
-        file: fault.file,
-        fault: fault.what,
-    });
-    let ledger = app.ledger.health();
+    (accounts, now)
+}
+
+pub async fn status_page(app: &App) -> StatusPage {
     // The table does not speak of capacity.
     let forecast = ForecastPage { capacity: None, ..forecast::of(app, Rights::OWNER).await };
+    let (accounts, now) = statuses(app);
     StatusPage {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         now_ms: now.0,
         forecast,
         accounts,
-        files_with_faults: faults.collect(),
+        files_with_faults: faulty_files(app),
         requests_in_flight: app.in_flight.count() as u64,
-        ledger: LedgerStatus {
-            degraded: ledger.degraded,
-            queued: ledger.queued,
-            written: ledger.written,
-            dropped: ledger.dropped,
-        },
+        ledger: ledger_status(app),
     }
+}
+
+pub fn faulty_files(app: &App) -> Vec<FaultyFile> {
+    let faults = app.keeper.faults.list().into_iter().map(|fault| FaultyFile {
+        usable: matches!(fault.topic, Topic::Note | Topic::Write),
+        file: fault.file,
+        fault: fault.what,
+    });
+    faults.collect()
+}
+
+pub fn ledger_status(app: &App) -> LedgerStatus {
+    let Health { degraded, queued, written, dropped } = app.ledger.health();
+    LedgerStatus { degraded, queued, written, dropped }
 }
 
 fn account(app: &App, slot: &Slot, now: UnixMs) -> AccountStatus {

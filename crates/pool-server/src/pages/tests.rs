@@ -2,8 +2,11 @@
 
 mod access;
 mod contributions;
+mod events;
 mod forecast;
 mod friends;
+mod openapi;
+mod schema;
 mod setup;
 mod signing;
 mod world;

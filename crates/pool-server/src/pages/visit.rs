@@ -82,6 +82,19 @@ impl<W> Visit<W> {
         self.holes.get(at).map_or("", String::as_str)
     }
 
+    /// The query. A key that is not known is refused, with those that are; one without a value counts as absent.
+    pub fn query<T: DeserializeOwned>(&self) -> Result<T, Fault> {
+        let mut fields = serde_json::Map::new();
+        // A credential may stand there too, and is none of the question.
+        for (name, value) in self.head().query_pairs().filter(|(name, value)| name != "key" && !value.is_empty()) {
+            if fields.insert(name.to_string(), value.into()).is_some() {
+                return Err(Fault::new(StatusCode::BAD_REQUEST, format!("the query names {name:?} twice")));
+            }
+        }
+        serde_json::from_value(fields.into())
+            .map_err(|error| Fault::new(StatusCode::BAD_REQUEST, format!("the query is wrong: {error}")))
+    }
+
     /// The body, whatever it is. Small.
     pub async fn bytes(&mut self) -> Result<Bytes, Fault> {
         let patience = self.app.config.timeouts.body_progress;

@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use pool_providers::Registry;
 use pool_providers::reply::{Failure, Reply};
 use pool_providers::routes::Route;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::attempt::Opened;
 use super::delivery::Delivery;
@@ -63,6 +63,8 @@ pub enum ReplyBody {
     Until(Box<Until>),
     /// The head is out, the first meaningful event is still awaited.
     Late(Box<Late>),
+    /// What happens in the pool, for one who watches it.
+    Events(mpsc::Receiver<Bytes>),
 }
 
 type Journey = Pin<Box<dyn Future<Output = Result<Opened, Box<GaveUp>>> + Send>>;
@@ -232,6 +234,9 @@ impl Body for ReplyBody {
                     return Poll::Ready(next.map(|piece| piece.map(Frame::data).map_err(Into::into)));
                 }
                 Self::Until(until) => return until.poll_frame(cx),
+                Self::Events(pieces) => {
+                    return pieces.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))));
+                }
                 Self::Late(late) => match ready!(late.poll_wait(cx)) {
                     Ok(sign) => return Poll::Ready(Some(Ok(Frame::data(sign)))),
                     Err(Ok(opened)) if opened.head.is_plain_stream() => {
@@ -257,7 +262,7 @@ impl Body for ReplyBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Stream(_) | Self::Late(_) | Self::Until(_) => SizeHint::default(),
+            Self::Stream(_) | Self::Late(_) | Self::Until(_) | Self::Events(_) => SizeHint::default(),
         }
     }
 }

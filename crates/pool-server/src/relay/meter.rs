@@ -18,6 +18,7 @@ use super::headers;
 use super::path::Errand;
 use crate::app::{App, Counted};
 use crate::clock;
+use crate::events::Phase;
 use crate::people::books::Stay;
 use crate::pool::Lease;
 
@@ -26,7 +27,7 @@ use crate::pool::Lease;
 pub struct Meter {
     app: Arc<App>,
     lease: Option<Lease>,
-    _under_way: Arc<Counted>,
+    under_way: Arc<Counted>,
     stay: Option<Arc<Stay>>,
     demand: Demand,
     session: Option<SessionKey>,
@@ -49,7 +50,7 @@ impl Meter {
         Self {
             app: errand.app.clone(),
             lease: Some(lease.share()),
-            _under_way: errand.under_way.clone(),
+            under_way: errand.under_way.clone(),
             stay: errand.stay.clone(),
             demand: errand.demand.clone(),
             session: errand.session,
@@ -65,7 +66,10 @@ impl Meter {
     }
 
     pub fn sent(&mut self) {
-        self.first_byte.get_or_insert_with(|| self.started.elapsed());
+        if self.first_byte.is_none() {
+            self.first_byte = Some(self.started.elapsed());
+            self.under_way.enter(Phase::Streaming);
+        }
     }
 
     pub fn read(&self, windows: Vec<QuotaWindow>) {

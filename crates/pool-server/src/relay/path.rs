@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use super::attempt::{self, Opened};
 use super::deliver::{self, ReplyBody};
 use super::estate::Estate;
+use super::headers;
 use super::menu::Menu;
 use super::meter::Unserved;
 use super::miss::Miss;
@@ -29,6 +30,7 @@ use super::receive::{self, Received};
 use crate::admit::Caller;
 use crate::app::{App, Counted};
 use crate::clock;
+use crate::events::{Flight, Phase};
 use crate::people::books::Stay;
 use crate::pool::Lease;
 use crate::pool::line::PATIENCE;
@@ -92,8 +94,12 @@ impl Errand {
         let key = |id: &str| SessionKey::new(demand.provider, caller.scope(), id);
         let (session, parent) = (demand.session.as_deref().map(key), demand.parent.as_deref().map(key));
         let estate = Estate::read(&app.pool, provider, route, &head(&parts), &received.seen, caller)?;
-        let under_way = Arc::new(app.in_flight.enter());
         let (menu, demand) = Menu::new(&app, provider, caller.limits(), demand);
+        let flight = || {
+            let client = headers::client_name(&parts.headers);
+            Flight::new(id.clone(), caller, &demand, client, session.map(SessionKey::short))
+        };
+        let under_way = Arc::new(app.set_out((!demand.light).then(flight)));
         Ok(Self {
             app,
             route,
@@ -133,7 +139,8 @@ impl Errand {
             let ask = Ask::new(&self.demand, self.session).within(self.parent).after(&tried).only(only.as_ref());
             let ask = ask.by(self.caller.rights(self.app.sharing()));
             let asked = Instant::now();
-            let mut lease = match self.app.pool.lease_by(&ask, self.menu.patience(deadline)).await {
+            let leased = self.app.pool.lease_by(&ask, self.menu.patience(deadline));
+            let mut lease = match self.under_way.waiting(leased).await {
                 Ok(lease) => lease,
                 Err(_) if !stumbled.is_empty() => {
                     tokio::time::sleep(PAUSE * trail.transient.clamp(1, 8)).await;
@@ -150,6 +157,7 @@ impl Errand {
                 },
             };
             trail.parts.chose(asked.elapsed(), lease.waited);
+            self.under_way.give_to(&lease.account);
             let mut asking = Asking { errand: &self, trail: &mut trail, account: Some(Grant::clone(&lease)) };
             let tried = self.try_on(&mut lease, asking.trail, &early).await;
             asking.account = None;
@@ -160,6 +168,7 @@ impl Errand {
             };
             let account = lease.account.id.clone();
             drop(lease);
+            self.under_way.enter(Phase::Choosing);
             let transient = miss.judgement.is_transient();
             last = Some(miss);
             let exhausted = transient && trail.transient >= self.app.config.max_attempts;

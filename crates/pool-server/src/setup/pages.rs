@@ -24,14 +24,15 @@ pub const LINE: Span = Span::from_hours(24);
 const MOST_LINES: usize = 20;
 
 /// What somebody types to set a client up.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = SetUpLine)]
 pub struct Line {
     pub sh: String,
     pub powershell: String,
 }
 
 /// Answer of `POST /api/people/{user}/setup/{cli}`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MadeLine {
     /// Works once.
     pub code: String,

@@ -10,6 +10,7 @@ use pool_providers::gemini::OauthClient;
 use pool_providers::routes::{Dialect, Kind, Route, Table, When};
 
 use super::super::{Need, PAGES, Page};
+use super::openapi::described_answer;
 use super::world::{Ask, Got, Pool, TOKEN};
 use http::Method;
 
@@ -410,6 +411,9 @@ async fn everybody_gets_what_the_table_says_and_nothing_else() {
             for got in worlds.knock(&door, *who).await {
                 cells += 1;
                 let came = fate(&door, &got);
+                if door.when.is_none() && door.path.starts_with("/api/") {
+                    surprises.extend(described_answer(&door.method, door.path, &got).err());
+                }
                 if came != expected {
                     let (method, path) = (&door.method, door.path);
                     surprises.push(format!(

@@ -2,18 +2,23 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use pool_core::account::Settings;
 use pool_core::people::{Change, Credential, Role, User};
-use pool_core::{Secret, Span};
+use pool_core::pool::Event;
+use pool_core::{Account, AccountId, AccountKind, Credentials, ProviderId, Secret, Span};
 use pool_providers::Registry;
 use pool_providers::gemini::OauthClient;
 use pool_providers::request::Bases;
 use tempfile::TempDir;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::app::App;
 use crate::people::{issue, new_user};
@@ -37,6 +42,41 @@ pub struct Got {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: String,
+}
+
+/// A stream of events.
+pub struct Listening {
+    body: Incoming,
+    text: String,
+    _tasks: [AbortOnDropHandle<()>; 2],
+}
+
+/// One event.
+#[derive(Debug)]
+pub struct Heard {
+    pub id: String,
+    pub name: String,
+    pub data: String,
+}
+
+impl Listening {
+    /// The next event that is more than a sign of life; `None`: the stream has ended.
+    pub async fn next(&mut self) -> Option<Heard> {
+        loop {
+            while let Some((one, rest)) =
+                self.text.split_once("\n\n").map(|(one, rest)| (one.to_owned(), rest.to_owned()))
+            {
+                self.text = rest;
+                let field = |name: &str| one.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+                if let Some(name) = field("event: ") {
+                    return Some(Heard { id: field("id: ")?, name, data: field("data: ")? });
+                }
+            }
+            let frame = tokio::time::timeout(Duration::from_secs(20), self.body.frame()).await.expect("in time")?;
+            let data = frame.ok()?.into_data().expect("no trailers");
+            self.text.push_str(std::str::from_utf8(&data).expect("text"));
+        }
+    }
 }
 
 /// One question.
@@ -138,6 +178,23 @@ impl Pool {
         (user, issued.secret)
     }
 
+    /// A new account with an API key.
+    pub fn account(&self, id: &str, name: &str) -> Account {
+        let account = Account {
+            id: AccountId(id.into()),
+            provider: ProviderId("claude"),
+            kind: AccountKind::ApiKey,
+            name: name.into(),
+            file: format!("claude/{name}.json"),
+            plan: None,
+            email: Some("m…@example.com".into()),
+            settings: Settings::default(),
+        };
+        let credentials = Box::new(Credentials::lasting(Secret::new("made-up")));
+        self.app.pool.apply(Event::Seen { account: Box::new(account.clone()), credentials });
+        account
+    }
+
     /// Somebody's session, as a cookie header's value.
     pub async fn session(&self, body: &str) -> String {
         let got = self.ask(Ask::post("/api/session", body)).await;
@@ -146,6 +203,27 @@ impl Pool {
     }
 
     pub async fn ask(&self, ask: Ask) -> Got {
+        let (answer, _tasks) = self.send(ask).await;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let mut body = answer.into_body();
+        let endless = headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
+        let body = if endless {
+            body.frame().await.and_then(|frame| frame.ok()?.into_data().ok()).unwrap_or_default()
+        } else {
+            body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default()
+        };
+        Got { status, headers, body: String::from_utf8_lossy(&body).into_owned() }
+    }
+
+    /// Asks for events.
+    pub async fn listen(&self, ask: Ask) -> Listening {
+        let (answer, tasks) = self.send(ask).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        Listening { body: answer.into_body(), text: String::new(), _tasks: tasks }
+    }
+
+    async fn send(&self, ask: Ask) -> (Response<Incoming>, [AbortOnDropHandle<()>; 2]) {
         let (ours, theirs) = tokio::io::duplex(64 << 10);
         let peer: SocketAddr = ask.peer.parse().expect("an address");
         let app = self.app.clone();
@@ -154,21 +232,17 @@ impl Pool {
             async move { Ok::<_, std::convert::Infallible>(dispatch::handle(app, peer, request).await) }
         });
         let server = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(ours), service);
-        let server = tokio::spawn(server.with_upgrades());
+        let server = tokio::spawn(async move { drop(server.with_upgrades().await) });
         let (mut client, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(theirs)).await.expect("memory");
-        let connection = tokio::spawn(connection);
+        let connection = tokio::spawn(async move { drop(connection.await) });
         let mut request = Request::builder().method(ask.method.clone()).uri(&ask.path);
         for (name, value) in &ask.headers {
             request = request.header(name, value);
         }
         let request = request.body(Full::new(Bytes::from(ask.body.clone()))).expect("a request");
         let answer = client.send_request(request).await.unwrap_or_else(|error| panic!("{ask:?}: {error}"));
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = answer.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        server.abort();
-        connection.abort();
-        Got { status, headers, body: String::from_utf8_lossy(&body).into_owned() }
+        (answer, [AbortOnDropHandle::new(server), AbortOnDropHandle::new(connection)])
     }
 
     pub fn now() -> pool_core::UnixMs {

@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::open::Ground;
 use crate::app::{App, Counted};
 use crate::clock;
+use crate::events::{Flight, Phase};
 use crate::people::books::Stay;
 use crate::pool::Lease;
 use crate::pool::line::PATIENCE;
@@ -60,7 +61,7 @@ pub struct Turn {
     at: UnixMs,
     started: Instant,
     first_byte: Option<Duration>,
-    _under_way: Counted,
+    under_way: Counted,
     /// In the book of who asks.
     pub stay: Option<Stay>,
 }
@@ -70,9 +71,12 @@ impl Turn {
         let app = &ground.app;
         let size = create.len();
         let held = (size <= app.config.replay_cap).then(|| app.replay.hold(size)).flatten();
+        let session = ground.session(&demand);
+        let id = format!("{}.{number}", ground.id);
+        let flight = Flight::new(id, &ground.caller, &demand, ground.client.clone(), Some(session.short()));
         Self {
             create: held.map(|held| (create.clone(), held)),
-            session: ground.session(&demand),
+            session,
             parent: ground.parent(&demand),
             demand,
             menu,
@@ -93,7 +97,7 @@ impl Turn {
             at: clock::now(),
             started: Instant::now(),
             first_byte: None,
-            _under_way: app.in_flight.enter(),
+            under_way: app.set_out(Some(flight)),
             stay: None,
         }
     }
@@ -116,6 +120,7 @@ impl Turn {
         if lease.bare {
             self.carry = Carry::Bare;
         }
+        self.under_way.give_to(&lease.account);
         self.lease = Some(lease);
     }
 
@@ -150,6 +155,7 @@ impl Turn {
     pub fn failed(&mut self, app: &App, judgement: &Judgement) -> bool {
         let transient = judgement.is_transient();
         let exhausted = transient && self.trail.transient >= app.config.max_attempts;
+        self.under_way.enter(Phase::Choosing);
         if let Some(lease) = self.lease.take() {
             let id = lease.account.id.clone();
             if transient { self.stumbled.push(id) } else { self.refused.push(id) }
@@ -198,7 +204,10 @@ impl Turn {
         self.shown = true;
         self.create = None;
         self.held_bytes = 0;
-        self.first_byte.get_or_insert_with(|| self.started.elapsed());
+        if self.first_byte.is_none() {
+            self.first_byte = Some(self.started.elapsed());
+            self.under_way.enter(Phase::Streaming);
+        }
         std::mem::take(&mut self.held)
     }
 
