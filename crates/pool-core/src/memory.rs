@@ -82,6 +82,29 @@ impl Slot {
     }
 }
 
+impl Slot {
+    /// Takes up what another replica knows: of each window the later reading counts, of each cooldown the later one. Trouble in
+    /// passing is not taken up, since every replica finds out by itself when that is over.
+    pub(crate) fn hear(&mut self, memory: AccountMemory, now: UnixMs) {
+        for cooldown in memory.cooldowns.into_iter().filter(|cooldown| cooldown.is_hard() && cooldown.is_running(now)) {
+            let cooldown = Cooldown { until: cooldown.until.min(now + LONGEST), ..cooldown };
+            let same = |known: &Cooldown| known.scope == cooldown.scope && known.cause == cooldown.cause;
+            match self.cooldowns.iter().position(same) {
+                Some(index) if self.cooldowns[index].since < cooldown.since => self.cooldowns[index] = cooldown,
+                None if self.cooldowns.len() < MAX_COOLDOWNS => self.cooldowns.push(cooldown),
+                _ => {}
+            }
+        }
+        let believable = memory.windows.into_iter().filter(|window| window.is_believable(now));
+        let windows =
+            believable.filter_map(|window| Some(QuotaWindow { used: Fraction::new(window.used.get())?, ..window }));
+        quota::merge(&mut self.windows, windows.collect::<Vec<_>>());
+        // What we had read ourselves may speak against a cooldown that the other did not know to be over.
+        let windows = self.windows.clone();
+        self.read(&windows, now);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -148,6 +171,39 @@ mod tests {
         assert_eq!(slot.windows[0].seen_at, NOW, "its age is told as it is");
         assert!(slot.windows[0].is_exhausted(later));
         assert!(slot.cooldowns[0].is_running(later) && slot.cooldowns[0].is_hard());
+    }
+
+    #[test]
+    fn of_two_replicas_the_later_reading_counts_and_hearing_is_not_telling() {
+        let (second, hour) = (Span::from_secs(1), Span::from_hours(1));
+        let cooldown = |cause, since: UnixMs, told| Cooldown {
+            scope: Scope::Account,
+            cause,
+            since,
+            until: since + hour,
+            told,
+            strikes: 1,
+        };
+        let heard = |windows: Vec<QuotaWindow>, cooldowns: Vec<Cooldown>| {
+            let mut pool = pool();
+            pool.apply(Event::Read { id: id(), windows: vec![window("week", 0.5, NOW)] }, NOW);
+            pool.take_changed_accounts();
+            let now = NOW + Span::from_mins(10);
+            pool.apply(Event::Heard { id: id(), memory: AccountMemory { windows, cooldowns } }, now);
+            assert!(pool.take_changed_accounts().is_empty());
+            let slot = pool.slot(&id()).expect("seen").clone();
+            (slot.windows[0].used.get(), slot.cooldowns.iter().map(|cooldown| cooldown.cause).collect::<Vec<_>>())
+        };
+        assert_eq!(heard(vec![window("week", 0.9, NOW + second)], vec![]), (0.9, vec![]));
+        assert_eq!(heard(vec![window("week", 0.1, NOW - second)], vec![]), (0.5, vec![]));
+        assert_eq!(heard(vec![window("week", 0.9, NOW + hour + hour)], vec![]), (0.5, vec![]), "of a clock ahead");
+        let minute = Span::from_mins(1);
+        let later = NOW + minute;
+        assert_eq!(heard(vec![], vec![cooldown(Cause::QuotaSpent, later, false)]).1, [Cause::QuotaSpent]);
+        assert_eq!(heard(vec![], vec![cooldown(Cause::Throttled, later, true)]).1, [Cause::Throttled]);
+        assert_eq!(heard(vec![], vec![cooldown(Cause::Throttled, later, false)]).1, [], "in passing");
+        let refuted = cooldown(Cause::QuotaSpent, NOW - Span::from_mins(30), true);
+        assert_eq!(heard(vec![], vec![refuted]).1, [], "a reading since shows room");
     }
 
     #[test]

@@ -151,6 +151,25 @@ impl Pins {
         taken.into_iter().map(|session| (session, self.map.get(&session).cloned())).collect()
     }
 
+    /// Takes in what another replica tells: the later use of a conversation counts. It is not noted as a change of ours.
+    pub fn hear(&mut self, told: impl IntoIterator<Item = (SessionKey, Option<Pin>)>, now: UnixMs) {
+        for (session, pin) in told {
+            let Some(pin) = pin else {
+                self.map.remove(&session);
+                continue;
+            };
+            let Some(pin) = self.believable(pin, now) else { continue };
+            let known = self.map.get(&session);
+            if known.is_some_and(|known| known.used_at > pin.used_at) {
+                continue;
+            }
+            if known.is_none() && self.map.len() >= self.capacity {
+                self.make_room(now);
+            }
+            self.map.insert(session, pin);
+        }
+    }
+
     /// Takes in what was put away before a restart, the last used first. What is idle by now is left; so is the warmth of
     /// what lies in the future, where the clock has been set back.
     pub fn restore(&mut self, pins: impl IntoIterator<Item = (SessionKey, Pin)>, now: UnixMs) {
@@ -158,13 +177,17 @@ impl Pins {
             if self.map.len() >= self.capacity {
                 return;
             }
-            let believable = pin.used_at <= now + CLOCK_SLACK;
-            let warm_until = if believable { pin.warm_until.min(now + LONGEST_WARM) } else { UnixMs::default() };
-            let pin = Pin { used_at: pin.used_at.min(now), warm_until, ..pin };
-            if now.since(pin.used_at) < self.idle {
+            if let Some(pin) = self.believable(pin, now) {
                 self.map.entry(session).or_insert(pin);
             }
         }
+    }
+
+    fn believable(&self, pin: Pin, now: UnixMs) -> Option<Pin> {
+        let believable = pin.used_at <= now + CLOCK_SLACK;
+        let warm_until = if believable { pin.warm_until.min(now + LONGEST_WARM) } else { UnixMs::default() };
+        let pin = Pin { used_at: pin.used_at.min(now), warm_until, ..pin };
+        (now.since(pin.used_at) < self.idle).then_some(pin)
     }
 
     /// No more are noted than can be held: if nobody takes them for long, some of the longest idle may be put away late.
@@ -268,6 +291,40 @@ mod tests {
         taken.sort_unstable_by_key(|(session, _)| *session);
         let gone: Vec<_> = taken.iter().map(|(session, pin)| (session.0[0], pin.is_none())).collect();
         assert_eq!(gone, [(3, false), (4, false), (5, true)]);
+    }
+
+    #[test]
+    fn of_two_replicas_the_later_use_counts_and_hearing_is_not_telling() {
+        let (hour, now) = (Span::from_hours(1), UnixMs(100_000_000));
+        let pin = |name: &str, used_at: UnixMs| Pin {
+            account: account(name),
+            used_at,
+            bare: false,
+            prefix: 9,
+            warm_until: now + Span::from_mins(5),
+            binding: Binding::Cache,
+        };
+        let mut pins = Pins::new(3, hour);
+        pins.track();
+        pins.set(key(1), &account("a"), Binding::Cache, now);
+        pins.set(key(2), &account("a"), Binding::Cache, now);
+        pins.take_changed(9);
+        let second = Span::from_secs(1);
+        let told = [
+            (key(1), Some(pin("late", now - second))),
+            (key(2), Some(pin("moved", now + second))),
+            (key(3), Some(pin("new", now))),
+            (key(4), Some(pin("idle", now - hour))),
+        ];
+        pins.hear(told, now + second);
+        let on = |pins: &Pins, number| pins.get(key(number), now + second).map(|pin| pin.account.to_string());
+        let all: Vec<_> = (1..=4).map(|number| on(&pins, number)).collect();
+        assert_eq!(all, [Some("a".into()), Some("moved".into()), Some("new".into()), None]);
+        pins.hear([(key(3), None)], now);
+        assert_eq!(on(&pins, 3), None);
+        assert!(pins.take_changed(9).is_empty());
+        pins.hear((10..30).map(|number| (key(number), Some(pin("many", now)))), now);
+        assert!(pins.len() <= 3);
     }
 
     #[test]

@@ -133,6 +133,10 @@ pub enum Event {
     Unpinned { session: SessionKey },
     /// What was known of an account before a restart. Readings made since count more.
     Recalled { id: AccountId, memory: AccountMemory },
+    /// What another replica knows of an account. Later readings count more.
+    Heard { id: AccountId, memory: AccountMemory },
+    /// Where another replica's conversations are. Later uses count more.
+    HeardPins { pins: Vec<(SessionKey, Option<Pin>)> },
     /// The pins from before a restart, the last used first.
     Repinned { pins: Vec<(SessionKey, Pin)> },
     /// What windows had taught of their sizes before a restart. What they have taught since counts more.
@@ -287,6 +291,8 @@ impl Pool {
             Event::Recollected { owned } => self.owners.restore(owned, now),
             Event::Unpinned { session } => self.pins.forget(session),
             Event::Recalled { id, memory } => self.with(&id, |slot| slot.recall(memory, now)),
+            Event::Heard { id, memory } => self.with(&id, |slot| slot.hear(memory, now)),
+            Event::HeardPins { pins } => self.pins.hear(pins, now),
             Event::Repinned { pins } => self.pins.restore(pins, now),
             Event::Resized { sizes } => self.learned.restore(&mut self.slots, sizes),
             Event::Burned { id, at, units } => self.burned(&id, at, units, now),

@@ -27,6 +27,7 @@ use crate::pool::{Keeper, LivePool};
 use crate::relay::headers::is_forwarded;
 use crate::relay::receive::ReplayBudget;
 use crate::relay::ws::Sockets;
+use crate::replicas::Membership;
 use crate::roster::Notice;
 use crate::sessions::Signed;
 use crate::spend::Till;
@@ -43,6 +44,8 @@ pub struct App {
     pub upstream: SharedUpstream,
     pub ledger: Ledger,
     pub people: People,
+    /// Where several replicas act as one.
+    pub membership: Option<Membership>,
     pub answered: Answered,
     pub door: Door,
     pub till: Till,
@@ -146,6 +149,9 @@ impl App {
     pub fn keep(&self, record: UsageRecord, trail: Trail) {
         self.till.take(&record);
         self.people.books.take(&record, &self.config.prices);
+        if let Some(member) = &self.membership {
+            member.tally.add(&record, &self.config.prices);
+        }
         self.events.ended(&record, &trail);
         self.ledger.keep(record, trail);
     }

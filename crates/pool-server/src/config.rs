@@ -10,7 +10,7 @@ use pool_core::alias::Aliases;
 use pool_core::wishes::KindOrder;
 use pool_core::{Prices, Secret, Span};
 use pool_providers::request::Bases;
-use pool_store::{Location, PostgresUrl};
+use pool_store::{Location, PostgresUrl, VaultKey};
 
 use crate::network::Block;
 pub use crate::pages::settings::{Applies, Setting, Settings};
@@ -24,6 +24,11 @@ pub struct Config {
     pub db_path: PathBuf,
     /// The PostgreSQL database that takes the file's place.
     pub database_url: Option<PostgresUrl>,
+    /// The key of the vault: with it the accounts are those that several replicas share in that database.
+    pub vault_key: Option<VaultKey>,
+    /// For how long at a time one replica has the right to renew a token. It is prolonged while that goes on; of one that died it
+    /// must run out first.
+    pub claim: Duration,
     pub bases: Bases,
     /// The way out for networks that need one. Loopback upstreams are reached directly.
     pub proxy: Option<OutboundProxy>,
@@ -178,6 +183,8 @@ impl Default for Config {
             pool_dir: "pool".into(),
             db_path: "data/proxy.db".into(),
             database_url: None,
+            vault_key: None,
+            claim: Duration::from_secs(30),
             bases: Bases::default(),
             proxy: None,
             timeouts: Timeouts::default(),

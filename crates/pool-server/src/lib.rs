@@ -20,6 +20,7 @@ mod pages;
 pub mod people;
 pub mod pool;
 pub mod relay;
+pub mod replicas;
 pub mod roster;
 mod server;
 pub mod sessions;

@@ -10,6 +10,7 @@ mod accounts;
 pub mod burn;
 mod owned;
 pub mod sizes;
+pub mod told;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::pool::LivePool;
+use crate::replicas::Replicas;
 
 /// A kind of slow memory that is kept as notes, each a name and a text.
 struct Kind {
@@ -31,6 +33,8 @@ struct Kind {
     changed: fn(&LivePool) -> Vec<Note>,
     /// Takes up what was kept, names and texts. A text that it does not understand it passes over.
     recall: fn(&LivePool, Vec<(String, String)>),
+    /// The same for what another replica tells while both run.
+    hear: fn(&LivePool, Vec<(String, String)>),
 }
 
 /// Every kind there is.
@@ -42,6 +46,9 @@ const EVERY: Duration = Duration::from_secs(2);
 const SWEEP: Duration = Duration::from_mins(10);
 /// Pins in one batch. More of them wait for the next, so that records of usage come in between.
 const PINS: usize = 5_000;
+/// The same where other replicas are told.
+const TELL_EVERY: Duration = Duration::from_millis(400);
+const TELL_PINS: usize = 1_000;
 /// A database that does not answer must not keep the pool from starting.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -71,14 +78,29 @@ pub async fn recall(pool: &LivePool, ledger: &Ledger) {
     }
 }
 
+/// Takes up what other replicas have put away while they were not heard.
+pub async fn catch_up(pool: &LivePool, ledger: &Ledger) {
+    let (capacity, idle) = pool.read(|pool, _| (pool.pins.capacity(), pool.pins.idle()));
+    let pins = ledger.recall_pins(clock::now() - idle, capacity).await;
+    pool.apply(Event::HeardPins { pins: pins.into_iter().map(|(session, pin)| (session, Some(pin))).collect() });
+    for kind in KINDS {
+        (kind.hear)(pool, ledger.recall_notes(kind.name).await);
+    }
+}
+
 /// Puts away what changes, for ever.
-pub async fn run(pool: &LivePool, ledger: &Ledger) {
+pub async fn run(pool: &LivePool, ledger: &Ledger, replicas: Option<&Replicas>) {
     let mut sweep_at = Instant::now() + SWEEP;
+    // Other replicas hear of it in the same step, and within a second.
+    let (every, pins) = if replicas.is_some() { (TELL_EVERY, TELL_PINS) } else { (EVERY, PINS) };
     loop {
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(every).await;
         // While the last batch cannot be written there is no room, and changes go on gathering in the pool.
         let Some(room) = ledger.room().await else { return };
-        let mut changes = changed(pool);
+        let mut changes = changed(pool, pins);
+        if let (Some(replicas), false) = (replicas, changes.is_empty()) {
+            replicas.tell(told::TOPIC, &told::text(&changes)).await;
+        }
         if Instant::now() >= sweep_at {
             sweep_at = Instant::now() + SWEEP;
             changes.sweep = Some(sweep(pool, changes.at));
@@ -93,7 +115,7 @@ pub async fn run(pool: &LivePool, ledger: &Ledger) {
 pub async fn put_away(pool: &LivePool, ledger: &Ledger, limit: Duration) {
     let putting = async {
         while let Some(room) = ledger.room().await {
-            let changes = changed(pool);
+            let changes = changed(pool, PINS);
             if changes.is_empty() {
                 return;
             }
@@ -108,9 +130,9 @@ pub async fn put_away(pool: &LivePool, ledger: &Ledger, limit: Duration) {
     }
 }
 
-fn changed(pool: &LivePool) -> Changes {
+fn changed(pool: &LivePool, most_pins: usize) -> Changes {
     let notes = KINDS.iter().flat_map(|kind| (kind.changed)(pool));
-    let pins = pool.change(|pool| pool.pins.take_changed(PINS));
+    let pins = pool.change(|pool| pool.pins.take_changed(most_pins));
     Changes { pins, notes: notes.collect(), at: clock::now(), sweep: None }
 }
 

@@ -1,10 +1,10 @@
 //! The directory of people as the server uses it: asked from memory, changed on disk first.
 
 pub mod books;
+mod tenure;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,10 +16,10 @@ use pool_core::{Secret, Span, UnixMs, hex};
 use pool_store::{DirectoryStore, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::admit::Caller;
 use crate::clock;
 
 use books::Books;
+pub use tenure::Tenure;
 
 /// Everybody who may use the pool, beyond who sits at this machine.
 #[derive(Debug)]
@@ -31,29 +31,6 @@ pub struct People {
     /// What ends with a credential: one token for each that has come in, so there are never more of them than credentials.
     tenures: Mutex<HashMap<SecretHash, CancellationToken>>,
     pub books: Arc<Books>,
-}
-
-/// How long somebody may stay who has come in: until their credential is revoked or ends, or they are paused or removed.
-/// By default for ever.
-#[derive(Clone, Debug, Default)]
-pub struct Tenure {
-    over: Option<CancellationToken>,
-    expires_at: Option<UnixMs>,
-}
-
-impl Tenure {
-    pub fn can_end(&self) -> bool {
-        self.over.is_some()
-    }
-
-    /// Resolves when it is over.
-    pub async fn over(&self) {
-        let Some(over) = &self.over else { return std::future::pending().await };
-        let Some(end) = self.expires_at else { return over.cancelled().await };
-        let left = Duration::from_millis(end.since(clock::now()).0);
-        // In time: because it was revoked.
-        let _ = tokio::time::timeout(left, over.cancelled()).await;
-    }
 }
 
 /// A secret that was made just now. It is shown once and kept nowhere.
@@ -266,44 +243,30 @@ impl People {
         self.commit(changes).await
     }
 
-    /// For as long as somebody may stay who has come in so.
-    pub fn tenure(&self, caller: &Caller) -> Tenure {
-        let Caller::Person { credential, .. } = caller else { return Tenure::default() };
-        let mut tenures = self.tenures.lock();
-        let token = tenures.entry(credential.hash).or_default();
-        // It had ended, and was lengthened since.
-        if token.is_cancelled() {
-            *token = CancellationToken::new();
-        }
-        let token = token.clone();
-        drop(tenures);
-        // Revoked while it came in.
-        if self.directory.read().open(credential.hash, clock::now()).is_err() {
-            token.cancel();
-        }
-        Tenure { over: Some(token), expires_at: credential.expires_at }
-    }
-
     /// Takes effect at once, also for what is under way.
     pub async fn revoke(&self, id: &CredentialId) -> Result<(), ChangeError> {
         self.change(vec![Change::Revoked { id: id.clone(), at: clock::now() }]).await
     }
 
+    /// Reads everything anew, because another replica has changed something. What that ends ends here too.
+    pub async fn reload(&self) -> Result<(), StoreError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let mut directory = Directory::default();
+        self.store.load().await?.into_iter().for_each(|change| directory.apply(change));
+        *self.directory.write() = directory;
+        self.end_tenures();
+        Ok(())
+    }
+
     async fn commit(&self, changes: Vec<Change>) -> Result<(), ChangeError> {
         self.store.write(&changes).await?;
-        let mut directory = self.directory.write();
-        for change in changes {
-            directory.apply(change);
-        }
-        let now = clock::now();
-        self.tenures.lock().retain(|hash, over| {
-            let stays = directory.open(*hash, now).is_ok();
-            if !stays {
-                over.cancel();
+        {
+            let mut directory = self.directory.write();
+            for change in changes {
+                directory.apply(change);
             }
-            stays
-        });
-        self.books.keep(|user| directory.user(user).is_some());
+        }
+        self.end_tenures();
         Ok(())
     }
 

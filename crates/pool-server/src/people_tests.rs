@@ -1,6 +1,9 @@
 //! The directory's promises: nobody is locked out, codes work once, revoking bites.
 
+use std::time::Duration;
+
 use super::*;
+use crate::admit::Caller;
 
 async fn people(folder: &tempfile::TempDir) -> People {
     let path = folder.path().join("data.db");

@@ -10,7 +10,7 @@ use pool_core::Pool;
 use pool_core::pins::Pins;
 use pool_providers::Registry;
 use pool_providers::routes::Table;
-use pool_store::{Answers, DirectoryStore, Ledger, StoreError};
+use pool_store::{Answers, DirectoryStore, Ledger, StoreError, VaultError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,7 @@ use crate::people::People;
 use crate::pool::{self, Keeper, LivePool};
 use crate::relay::receive::ReplayBudget;
 use crate::relay::ws::Sockets;
+use crate::replicas;
 use crate::spend::Till;
 use crate::upstream::Upstream;
 
@@ -55,6 +56,8 @@ pub enum StartError {
     Pool(#[from] pool::StartError),
     #[error("cannot open the usage ledger: {0}")]
     Ledger(#[from] pool_store::OpenError),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     #[error("{0}; without it nobody could be told from anybody else, so the pool does not start")]
     People(#[from] StoreError),
 }
@@ -106,13 +109,24 @@ impl Server {
         let pins = Pins::new(config.max_pins, config.pin_idle);
         let pool = Arc::new(LivePool::new(Pool::with_pins(pins).in_order(config.kinds)));
         let upstream = Arc::new(Upstream::new(&config));
-        let keeper = Keeper::start(&config, registry.clone(), pool.clone(), upstream.clone())?;
         let options = pool_store::ledger::Options { retention: config.retention, ..Default::default() };
         let opened = Ledger::open(config.database(), options).await?;
         if let Some(note) = opened.note {
             tracing::warn!("{note}");
         }
-        let people = People::start(DirectoryStore::beside(&opened.ledger), opened.fresh).await?;
+        let membership = replicas::join(&config, &opened.ledger, registry.clone()).await?;
+        let (keeper, directory) = match &membership {
+            None => (
+                Keeper::start(&config, registry.clone(), pool.clone(), upstream.clone())?,
+                DirectoryStore::beside(&opened.ledger),
+            ),
+            Some(member) => (
+                Keeper::start_in(member.vault.clone(), &config, registry.clone(), pool.clone(), upstream.clone())
+                    .await?,
+                DirectoryStore::beside(&opened.ledger).telling_as(member.replicas.own_name()),
+            ),
+        };
+        let people = People::start(directory, opened.fresh).await?;
         guard(&config, people.is_empty())?;
         let answered = Answered::recall(Answers::beside(&opened.ledger)).await;
         friends::import(&config, &people, &answered).await;
@@ -137,6 +151,7 @@ impl Server {
             upstream,
             ledger: opened.ledger,
             people,
+            membership,
             answered,
             door,
             till,
@@ -160,10 +175,19 @@ impl Server {
     /// that, cuts this short: what is left is cut, and tokens and records get a last moment.
     pub async fn run(self, stop: impl Future<Output = ()>, at_once: impl Future<Output = ()> + Send + 'static) {
         let Self { app, listener, ledger_writer } = self;
-        let (pool, ledger) = (app.pool.clone(), app.ledger.clone());
-        let remembering = AbortOnDropHandle::new(tokio::spawn(async move { memory::run(&pool, &ledger).await }));
-        let watched = app.clone();
-        let watching = AbortOnDropHandle::new(tokio::spawn(async move { events::watch::run(&watched).await }));
+        let of = app.clone();
+        let remembering = AbortOnDropHandle::new(tokio::spawn(async move {
+            let replicas = of.membership.as_ref().map(|member| &*member.replicas);
+            memory::run(&of.pool, &of.ledger, replicas).await;
+        }));
+        let of = app.clone();
+        let hearing = AbortOnDropHandle::new(tokio::spawn(async move {
+            if let Some(member) = &of.membership {
+                Box::pin(member.run(&of.pool, &of.people, &of.ledger)).await;
+            }
+        }));
+        let of = app.clone();
+        let watching = AbortOnDropHandle::new(tokio::spawn(async move { events::watch::run(&of).await }));
         let hurry = CancellationToken::new();
         let order = hurry.clone();
         let hurrying = tokio::spawn(async move {
@@ -181,7 +205,7 @@ impl Server {
             _ = app.keeper.shutdown(RENEWAL_END) => {}
             () = hurry.cancelled() => drop(app.keeper.shutdown(LAST_MOMENT).await),
         }
-        drop((remembering, watching));
+        drop((remembering, hearing, watching));
         let limit = if hurry.is_cancelled() { LAST_MOMENT } else { LEDGER_CLOSE };
         memory::put_away(&app.pool, &app.ledger, limit).await;
         let lost = app.ledger.close(limit).await;

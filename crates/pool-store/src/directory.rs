@@ -4,13 +4,19 @@ use pool_core::people::{Change, Code, Credential, CredentialId, SecretHash, User
 use pool_core::{UnixMs, hex};
 
 use crate::database::{Connection, Database, Row, reason, sql};
+use crate::events;
 use crate::ledger::Ledger;
 
 /// Where the directory is kept: beside the ledger, in the same database.
 #[derive(Clone, Debug)]
 pub struct DirectoryStore {
     database: Database,
+    /// As which replica changes are told to the others.
+    replica: Option<String>,
 }
+
+/// What replicas are told of a change: nothing more, they read the directory anew.
+pub const TOPIC: &str = "people";
 
 /// The directory could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +50,13 @@ impl From<serde_json::Error> for StoreError {
 
 impl DirectoryStore {
     pub fn beside(ledger: &Ledger) -> Self {
-        Self { database: ledger.database() }
+        Self { database: ledger.database(), replica: None }
+    }
+
+    /// The same as one of several replicas: each change is told to the others.
+    #[must_use]
+    pub fn telling_as(self, replica: &str) -> Self {
+        Self { replica: Some(replica.to_owned()), ..self }
     }
 
     /// Everything, as the changes that would make it.
@@ -63,6 +75,9 @@ impl DirectoryStore {
         let mut transaction = self.database.begin().await?;
         for change in changes {
             write_one(&mut transaction, change).await?;
+        }
+        if let Some(replica) = &self.replica {
+            events::tell(&mut transaction, replica, TOPIC, "").await?;
         }
         Ok(transaction.commit().await?)
     }

@@ -42,7 +42,9 @@ impl<'a> Report<'a> {
     }
 
     fn take_accounts(&mut self, entries: Vec<Entry>, registry: &Registry) {
-        if entries.is_empty() {
+        if self.settings.server.vault_key.is_some() {
+            self.fine.push("the accounts are in the vault; see codex-pool accounts list".into());
+        } else if entries.is_empty() {
             self.warnings.push(folder::no_accounts(&self.settings.server.pool_dir));
         }
         for duplicate in folder::duplicates(&entries) {

@@ -13,6 +13,7 @@ mod simulate;
 mod status;
 mod terminal;
 mod users;
+mod vault;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -69,6 +70,9 @@ enum Command {
     /// Let people in, limit them, take them out; the server must run
     #[command(subcommand)]
     Users(users::Command),
+    /// The key of the vault that several replicas share
+    #[command(subcommand)]
+    Vault(vault::Command),
     /// Write the records of requests as CSV or JSON lines
     Export(export::Arguments),
     /// Copy the ledger and the pool's users into a file; the server may run
@@ -137,6 +141,7 @@ fn run(arguments: Arguments) -> Result<Output, Failure> {
         Command::Explain(asked) => explain::run(&inputs, &registry, &asked),
         Command::Accounts(command) => accounts::run(&inputs, &registry, command),
         Command::Users(command) => users::run(&inputs, command),
+        Command::Vault(command) => vault::run(&inputs, &command),
         Command::Export(arguments) => export::run(&inputs, &registry, &arguments),
         Command::Backup(arguments) => backup::backup(&inputs, &arguments),
         Command::Restore(arguments) => backup::restore(&inputs, &arguments),

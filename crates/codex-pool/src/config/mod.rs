@@ -14,6 +14,7 @@ mod routing;
 pub(crate) mod table;
 mod upstream;
 mod values;
+mod vault;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -113,11 +114,14 @@ fn resolve(inputs: &Inputs, listens: bool) -> Result<Settings, Vec<Problem>> {
     let gemini_client = gemini::resolve(&mut values);
     let routing = routing::resolve(&mut values, &inputs.folder);
     let aliases = models::resolve(&mut values);
+    let database_url = database_url(&mut values);
+    let vault_key = vault::resolve(&mut values, &inputs.folder, database_url.is_some());
     let server = Config {
         listen,
         pool_dir: values.text("pool_dir").into(),
         db_path: values.text("db_path").into(),
-        database_url: database_url(&mut values),
+        database_url,
+        vault_key,
         bases,
         proxy,
         timeouts: limits.timeouts,
@@ -144,6 +148,7 @@ fn resolve(inputs: &Inputs, listens: bool) -> Result<Settings, Vec<Problem>> {
         pin_idle: limits.pin_idle,
         max_pins: limits.max_pins,
         settings: Arc::new(values.told(file.as_deref())),
+        ..Config::default()
     };
     check_unused(&mut values);
     if !values.problems.is_empty() {

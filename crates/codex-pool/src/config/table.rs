@@ -63,6 +63,10 @@ const fn number(
     Setting { kind: Kind::Number(bounds.0, bounds.1), ..text(key, env, default, help) }
 }
 
+const fn secret(key: &'static str, env: &'static str, help: &'static str) -> Setting {
+    of_kind(Kind::Secret, text(key, env, "", help))
+}
+
 const fn seconds(key: &'static str, env: &'static str, default: &'static str, help: &'static str) -> Setting {
     number(key, env, (1, 86_400), default, help)
 }
@@ -111,14 +115,21 @@ pub(crate) static SETTINGS: &[Setting] = &[
             "The usage ledger and the pool's users (SQLite), unless `database_url` is set. A database of the Go original found there is left as it is; ours then goes beside it, ending in `.sqlite3`.",
         ),
     ),
-    of_kind(
-        Kind::Secret,
-        text(
-            "database_url",
-            "CODEX_POOL_DATABASE_URL",
-            "",
-            "A PostgreSQL database (13 or later) instead of the file: `postgres://user:password@host:5432/database?sslmode=verify-full`. TLS is as `sslmode` says (`disable`, `prefer`, `require`, `verify-ca`, `verify-full`; `sslrootcert` names a file). Its password is never shown. The tables are made at the first start.",
-        ),
+    secret(
+        "database_url",
+        "CODEX_POOL_DATABASE_URL",
+        "A PostgreSQL database (13 or later) instead of the file: `postgres://user:password@host:5432/database?sslmode=verify-full`. TLS is as `sslmode` says (`disable`, `prefer`, `require`, `verify-ca`, `verify-full`; `sslrootcert` names a file). Its password is never shown. The tables are made at the first start.",
+    ),
+    text(
+        "vault_key_file",
+        "CODEX_POOL_VAULT_KEY_FILE",
+        "",
+        "For several replicas on one `database_url`: the file (mode 0600) with the key of the vault, where the accounts' credentials then live. `codex-pool vault init` makes it; every replica has a copy. See docs/REPLICAS.md.",
+    ),
+    secret(
+        "vault_key",
+        "CODEX_POOL_VAULT_KEY",
+        "The key itself instead of a file: 64 hexadecimal digits. Better in the environment than in `config.toml`.",
     ),
     text(
         "public_url",
@@ -141,14 +152,10 @@ pub(crate) static SETTINGS: &[Setting] = &[
             "Local requests need no credential: loopback peer, loopback host name, no forwarding header, no `public_url`.",
         ),
     ),
-    of_kind(
-        Kind::Secret,
-        text(
-            "operator_token",
-            "POOL_OPERATOR_TOKEN",
-            "",
-            "The pool credential of whoever runs the pool: at least 32 random characters, as from `openssl rand -hex 32`. Never taken from the command line.",
-        ),
+    secret(
+        "operator_token",
+        "POOL_OPERATOR_TOKEN",
+        "The pool credential of whoever runs the pool: at least 32 random characters, as from `openssl rand -hex 32`. Never taken from the command line.",
     ),
     of_kind(
         Kind::Secret,
@@ -299,14 +306,10 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "",
         "The OAuth client that Gemini accounts with a Google login belong to, if it is not Gemini CLI's.",
     ),
-    of_kind(
-        Kind::Secret,
-        text(
-            "gemini_oauth_client_secret",
-            "GEMINI_OAUTH_CLIENT_SECRET",
-            "",
-            "Its secret; renewing such logins needs it. Not set: Gemini CLI's public one, if that program is installed here.",
-        ),
+    secret(
+        "gemini_oauth_client_secret",
+        "GEMINI_OAUTH_CLIENT_SECRET",
+        "Its secret; renewing such logins needs it. Not set: Gemini CLI's public one, if that program is installed here.",
     ),
     text(
         "upstream.proxy",
@@ -406,14 +409,10 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "30",
         "Days that the record of each request is kept, with its story (`codex-pool explain`). What requests used by hour and by day is not deleted.",
     ),
-    of_kind(
-        Kind::Secret,
-        text(
-            "friend_code",
-            "FRIEND_CODE",
-            "",
-            "Turns friends mode on: who enters this code on the pool's first page gets a credential of their own. At least 8 characters; from then on every request needs a credential.",
-        ),
+    secret(
+        "friend_code",
+        "FRIEND_CODE",
+        "Turns friends mode on: who enters this code on the pool's first page gets a credential of their own. At least 8 characters; from then on every request needs a credential.",
     ),
     text("friend_name", "FRIEND_NAME", "PP", "Whose friends they are, on the pages that they see."),
     text("friend_tagline", "FRIEND_TAGLINE", "", "The line under it."),
@@ -435,14 +434,10 @@ pub(crate) static SETTINGS: &[Setting] = &[
             "Everybody with a credential sees by name who has used how much.",
         ),
     ),
-    of_kind(
-        Kind::Secret,
-        text(
-            "pool_users.admin_password",
-            "POOL_ADMIN_PASSWORD",
-            "",
-            "The operator's password, for signing in on the pool's own pages. It opens nothing else.",
-        ),
+    secret(
+        "pool_users.admin_password",
+        "POOL_ADMIN_PASSWORD",
+        "The operator's password, for signing in on the pool's own pages. It opens nothing else.",
     ),
     unused(
         "credentials are random and need no signing key",

@@ -17,7 +17,7 @@ impl Slot {
 
     /// Takes readings in. Readings that show room well after a quota cooldown began end it: the provider has reset early, or
     /// the operator bought more.
-    pub(super) fn read(&mut self, windows: &[QuotaWindow], now: UnixMs) {
+    pub(crate) fn read(&mut self, windows: &[QuotaWindow], now: UnixMs) {
         quota::merge(&mut self.windows, windows.iter().cloned());
         self.cooldowns.retain(|cooldown| {
             let mut same_scope = windows.iter().filter(|window| window.scope == cooldown.scope).peekable();

@@ -16,6 +16,7 @@ pub(super) const KIND: Kind = Kind {
     keep: Some(Span::from_hours(35 * 24)),
     changed,
     recall,
+    hear,
 };
 
 fn changed(pool: &LivePool) -> Vec<Note> {
@@ -29,9 +30,17 @@ fn changed(pool: &LivePool) -> Vec<Note> {
 }
 
 fn recall(pool: &LivePool, notes: Vec<(String, String)>) {
+    read(notes, |id, memory| pool.apply(Event::Recalled { id, memory }));
+}
+
+fn hear(pool: &LivePool, notes: Vec<(String, String)>) {
+    read(notes, |id, memory| pool.apply(Event::Heard { id, memory }));
+}
+
+fn read(notes: Vec<(String, String)>, take: impl Fn(AccountId, AccountMemory)) {
     for (id, text) in notes {
         match serde_json::from_str::<AccountMemory>(&text) {
-            Ok(memory) => pool.apply(Event::Recalled { id: AccountId(id.into()), memory }),
+            Ok(memory) => take(AccountId(id.into()), memory),
             Err(error) => tracing::warn!(account = id, "what was known of its limits cannot be read: {error}"),
         }
     }

@@ -19,6 +19,8 @@ pub(super) const KIND: Kind = Kind {
     keep: Some(Span::from_hours(90 * 24)),
     changed,
     recall,
+    // Each replica counts by itself.
+    hear: |_, _| {},
 };
 
 /// Takes up what was drawn just before a restart.

@@ -9,7 +9,7 @@ use crate::pool::LivePool;
 
 const NAME: &str = "owned";
 
-pub(super) const KIND: Kind = Kind { name: NAME, keep: Some(owners::IDLE), changed, recall };
+pub(super) const KIND: Kind = Kind { name: NAME, keep: Some(owners::IDLE), changed, recall, hear: recall };
 
 /// In one batch. More of them wait for the next.
 const MOST: usize = 5_000;

@@ -16,6 +16,8 @@ pub(super) const KIND: Kind = Kind {
     keep: Some(Span::from_hours(90 * 24)),
     changed,
     recall,
+    // Each replica measures by itself.
+    hear: |_, _| {},
 };
 
 /// What was put away of the accounts' sizes, for whoever only looks.

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::friends::{Newcomer, friend, stats};
 use crate::people::FIRST_USER;
 use crate::pool::Why;
-use crate::pool::files::{self, keys};
+use crate::pool::files::keys;
 use crate::relay::deliver::ReplyBody;
 
 type Page = Response<ReplyBody>;
@@ -96,16 +96,9 @@ async fn set_disabled(visit: &Visit<Operator>, disabled: bool) -> Result<Value, 
     let id = find(app, visit.hole(0))?;
     let file = app.pool.read(|pool, _| pool.slot(&id).map(|slot| slot.account.file.clone()));
     let file = file.ok_or_else(|| Fault::new(StatusCode::NOT_FOUND, "the account is gone"))?;
-    let (dir, path) = (app.config.pool_dir.clone(), app.config.pool_dir.join(&file));
     let change =
         move |text: &[u8]| keys::with_disabled(text, disabled).ok_or_else(|| "it is no JSON object".to_owned());
-    let edited = tokio::task::spawn_blocking(move || files::edit(&dir, &path, change)).await;
-    let trouble = match edited {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(error) => Some(error.to_string()),
-    };
-    if let Some(trouble) = trouble {
+    if let Err(trouble) = app.keeper.edit(&file, change).await {
         return Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, format!("{file} could not be changed: {trouble}")));
     }
     tracing::info!(by = visit.who.name(), account = %id, disabled, "an account was paused or resumed");

@@ -116,6 +116,11 @@ impl Books {
         }
     }
 
+    /// Counts what another replica has counted.
+    fn hear(&self, user: &UserId, taken: Taken, at: UnixMs) {
+        self.books.lock().entry(user.clone()).or_default().book.take(taken, at);
+    }
+
     /// Is a refusal of this person's worth a record?
     pub fn note(&self, user: &UserId) -> bool {
         let now = clock::now();
@@ -152,6 +157,13 @@ impl People {
         };
         if let Err(error) = ledger.each_since(since[0].min(since[1]), count).await {
             tracing::warn!("what people have taken is counted from now on: {error}");
+        }
+    }
+
+    /// Counts what somebody has taken on another replica.
+    pub fn hear_taken(&self, user: &UserId, taken: Taken, at: UnixMs) {
+        if self.read(|people| people.user(user).is_some()) {
+            self.books.hear(user, taken, at);
         }
     }
 

@@ -93,6 +93,16 @@ fn scan_folder(
     Ok(())
 }
 
+/// The file of this name in the vault: a place like one below a pool folder, of which only the name counts.
+pub fn of_name(rel: &str, registry: &Registry) -> PoolFile {
+    let provider = match rel.split_once('/') {
+        Some((folder, _)) => registry.named(folder).map(pool_providers::Provider::id),
+        None => flat_owner(rel, registry),
+    };
+    let fault = provider.is_none().then(|| "its name names no provider of this version".to_owned());
+    PoolFile { path: rel.into(), rel: rel.to_owned(), provider, linked: false, fault }
+}
+
 /// What editors, our own writes and version control leave lying about for a moment.
 fn is_leftover(name: &str) -> bool {
     let ends = |ending: &str| name.ends_with(ending);

@@ -3,6 +3,7 @@
 pub mod faults;
 pub mod files;
 mod flights;
+pub mod home;
 pub mod line;
 pub mod live;
 pub mod prober;
@@ -11,7 +12,7 @@ pub mod shelf;
 mod watcher;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,11 +25,15 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::upstream::SharedUpstream;
 
+use files::PoolLock;
+use home::Folder;
+
 pub use faults::{Fault, Faults, Topic};
+pub use home::{Home, VaultHome, Writer};
 pub use live::{Lease, LivePool};
 pub use prober::{ProbeFailure, ProbeReport, Prober};
 pub use refresher::{RefreshFailure, Refresher, Why};
-pub use shelf::{Shelf, Writer};
+pub use shelf::Shelf;
 
 /// What the tasks that keep the pool alive have in common.
 #[derive(Clone)]
@@ -36,12 +41,23 @@ struct Shared {
     registry: Arc<Registry>,
     live: Arc<LivePool>,
     shelf: Arc<Shelf>,
+    /// Where several replicas share the accounts.
+    vault: Option<Arc<VaultHome>>,
+    faults: Arc<Faults>,
     upstream: SharedUpstream,
     bases: Bases,
     disable_refresh: bool,
     probe_every: Duration,
     tasks: TaskTracker,
     stop: CancellationToken,
+}
+
+/// Where the accounts live, and the folder that was taken.
+struct Ground {
+    home: Arc<dyn Home>,
+    vault: Option<Arc<VaultHome>>,
+    faults: Arc<Faults>,
+    lock: PoolLock,
 }
 
 /// Owns the pool folder and keeps the pool alive: reads and watches the files, renews the tokens, probes the accounts.
@@ -54,7 +70,7 @@ pub struct Keeper {
     tasks: TaskTracker,
     stop: CancellationToken,
     // Given back last.
-    _lock: files::PoolLock,
+    _lock: PoolLock,
 }
 
 /// What a person can do about a credential that is of no use any more.
@@ -92,20 +108,46 @@ impl Keeper {
         upstream: SharedUpstream,
         write: Writer,
     ) -> Result<Self, StartError> {
+        let lock = ready_folder(&config.pool_dir, PoolLock::acquire)?;
+        let home = Arc::new(Folder::new(config.pool_dir.clone(), registry.clone(), write));
+        let ground = Ground { home, vault: None, faults: Arc::default(), lock };
+        Self::start_on(ground, config, registry, live, upstream)
+    }
+
+    /// The same with the accounts of the vault, of which other replicas live as well. The pool folder is its letter box.
+    pub async fn start_in(
+        vault: Arc<VaultHome>,
+        config: &Config,
+        registry: Arc<Registry>,
+        live: Arc<LivePool>,
+        upstream: SharedUpstream,
+    ) -> Result<Self, StartError> {
+        let lock = ready_folder(&config.pool_dir, PoolLock::share)?;
+        let faults = Arc::<Faults>::default();
+        let (letter_box, dir, told) = (vault.clone(), config.pool_dir.clone(), faults.clone());
+        // So that the first request finds what lies there.
+        let _ = tokio::task::spawn_blocking(move || letter_box.take_in(&dir, &told)).await;
+        let ground = Ground { home: vault.clone(), vault: Some(vault), faults, lock };
+        Self::start_on(ground, config, registry, live, upstream)
+    }
+
+    fn start_on(
+        ground: Ground,
+        config: &Config,
+        registry: Arc<Registry>,
+        live: Arc<LivePool>,
+        upstream: SharedUpstream,
+    ) -> Result<Self, StartError> {
+        let Ground { home, vault, faults, lock } = ground;
         let dir = config.pool_dir.clone();
-        let folder = |source| StartError::Folder { dir: dir.clone(), source };
-        files::ensure_private_dir(&dir).map_err(folder)?;
-        let lock = files::PoolLock::acquire(&dir)?;
-        if let Err(error) = files::sweep(&dir) {
-            tracing::warn!("leftovers of killed writes stay in {}: {error}", dir.display());
-        }
-        let faults = Arc::new(Faults::default());
-        let shelf = Shelf::new(dir.clone(), registry.clone(), live.clone(), faults.clone(), write);
-        let loaded = shelf.load().map_err(folder)?;
+        let shelf = Shelf::new(dir.clone(), home, registry.clone(), live.clone(), faults.clone());
+        let loaded = shelf.load().map_err(|source| StartError::Folder { dir, source })?;
         let shared = Shared {
             registry,
             live,
             shelf: Arc::new(shelf),
+            vault,
+            faults: faults.clone(),
             upstream,
             bases: config.bases.clone(),
             disable_refresh: config.disable_refresh,
@@ -121,6 +163,20 @@ impl Keeper {
         tasks.spawn(refresher.clone().run());
         tasks.spawn(prober.clone().run());
         Ok(Self { refresher, prober, faults, shelf, tasks, stop, _lock: lock })
+    }
+
+    /// Changes the content of an account's file, wherever that lives.
+    ///
+    /// # Errors
+    /// In words for the operator: it is as it was.
+    pub async fn edit(
+        &self,
+        file: &str,
+        change: impl Fn(&[u8]) -> Result<Vec<u8>, String> + Send + 'static,
+    ) -> Result<(), String> {
+        let (home, file) = (self.shelf.home().clone(), file.to_owned());
+        let edited = tokio::task::spawn_blocking(move || home.edit(&file, &change)).await;
+        edited.unwrap_or_else(|_| Err("codex-pool is stopping".into()))
     }
 
     /// Looks into the folder now. What changed there is found within a second without this, too.
@@ -142,6 +198,16 @@ impl Keeper {
         self.refresher.save_all().await;
         ended
     }
+}
+
+/// Makes the folder if there is none, takes it, and clears it of what killed writes have left.
+fn ready_folder(dir: &Path, take: fn(&Path) -> Result<PoolLock, files::LockError>) -> Result<PoolLock, StartError> {
+    files::ensure_private_dir(dir).map_err(|source| StartError::Folder { dir: dir.to_owned(), source })?;
+    let lock = take(dir)?;
+    if let Err(error) = files::sweep(dir) {
+        tracing::warn!("leftovers of killed writes stay in {}: {error}", dir.display());
+    }
+    Ok(lock)
 }
 
 impl Drop for Keeper {

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::Shared;
 use super::flights::Flights;
+use super::home::{Claim, NoRight, Right};
 use super::shelf::{Loan, Opened, Persisted};
 use crate::clock;
 use crate::upstream::UpstreamError;
@@ -185,6 +186,8 @@ impl Inner {
     }
 
     async fn renew(self: Arc<Self>, id: &AccountId, epoch: u64, why: Why) -> Result<(), RefreshFailure> {
+        let right = self.claim(id, epoch).await?;
+        // Only now: what another replica has written in the meantime is to be found.
         let loan = match self.open(id, epoch).await {
             Some(Opened::Adopted) => {
                 tracing::info!(account = %id, "its file holds a newer login; using that");
@@ -196,6 +199,9 @@ impl Inner {
             Some(Opened::Gone) => return Err(RefreshFailure::Gone),
             None => return Err(RefreshFailure::Later { why: "codex-pool is stopping".into() }),
         };
+        let Right::Ours(claim) = right else {
+            return Err(RefreshFailure::Later { why: "another replica has it".into() });
+        };
         let registry = self.shared.registry.clone();
         let provider = registry.get(loan.account.provider).ok_or(RefreshFailure::Gone)?;
         let call =
@@ -206,18 +212,37 @@ impl Inner {
         // A single-use token is not spent while the old one still serves and the new one could not be saved.
         let can_wait = why == Why::Proactive && !loan.credentials.is_expired(clock::now());
         if can_wait && !self.is_writable(&loan).await {
-            return Err(self.later(&loan, "the new token could not be saved".into()));
+            return Err(self.later(&loan, &claim, "the new token could not be saved".into()).await);
         }
         let reply = match self.shared.upstream.call(call, CALL_LIMIT).await {
             Ok(reply) => reply,
-            Err(error) => return Err(self.later(&loan, lost(&error))),
+            Err(error) => return Err(self.later(&loan, &claim, lost(&error)).await),
         };
         let now = clock::now();
         match provider.read_refresh(&loan.credentials, reply.status, &reply.headers, &reply.body, now) {
             Refreshed::Renewed(new) => self.keep(*loan, new).await,
-            Refreshed::Dead { why } => self.dead(&loan, provider, &why).await,
-            Refreshed::Later { why } => Err(self.later(&loan, why)),
+            Refreshed::Dead { why } => self.dead(&loan, &claim, provider, &why).await,
+            Refreshed::Later { why } => Err(self.later(&loan, &claim, why).await),
         }
+    }
+
+    /// The right to renew. Whatever stands in its way is told as what the renewal has come to.
+    async fn claim(&self, id: &AccountId, epoch: u64) -> Result<Right, RefreshFailure> {
+        let stopping = || RefreshFailure::Later { why: "codex-pool is stopping".into() };
+        let (shelf, account) = (self.shared.shelf.clone(), id.clone());
+        let file = blocking(move || shelf.file_of(&account)).await.ok_or_else(stopping)?;
+        let right = self.shared.shelf.home().claim(&file.ok_or(RefreshFailure::Gone)?).await;
+        right.map_err(|no| match no {
+            NoRight::Gone => RefreshFailure::Gone,
+            NoRight::NotNow(why) => {
+                tracing::debug!(account = %id, "token not renewed: {why}");
+                RefreshFailure::Later { why }
+            }
+            NoRight::Refused(why) => {
+                self.shared.live.apply(Event::SignInNeeded { id: id.clone(), epoch, why: why.clone() });
+                RefreshFailure::Dead { why }
+            }
+        })
     }
 
     /// A new token: to disk, then into use.
@@ -249,14 +274,14 @@ impl Inner {
     }
 
     /// The provider says that the refresh token is spent. If another program was faster, its token is good for us too.
-    async fn dead(&self, loan: &Loan, provider: &dyn Provider, why: &str) -> Result<(), RefreshFailure> {
+    async fn dead(&self, loan: &Loan, claim: &Claim, provider: &dyn Provider, why: &str) -> Result<(), RefreshFailure> {
         for wait in OTHER_OWNER {
             tokio::time::sleep(wait).await;
             match self.open(&loan.account.id, loan.epoch).await {
                 Some(Opened::Adopted) => return Ok(()),
                 Some(Opened::Ready(now)) if now.epoch == loan.epoch => {}
                 // A newer login, though an expired one: the next round renews that.
-                Some(Opened::Ready(_)) => return Err(self.later(loan, "its file has changed".into())),
+                Some(Opened::Ready(_)) => return Err(self.later(loan, claim, "its file has changed".into()).await),
                 _ => return Err(RefreshFailure::Gone),
             }
         }
@@ -264,12 +289,14 @@ impl Inner {
         tracing::warn!(account = %loan.account.id, name = loan.account.name, "needs a new sign-in: {why}");
         let id = loan.account.id.clone();
         self.shared.live.apply(Event::SignInNeeded { id, epoch: loan.epoch, why: why.clone() });
+        claim.refuse(&why).await;
         Err(RefreshFailure::Dead { why })
     }
 
-    fn later(&self, loan: &Loan, why: String) -> RefreshFailure {
+    async fn later(&self, loan: &Loan, claim: &Claim, why: String) -> RefreshFailure {
         tracing::warn!(account = %loan.account.id, name = loan.account.name, "token not renewed: {why}");
         self.change_history(&loan.account.id, loan.epoch, |history| history.back_off.failed(clock::now()));
+        claim.put_off().await;
         RefreshFailure::Later { why }
     }
 
@@ -320,7 +347,10 @@ impl Inner {
         let shelf = self.shared.shelf.clone();
         for unsaved in blocking(move || shelf.unsaved()).await.unwrap_or_default() {
             let id = unsaved.loan.account.id.clone();
-            let waits = self.history.lock().get(&id).is_some_and(|history| !history.write.is_over(clock::now()));
+            // The vault is asked at every look: as soon as it is back, another replica may renew what it holds.
+            let patient = self.shared.vault.is_none();
+            let waits =
+                patient && self.history.lock().get(&id).is_some_and(|history| !history.write.is_over(clock::now()));
             if waits && !at_once {
                 continue;
             }

@@ -1,11 +1,11 @@
-//! The pool's files as last read: which file holds which account, and the last good reading of each.
+//! The pool's files as last read: which file holds which account, and the last good reading of each. Where they live is
+//! [`Home`]'s.
 //!
 //! Whoever reads a file in order to act on it, or writes one, does so under the shelf's one lock. So our own write never looks
 //! like an operator's edit, and an old reading never overtakes a new token. It is held while the disk works: call from a
 //! blocking task.
 
 mod persist;
-mod spent;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -23,28 +23,25 @@ use sha2::{Digest, Sha256};
 
 use crate::pool::LivePool;
 use crate::pool::faults::{Faults, Topic};
-use crate::pool::files::{PoolFile, WriteError, check_private, make_private, read_secret, scan};
+use crate::pool::files::PoolFile;
+use crate::pool::home::{Home, Unread};
 
 pub use persist::{Loan, Opened, Persisted, Unsaved};
-use spent::Spent;
 
-/// How secrets get to disk. A parameter, so that tests can let it fail.
-pub type Writer = Box<dyn Fn(&Path, &[u8]) -> Result<(), WriteError> + Send + Sync>;
-
-const OLD_COPY: &str = "it is an old copy of a login that was renewed since, and using its refresh token again would end that \
+pub(super) const OLD_COPY: &str = "it is an old copy of a login that was renewed since, and using its refresh token again would end that \
                         login; remove it, or sign in again";
 /// A file that does not parse is given this long before it is reported: an editor may be in the middle of it.
-const HALF_WRITTEN: Duration = Duration::from_millis(400);
+pub(super) const HALF_WRITTEN: Duration = Duration::from_millis(400);
 /// A file that is missing is given this long: some programs remove the old one before they put the new one in place.
 const REPLACED: Duration = Duration::from_millis(100);
 
 /// See the module's page.
 pub struct Shelf {
     dir: PathBuf,
+    home: Arc<dyn Home>,
     registry: Arc<Registry>,
     live: Arc<LivePool>,
     faults: Arc<Faults>,
-    write: Writer,
     state: Mutex<State>,
 }
 
@@ -64,8 +61,6 @@ struct State {
     told: HashMap<AccountId, (Account, Credentials)>,
     /// Renewed tokens in use that could not be written yet.
     unsaved: HashMap<AccountId, Unsaved>,
-    /// Refresh tokens that must not be used again.
-    spent: Spent,
 }
 
 /// One file.
@@ -97,9 +92,24 @@ pub struct Rescan {
 }
 
 impl Shelf {
-    pub fn new(dir: PathBuf, registry: Arc<Registry>, live: Arc<LivePool>, faults: Arc<Faults>, write: Writer) -> Self {
-        let state = Mutex::new(State { spent: Spent::load(&dir), ..State::default() });
-        Self { dir, registry, live, faults, write, state }
+    /// `dir` is the pool folder, where what must not be lost is put aside.
+    pub fn new(
+        dir: PathBuf,
+        home: Arc<dyn Home>,
+        registry: Arc<Registry>,
+        live: Arc<LivePool>,
+        faults: Arc<Faults>,
+    ) -> Self {
+        Self { dir, home, registry, live, faults, state: Mutex::default() }
+    }
+
+    pub fn home(&self) -> &Arc<dyn Home> {
+        &self.home
+    }
+
+    /// The file that the account lives in.
+    pub fn file_of(&self, id: &AccountId) -> Option<String> {
+        self.state.lock().owners.get(id).cloned()
     }
 
     pub fn dir(&self) -> &Path {
@@ -108,14 +118,14 @@ impl Shelf {
 
     /// The first look, which has no patience: what is wrong at the start is said at the start.
     pub fn load(&self) -> io::Result<Rescan> {
-        let files = scan(&self.dir, &self.registry)?;
+        let files = self.home.list()?;
         Ok(self.take_in(&mut self.state.lock(), files, Duration::ZERO))
     }
 
     /// Looks at every file and tells the pool what has changed. A file that cannot be read keeps its last good reading.
     pub fn rescan(&self) -> Rescan {
         let mut state = self.state.lock();
-        match scan(&self.dir, &self.registry) {
+        match self.home.list() {
             Ok(files) => {
                 self.faults.clear(".", Topic::Content);
                 self.take_in(&mut state, files, HALF_WRITTEN)
@@ -159,16 +169,17 @@ impl Shelf {
             self.faults.set(&rel, Topic::Content, fault);
             return;
         }
-        self.close_to_others(&held.file);
-        let bytes = match read_secret(&held.file.path) {
+        if let Err(what) = self.home.close_to_others(&held.file) {
+            self.faults.set(&rel, Topic::Note, &what);
+        }
+        let bytes = match self.home.read(&held.file) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Unread::Missing) => {
                 held.missing_since = missing_since.or_else(|| Some(Instant::now()));
                 return;
             }
-            Err(error) => {
+            Err(Unread::Because(what)) => {
                 held.seen = None;
-                let what = format!("it cannot be read: {error}; make it a file that the user of codex-pool may read");
                 return self.broken(held, &what, patience);
             }
         };
@@ -180,7 +191,7 @@ impl Shelf {
         }
         held.seen = Some(hash);
         match self.parse(&held.file, &bytes) {
-            Ok((good, _)) if held.good.is_some() && state.spent.holds(good.account.provider, &good.credentials) => {
+            Ok((good, _)) if held.good.is_some() && self.home.is_spent(good.account.provider, &good.credentials) => {
                 self.broken(held, OLD_COPY, patience);
             }
             Ok((good, warning)) => {
@@ -193,21 +204,6 @@ impl Shelf {
                 }
             }
             Err(what) => self.broken(held, &what, patience),
-        }
-    }
-
-    fn close_to_others(&self, file: &PoolFile) {
-        if file.linked || check_private(&file.path).unwrap_or(true) {
-            return;
-        }
-        match make_private(&file.path) {
-            Ok(true) => tracing::warn!(file = file.rel, "others could read this file; its mode is 0600 now"),
-            Ok(false) => {}
-            Err(error) => {
-                let what =
-                    format!("others can read it, and its mode could not be changed: {error}; run chmod 600 on it");
-                self.faults.set(&file.rel, Topic::Note, &what);
-            }
         }
     }
 
@@ -255,6 +251,7 @@ impl Shelf {
             state.told.insert(id.clone(), now);
             changed.push(id.clone());
         }
+        self.park_refused(state, &owners);
         state.told.retain(|id, _| {
             let stays = owners.contains_key(id);
             if !stays {
@@ -267,6 +264,18 @@ impl Shelf {
         changed
     }
 
+    /// What another replica was told of a login holds here too, unless this one has a newer token that is not written yet.
+    fn park_refused(&self, state: &State, owners: &HashMap<AccountId, String>) {
+        for (id, rel) in owners.iter().filter(|(id, _)| !state.unsaved.contains_key(*id)) {
+            let Some(why) = self.home.refused(rel) else { continue };
+            let epoch =
+                self.live.read(|pool, _| pool.slot(id).filter(|slot| slot.needs_login.is_none()).map(|s| s.epoch));
+            if let Some(epoch) = epoch {
+                self.live.apply(Event::SignInNeeded { id: id.clone(), epoch, why });
+            }
+        }
+    }
+
     /// One account, one file. Of two that hold the same account the one whose token lasts longer speaks: the other's refresh
     /// token is likely used up, and using it again would sign the account out. Then the first by path.
     fn owners(&self, state: &State) -> HashMap<AccountId, String> {
@@ -274,7 +283,7 @@ impl Shelf {
         // The file of a token that could not be saved holds the one before it, and is in use all the same.
         let is_old = |good: &Good| {
             let saved = !state.unsaved.contains_key(&good.account.id);
-            saved && state.spent.holds(good.account.provider, &good.credentials)
+            saved && self.home.is_spent(good.account.provider, &good.credentials)
         };
         let (old, mut claims): (Vec<_>, Vec<_>) = readings.partition(|(_, _, good)| is_old(good));
         for (rel, ..) in old {
@@ -327,6 +336,6 @@ impl Held {
 }
 
 /// Is it the same login? (The times and ids beside it do not matter.)
-fn same_secrets(a: &Credentials, b: &Credentials) -> bool {
+pub(super) fn same_secrets(a: &Credentials, b: &Credentials) -> bool {
     a.access == b.access && a.refresh == b.refresh
 }

@@ -24,7 +24,7 @@ const UNNOTICED: Duration = Duration::from_secs(1);
 
 /// Looks until told to stop.
 pub(super) async fn run(shared: Shared, prober: Prober) {
-    let trigger = Arc::new(Notify::new());
+    let trigger = shared.vault.as_ref().map_or_else(Arc::default, |vault| vault.changed().clone());
     let mut folder = folder_id(shared.shelf.dir());
     let mut notices = watch(shared.shelf.dir(), &trigger);
     // What happened between the first look and now is found by this one.
@@ -35,10 +35,13 @@ pub(super) async fn run(shared: Shared, prober: Prober) {
             () = tokio::time::sleep(next) => {}
             () = trigger.notified() => tokio::time::sleep(DEBOUNCE).await,
         }
-        let shelf = shared.shelf.clone();
-        let Ok(Rescan { changed, again, lost }) = tokio::task::spawn_blocking(move || shelf.rescan()).await else {
-            continue;
+        let (shelf, vault, faults) = (shared.shelf.clone(), shared.vault.clone(), shared.faults.clone());
+        let look = move || {
+            let again = vault.and_then(|vault| vault.take_in(shelf.dir(), &faults));
+            let rescan = shelf.rescan();
+            Rescan { again: rescan.again.or(again), ..rescan }
         };
+        let Ok(Rescan { changed, again, lost }) = tokio::task::spawn_blocking(look).await else { continue };
         prober.probe_soon(changed);
         // A folder that was away, or was made anew, is another folder: nobody tells of changes in it.
         let now = folder_id(shared.shelf.dir());

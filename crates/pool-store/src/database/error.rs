@@ -20,7 +20,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    pub(super) fn of(location: &Location, error: sqlx::Error) -> Self {
+    pub(crate) fn of(location: &Location, error: sqlx::Error) -> Self {
         let place = location.to_string();
         match Code::of(&error) {
             Some(Code::Sqlite(11 | 26)) => Self::Damaged { place, why: reason(&error) },

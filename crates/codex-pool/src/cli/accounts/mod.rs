@@ -1,4 +1,5 @@
-//! `codex-pool accounts …`: works on the credential files themselves; a running server sees the change within a second.
+//! `codex-pool accounts …`: works on the credential files themselves, in the pool folder or in the vault; a running server sees
+//! the change within a second.
 
 mod add;
 mod change;
@@ -15,8 +16,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Subcommand;
 use pool_core::UnixMs;
 use pool_providers::Registry;
+use pool_server::Config;
 
 use super::Output;
+use super::vault::checkout::with_accounts;
 use crate::config::{self, Inputs};
 use crate::problem::Failure;
 
@@ -103,7 +106,10 @@ pub(crate) struct AddArguments {
 
 pub(super) fn run(inputs: &Inputs, registry: &Registry, command: Command) -> Result<Output, Failure> {
     let settings = config::load_for_client(inputs)?;
-    let server = &settings.server;
+    with_accounts(&settings.server, registry, |server| run_on(server, inputs, registry, command))
+}
+
+fn run_on(server: &Config, inputs: &Inputs, registry: &Registry, command: Command) -> Result<Output, Failure> {
     let dir = server.pool_dir.as_path();
     match command {
         Command::List { json } => list::list(inputs, server, registry, json),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Held as long as it lives. The kernel gives it back when the process ends, however it ends.
 #[derive(Debug)]
 pub struct PoolLock {
-    _file: File,
+    file: File,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -27,23 +27,34 @@ pub enum LockError {
 impl PoolLock {
     /// Takes the folder for this process, or says who has it.
     pub fn acquire(dir: &Path) -> Result<Self, LockError> {
+        let mut lock = Self::take(dir, File::try_lock)?;
+        let io = |source| LockError::Io { path: dir.join(".lock"), source };
+        lock.file
+            .set_len(0)
+            .and_then(|()| lock.file.rewind())
+            .and_then(|()| writeln!(lock.file, "{}", std::process::id()))
+            .map_err(io)?;
+        Ok(lock)
+    }
+
+    /// Takes the folder together with others who take it so. Nobody has it for himself then.
+    pub fn share(dir: &Path) -> Result<Self, LockError> {
+        Self::take(dir, File::try_lock_shared)
+    }
+
+    fn take(dir: &Path, lock: fn(&File) -> Result<(), TryLockError>) -> Result<Self, LockError> {
         let path = dir.join(".lock");
         let io = |source| LockError::Io { path: path.clone(), source };
-        let mut file = open(&path).map_err(io)?;
-        match file.try_lock() {
-            Ok(()) => {}
+        let file = open(&path).map_err(io)?;
+        match lock(&file) {
+            Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
                 let _ = file.take(32).read_to_string(&mut text);
-                return Err(LockError::Taken { dir: dir.to_owned(), pid: text.trim().parse().ok() });
+                Err(LockError::Taken { dir: dir.to_owned(), pid: text.trim().parse().ok() })
             }
-            Err(TryLockError::Error(source)) => return Err(io(source)),
+            Err(TryLockError::Error(source)) => Err(io(source)),
         }
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", std::process::id()))
-            .map_err(io)?;
-        Ok(Self { _file: file })
     }
 }
 

@@ -11,7 +11,9 @@ use sha2::{Digest, Sha256};
 use super::{Good, HALF_WRITTEN, Shelf, State, same_secrets};
 use crate::clock;
 use crate::pool::faults::Topic;
-use crate::pool::files::{EditLock, PoolFile, ensure_private_dir, probe_write, read_secret, write_new};
+use crate::pool::files::{PoolFile, ensure_private_dir, write_new};
+use crate::pool::home::spent::spent_by;
+use crate::pool::home::{Replaced, Unread};
 
 /// An account's file, opened for renewal: what it held then.
 #[derive(Clone, Debug)]
@@ -86,7 +88,7 @@ impl Shelf {
 
     /// Could the renewed token be written?
     pub fn is_writable(&self, loan: &Loan) -> bool {
-        match probe_write(&loan.file.path) {
+        match self.home.probe_write(&loan.file) {
             Ok(()) => true,
             Err(error) => {
                 let what = format!(
@@ -104,8 +106,8 @@ impl Shelf {
     /// In words for the operator: it is not on disk. With `last` unset that may be because the file is being edited just now.
     pub fn persist(&self, loan: &Loan, new: &Credentials, last: bool) -> Result<Persisted, String> {
         let mut state = self.state.lock();
-        // Commands that edit the file wait for this. That nobody can lock is no reason to lose the token.
-        let _edit = EditLock::acquire(&self.dir);
+        // Commands that edit the file wait for this.
+        let _edit = self.home.lock_edits();
         let id = &loan.account.id;
         // The file may have been renamed since.
         let rel = state.owners.get(id).unwrap_or(&loan.file.rel).clone();
@@ -120,7 +122,7 @@ impl Shelf {
             None if !last => return Err("its file is being replaced".into()),
             None => {
                 let kept = self.keep_aside(loan, new, provider)?;
-                state.spent.replaced(&self.dir, loan.account.provider, &loan.credentials, new);
+                self.home.spend(&spent_by(loan.account.provider, &[&loan.credentials], new));
                 state.unsaved.remove(id);
                 return Ok(kept);
             }
@@ -137,10 +139,15 @@ impl Shelf {
         if broken {
             self.keep_broken(file)?;
         }
-        (self.write)(&file.path, &bytes).map_err(|error| error.to_string())?;
         let file = file.clone();
-        for old in [&loan.credentials, &loan.on_file] {
-            state.spent.replaced(&self.dir, loan.account.provider, old, new);
+        let spent = spent_by(loan.account.provider, &[&loan.credentials, &loan.on_file], new);
+        if self.home.replace(&file, &good.text, &bytes, &spent)? == Replaced::Overtaken {
+            self.look_again(&mut state, &rel);
+            if state.owned(id).is_some_and(|(_, good)| same_secrets(&good.credentials, &loan.on_file)) {
+                return Err("something else of its file was changed at the same moment".into());
+            }
+            state.unsaved.remove(id);
+            return Ok(Persisted::Superseded);
         }
         self.written(&mut state, id, &file, &bytes);
         self.publish(id, new);
@@ -214,7 +221,11 @@ impl Shelf {
 
     /// Nobody's text is thrown away, not even a broken one.
     fn keep_broken(&self, file: &PoolFile) -> Result<(), String> {
-        let bytes = read_secret(&file.path).map_err(|error| format!("its broken content cannot be kept: {error}"))?;
+        let bytes = match self.home.read(file) {
+            Ok(bytes) => bytes,
+            Err(Unread::Missing) => return Ok(()),
+            Err(Unread::Because(why)) => return Err(format!("its broken content cannot be kept: {why}")),
+        };
         if !bytes.trim_ascii().is_empty() {
             let path = self.aside(file, "broken", &bytes)?;
             tracing::warn!(file = file.rel, path = %path.display(), "its broken content lies in the archive");

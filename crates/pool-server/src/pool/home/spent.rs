@@ -40,14 +40,13 @@ impl Spent {
         spent
     }
 
-    /// A renewal has replaced `old` by `new`, which is on disk.
-    pub(super) fn replaced(&mut self, dir: &Path, provider: ProviderId, old: &Credentials, new: &Credentials) {
-        let Some(hash) = hash(provider, old).filter(|_| old.refresh != new.refresh) else { return };
-        if self.known.contains(&hash) {
+    /// A token of this hash was used up.
+    pub(super) fn add(&mut self, dir: &Path, hash: &str) {
+        if self.known.contains(hash) {
             return;
         }
-        self.note(hash.clone());
-        let kept = if self.order.len().is_multiple_of(1000) { self.rewrite(dir) } else { append(dir, &hash) };
+        self.note(hash.to_owned());
+        let kept = if self.order.len().is_multiple_of(1000) { self.rewrite(dir) } else { append(dir, hash) };
         if let Err(error) = kept {
             tracing::warn!(
                 "{} cannot be written: {error}; after a restart old copies may not be known",
@@ -56,8 +55,8 @@ impl Spent {
         }
     }
 
-    pub(super) fn holds(&self, provider: ProviderId, credentials: &Credentials) -> bool {
-        !self.known.is_empty() && hash(provider, credentials).is_some_and(|hash| self.known.contains(&hash))
+    pub(super) fn holds(&self, hash: &str) -> bool {
+        self.known.contains(hash)
     }
 
     fn note(&mut self, hash: String) {
@@ -87,8 +86,13 @@ fn append(dir: &Path, hash: &str) -> io::Result<()> {
     file.write_all(format!("{hash}\n").as_bytes())
 }
 
-/// Half a SHA-256: enough to know the token again, and of no use to anybody.
-fn hash(provider: ProviderId, credentials: &Credentials) -> Option<String> {
+/// The hashes of what a renewal of `old` to `new` has used up.
+pub(in crate::pool) fn spent_by(provider: ProviderId, old: &[&Credentials], new: &Credentials) -> Vec<String> {
+    old.iter().filter(|old| old.refresh != new.refresh).filter_map(|old| hash(provider, old)).collect()
+}
+
+/// Of the refresh token, half a SHA-256: enough to know the token again, and of no use to anybody.
+pub(super) fn hash(provider: ProviderId, credentials: &Credentials) -> Option<String> {
     let refresh = credentials.refresh.as_ref()?;
     let digest = Sha256::new().chain_update(provider.0).chain_update([0]).chain_update(refresh.expose()).finalize();
     Some(pool_core::hex(&digest[..16]))
@@ -109,13 +113,18 @@ mod tests {
         let dir = tempfile::TempDir::new().expect("a folder");
         let (pear, apple) = (ProviderId("pear"), ProviderId("apple"));
         let mut spent = Spent::load(dir.path());
-        spent.replaced(dir.path(), pear, &login("r0"), &login("r1"));
-        spent.replaced(dir.path(), pear, &login("stays"), &login("stays"));
-        spent.replaced(dir.path(), pear, &Credentials::lasting(Secret::new("key")), &login("r9"));
+        let key = Credentials::lasting(Secret::new("key"));
+        let replaced = |old: &Credentials, new: &str| spent_by(pear, &[old], &login(new));
+        let used = [replaced(&login("r0"), "r1"), replaced(&login("stays"), "stays"), replaced(&key, "r9")].concat();
+        assert_eq!(used.len(), 1);
+        for hash in &used {
+            spent.add(dir.path(), hash);
+        }
         for spent in [spent, Spent::load(dir.path())] {
-            assert!(spent.holds(pear, &login("r0")));
+            let holds = |provider, refresh| spent.holds(&hash(provider, &login(refresh)).expect("a token"));
+            assert!(holds(pear, "r0"));
             for (provider, refresh) in [(pear, "r1"), (apple, "r0"), (pear, "stays")] {
-                assert!(!spent.holds(provider, &login(refresh)), "{provider} {refresh}");
+                assert!(!holds(provider, refresh), "{provider} {refresh}");
             }
         }
         let text = std::fs::read_to_string(dir.path().join(FILE)).expect("written");
