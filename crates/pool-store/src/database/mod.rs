@@ -16,7 +16,7 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
@@ -47,6 +47,10 @@ pub(crate) fn version() -> i64 {
 /// everything, must not hold its callers for ever.
 const PATIENCE: Duration = Duration::from_mins(2);
 const LONG_PATIENCE: Duration = Duration::from_hours(2);
+
+/// For so long tables are brought up to date beside others who do the same, and the pause between two tries.
+const RACE: Duration = Duration::from_secs(2);
+const RACE_PAUSE: Duration = Duration::from_millis(25);
 
 /// Where the database is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,13 +157,15 @@ impl Database {
         if let Location::File(path) = location {
             sqlite::create_private(path).map_err(|source| OpenError::Io { place: location.to_string(), source })?;
         }
+        let begun = Instant::now();
         let mut migrated = self.migrate().await;
-        // Of two who make the same file's tables, the slower finds them made.
-        for _ in 0..3 {
+        // Of those who make the same file's tables at once, the slower find them made.
+        while begun.elapsed() < RACE {
             match &migrated {
-                Err(MigrateError::ExecuteMigration(error, _)) if !is_passing(error) => migrated = self.migrate().await,
+                Err(error) if is_of_a_race(error) => tokio::time::sleep(RACE_PAUSE).await,
                 _ => break,
             }
+            migrated = self.migrate().await;
         }
         match migrated {
             Ok(()) => Ok(()),
@@ -280,6 +286,18 @@ impl Connection {
             self.give_up();
         }
         answer
+    }
+}
+
+/// Has somebody else made a table, or noted that they had, a moment before? Or are they at it: SQLite does not wait for a lock
+/// that it would need in the middle of a transaction.
+fn is_of_a_race(error: &MigrateError) -> bool {
+    match error {
+        MigrateError::ExecuteMigration(error, _) => is_locked(error) || !is_passing(error),
+        MigrateError::Execute(error) => {
+            is_locked(error) || error.as_database_error().is_some_and(|error| error.is_unique_violation())
+        }
+        _ => false,
     }
 }
 
