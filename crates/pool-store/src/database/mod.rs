@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use sqlx::error::DatabaseError;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres, Sqlite, SqlitePool};
@@ -295,7 +296,7 @@ fn is_of_a_race(error: &MigrateError) -> bool {
     match error {
         MigrateError::ExecuteMigration(error, _) => is_locked(error) || !is_passing(error),
         MigrateError::Execute(error) => {
-            is_locked(error) || error.as_database_error().is_some_and(|error| error.is_unique_violation())
+            is_locked(error) || error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
         }
         _ => false,
     }
