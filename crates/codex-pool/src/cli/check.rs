@@ -72,7 +72,7 @@ impl<'a> Report<'a> {
             let _ = writeln!(out, "ok    {line}");
         }
         for (key, origin, why) in &self.settings.without_effect {
-            let _ = writeln!(out, "note  {key} is accepted, no effect yet: {why}\n      from {origin}");
+            let _ = writeln!(out, "note  {key} is accepted and has no effect: {why}\n      from {origin}");
         }
         for (word, list) in [("warn", &self.warnings), ("fail", &self.problems)] {
             for problem in list {
@@ -144,7 +144,7 @@ mod tests {
         for part in [
             "ok    settings are valid",
             "ok    apple/a.json: Apple subscription, a…@example.com",
-            "note  log_bodies is accepted, no effect yet",
+            "note  log_bodies is accepted and has no effect",
             "warn  unknown setting max_atempts",
             "Did you mean max_attempts?",
             "fail  pear_b.json is no account\n      it has no token; sign in again",

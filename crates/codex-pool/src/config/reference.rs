@@ -28,7 +28,7 @@ pub(super) fn markdown() -> String {
             let _ = write!(out, " Flag: `--{}`.", setting.flag);
         }
         if let Effect::None(why) = setting.effect {
-            let _ = write!(out, " **Accepted, no effect yet**: {why}.");
+            let _ = write!(out, " **Accepted, no effect**: {why}.");
         }
         out.push_str(" |\n");
     }

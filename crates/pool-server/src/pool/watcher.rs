@@ -6,7 +6,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Config, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -48,15 +48,19 @@ pub(super) async fn run(shared: Shared, prober: Prober) {
         if lost || now != folder {
             notices = None;
         }
+        let mut idle = if notices.is_some() { SLOW } else { UNNOTICED };
         if !lost && notices.is_none() {
             (notices, folder) = (watch(shared.shelf.dir(), &trigger), now);
+            // What happened between the look and the watch is found by another look.
+            idle = if notices.is_some() { DEBOUNCE } else { UNNOTICED };
         }
-        next = again.unwrap_or(if notices.is_some() { SLOW } else { UNNOTICED });
+        next = again.unwrap_or(idle);
     }
 }
 
-fn folder_id(dir: &Path) -> Option<(u64, u64)> {
-    std::fs::metadata(dir).ok().map(|about| (about.dev(), about.ino()))
+/// Which folder it is. Numbers of removed ones are used again, so the time of its birth counts where it is known.
+fn folder_id(dir: &Path) -> Option<(u64, u64, Option<SystemTime>)> {
+    std::fs::metadata(dir).ok().map(|about| (about.dev(), about.ino(), about.created().ok()))
 }
 
 fn watch(dir: &Path, trigger: &Arc<Notify>) -> Option<RecommendedWatcher> {
